@@ -7,8 +7,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from headstart.config.flag_words import flag_words
 from headstart.data import sources
 
 
@@ -20,7 +22,7 @@ def anonymous(pid: int) -> int:
     return 0
 
 
-def peak(source: str, size: int, classes: str) -> int:
+def peak(source: str, size: int, classes: Sequence[str]) -> int:
     """Return the peak anonymous memory in bytes of a short run that decodes, calibrates, trains and evaluates."""
     with tempfile.TemporaryDirectory() as scratch:
         words = [
@@ -30,8 +32,7 @@ def peak(source: str, size: int, classes: str) -> int:
             str(size),
             "--epochs",
             "12st",
-            "--classes",
-            classes,
+            *flag_words("classes", classes),
             "--runs",
             f"{scratch}/runs",
         ]
@@ -60,6 +61,6 @@ def table(source: str, size: int) -> list[str]:
     rows = []
     for classes in (index.classes[:2], index.classes):
         count = len(index.pick(classes))
-        peak_bytes = peak(source, size, ",".join(classes))
+        peak_bytes = peak(source, size, classes)
         rows.append(f"peak anonymous memory at {size} px, {count:,} images: {peak_bytes / 1e9:.2f} GB")
     return rows

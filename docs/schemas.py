@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 
 from headstart.config.plan_file import PlanFile
 from headstart.config.study_config import StudyConfig
+from headstart.experiment.ablation_grid import AblationFile
 from headstart.storage.files import write_atomic
 from headstart.storage.schemas.ablation import AblationResult
 from headstart.storage.schemas.checkpoint import Manifest
@@ -27,6 +28,7 @@ from headstart.storage.schemas.metrics import LINE
 from headstart.storage.schemas.result import RunResult
 from headstart.storage.schemas.search import SearchResults
 from headstart.storage.schemas.study import VariantsFile
+from headstart.storage.schemas.trackers import TrackersFile
 from headstart.storage.schemas.verdict import Verdict
 from headstart.training.checkpoint import CheckpointState
 
@@ -42,11 +44,13 @@ FILES: dict[str, TypeAdapter[Any]] = {
     "MANIFEST.json": TypeAdapter(Manifest),
     "gallery.zip": TypeAdapter(GalleryIndex),
     "result.json": TypeAdapter(RunResult),
+    "trackers.json": TypeAdapter(TrackersFile),
     "study.toml": TypeAdapter(StudyConfig),
     "variants.json": TypeAdapter(VariantsFile),
     "search.json": TypeAdapter(SearchResults),
     "verdict.json": TypeAdapter(Verdict),
-    "ablation": TypeAdapter(AblationResult),  # not a file: the output of `diagnose --ablation --json`
+    "ablation.json": TypeAdapter(AblationFile),
+    "ablation": TypeAdapter(AblationResult),  # not a file: the output of `ablate --json`
 }
 
 JsonSchema = dict[str, Any]  # JSON Schema is defined elsewhere, and has no schema here

@@ -20,7 +20,7 @@ def main() -> None:
         reached = run.history.loc[run.history.val_accuracy >= 0.75, "epoch"]
         when = f"after epoch {reached.iloc[0]}" if len(reached) else "never"
         print(f"\n{title}: reached 75 % validation accuracy {when}.\n{run}\n  {run.folder}")  # noqa: T201
-    print("\nSee the curves: headstart board runs")  # noqa: T201
+    print("\nSee the curves: headstart tensorboard runs")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ class TensorBoardServer:
     """A TensorBoard process on a folder: `with TensorBoardServer(folder) as board: board.get(...)`."""
 
     def __init__(self, folder: Path, *flags: str, headstart: bool = False) -> None:
-        """Start `headstart board FOLDER`, or `tensorboard --logdir FOLDER FLAGS…` unless `headstart` is set."""
+        """Start `headstart tensorboard FOLDER`, or `tensorboard --logdir FOLDER FLAGS…` unless `headstart` is set."""
         words = [
             "-m",
             "tensorboard.main",
@@ -58,7 +58,7 @@ class TensorBoardServer:
             *flags,
         ]
         if headstart:
-            words = ["-c", "from headstart.cli.main import main; main()", "board", str(folder)]
+            words = ["-c", "from headstart.cli.main import main; main()", "tensorboard", str(folder)]
         self.process = subprocess.Popen(
             [sys.executable, *words, "--port", "0"],
             stdout=subprocess.PIPE,

@@ -14,14 +14,21 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torchvision.datasets import ImageFolder
 
 import headstart
+from headstart.config.duration import Duration
+from headstart.config.resolve import resolve_settings
+from headstart.config.run_config import RunConfig
+from headstart.config.study_file import StudySpec
+from headstart.config.study_request import build_study_spec
+from headstart.data.sources import read_index
 from headstart.experiment import planning
 from headstart.results.summary import result_sentences
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import EpochLine
 from tests.conftest import environment_for_processes
-from tests.messages import fields_of
+from tests.messages import fields_of, values_of
 from tests.trained import SETTINGS, trained
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -33,16 +40,28 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> headstart.Run:
 
 
 def test_public_names_are_sorted_lazy_and_importable() -> None:
-    assert headstart.__all__ == sorted(headstart.__all__)
+    assert headstart.__all__ == sorted(headstart.__all__) == sorted(headstart._MODULES)
     assert all(getattr(headstart, name).__name__ == name for name in headstart.__all__)
     assert set(headstart.__all__) < set(dir(headstart))
     for name in headstart.__all__:
         assert getattr(headstart, name).__doc__, name
     tree = ast.parse(Path(headstart.__file__).read_text())
-    imported = {a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names}
-    assert set(headstart.__all__) <= imported  # type checkers see the public names
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+    modules = {alias.name: node.module.removeprefix("headstart.") for node in imports for alias in node.names}
+    assert headstart._MODULES.items() <= modules.items()  # type checkers see the public names
     with pytest.raises(AttributeError, match="'trian'"):
         headstart.trian  # noqa: B018
+
+
+def test_public_names_are_not_those_of_packages() -> None:
+    """An import of a package replaces an attribute of the same name: `headstart.report` cannot be a function."""
+    packages = {path.stem for path in Path(headstart.__file__).parent.iterdir() if path.suffix in ("", ".py")}
+    assert not packages & set(headstart.__all__)
+
+
+def test_records_need_no_torch() -> None:
+    code = "import sys, headstart; headstart.write_report, headstart.diagnose; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], env=environment_for_processes(), check=True)
 
 
 def test_train_returns_the_run(tmp_path: Path, capsys) -> None:
@@ -88,8 +107,6 @@ def test_model_is_that_of_the_best_epoch_in_eval_mode(run: headstart.Run) -> Non
     assert isinstance(model, torch.nn.Module) and not model.training
     predictor = headstart.Predictor(run.folder)
     saved = np.load(run.folder / "artifacts" / "predictions.npz", allow_pickle=False)
-    from headstart.data.sources import read_index
-
     index = read_index(SETTINGS["source"])
     paths = dict(zip(index.keys, index.paths, strict=True))
     names = [str(paths[key]) for key in saved["image"].tolist()[:20]]
@@ -127,7 +144,7 @@ def test_settings_that_are_none_are_not_set(tmp_path: Path, monkeypatch: pytest.
     declared = tmp_path / "declared.toml"
     declared.write_text('[protocol]\narms = ["scratch", "scratch@adam"]\n[plan.data]\nsource = "digits:0-3"\n')
     with pytest.raises(headstart.DataError, match="Stopped"):
-        headstart.run_study(declared, runs=tmp_path, quiet=True)
+        headstart.compare(study=declared, runs=tmp_path, quiet=True)
     assert explicit == [{"seeds"}, None]
 
 
@@ -137,11 +154,27 @@ def test_declared_study_is_run_once_and_its_folder_opens_the_verdict(tmp_path: P
     machine = '[plan.network]\nnetwork = "timm:test_resnet"\n[plan.machine]\nthreads = 1\nprecision = "fp32"\n'
     rules = '[protocol]\narms = ["scratch", "scratch@adam"]\nseeds = 1\nsearch = "off"\n'
     declared.write_text(f"{rules}[plan.recipe]\nimage_size = 16\n{plan}{machine}")
-    study = headstart.run_study(declared, runs=tmp_path / "runs", engine="local", quiet=True)
+    study = headstart.compare(study=declared, runs=tmp_path / "runs", engine="local", quiet=True)
     assert study.folder.parent == tmp_path / "runs" and study.spec.protocol.seeds == 1
     stamps = {path: path.stat().st_mtime_ns for path in study.folder.rglob("*") if path.is_file()}
-    again = headstart.run_study(study.folder, engine="local", quiet=True)
-    assert again.verdict == study.verdict and {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    for again in (
+        headstart.compare(study=study.folder, engine="local", quiet=True),
+        headstart.resume(study.folder, quiet=True),
+        headstart.resume(study, engine="local", quiet=True),
+    ):
+        assert isinstance(again, headstart.Study) and again.verdict == study.verdict
+        assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    assert [run.plan.recipe.optimizer for run in study.runs] == ["sgd", "adam"]
+    assert {run.folder.name for run in study.runs} == set(study.frame.run)
+    with pytest.raises(headstart.HeadstartError) as error:
+        headstart.require_winner(study)
+    assert fields_of(error.value.message) == {}
+    with pytest.raises(headstart.UsageError) as error:
+        headstart.compare("digits", study=declared, quiet=True)
+    assert fields_of(error.value.message) == {"study": declared}
+    with pytest.raises(headstart.UsageError) as error:
+        headstart.resume(study, save_every="1ep")
+    assert fields_of(error.value.message) == {"option": "save_every", "folder": study.folder}
     assert capsys.readouterr() == ("", "")
 
 
@@ -150,7 +183,7 @@ def test_engine_and_its_address_are_checked_before_anything_is_read() -> None:
         headstart.compare("nowhere", engine=headstart.EngineChoice("processes", "somewhere:6379"))
     assert "--address" in error.value.hint
     with pytest.raises(headstart.UsageError) as error:
-        headstart.run_study("nowhere", engine="rey")
+        headstart.resume("nowhere", engine="rey")
     assert fields_of(error.value.message) == {"name": "rey"}
 
 
@@ -171,7 +204,7 @@ def test_resume_is_bit_identical(run: headstart.Run, tmp_path: Path) -> None:
     ).read_bytes()
     with pytest.raises(headstart.UsageError) as error:
         headstart.resume(copy, quiet=True)
-    assert fields_of(error.value.message) == {"folder": copy} and "headstart board" in error.value.hint
+    assert fields_of(error.value.message) == {"folder": copy} and "headstart tensorboard" in error.value.hint
 
 
 class Tags(HTMLParser):
@@ -191,8 +224,6 @@ class Tags(HTMLParser):
 
 
 def test_notebook_display_escapes_names(run: headstart.Run, tmp_path: Path) -> None:
-    from headstart.data.sources import read_index
-
     index = read_index("digits:0-1")
     for label, name in enumerate((HOSTILE, "plain")):
         (tmp_path / "photos" / name).mkdir(parents=True)
@@ -231,6 +262,8 @@ def test_run_without_steps_can_be_displayed(run: headstart.Run, tmp_path: Path) 
     [
         ({"lr": -1}, headstart.UsageError),
         ({"learning_rate": 1}, headstart.UsageError),
+        ({"data": 3}, headstart.UsageError),
+        ({"warmup": 1}, headstart.UsageError),
         ({"save_every": "often"}, headstart.UsageError),
         ({"data": "nowhere"}, headstart.DataError),
         ({"config": "nowhere.toml"}, headstart.UsageError),
@@ -265,3 +298,126 @@ def test_public_names_load_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("HEADSTART_PLUGINS", "a_plugin_that_does_not_exist")
     with pytest.raises(headstart.UsageError):
         headstart.train  # noqa: B018
+
+
+def test_values_of_python_are_those_of_the_command_line() -> None:
+    def plan(**settings: object) -> RunConfig:
+        return resolve_settings(settings).plan
+
+    assert plan(epochs=10, milestones=["3ep", "50%"]) == plan(epochs="10ep", milestones="3ep,50%")
+    assert plan(epochs=np.int64(3)) == plan(epochs="3ep") and plan(lr=None) == plan()
+    assert plan(optimizer="AdamW", schedule="one_cycle") == plan(optimizer="adamw", schedule="one-cycle")
+
+    def study(*, arms: tuple[str, ...] = ("scratch", "imagenet"), **settings: object) -> StudySpec:
+        vary = settings.pop("vary", None)
+        return build_study_spec("digits:0-1", arms, vary, None, None, None, settings)
+
+    assert study(margin=0.015).protocol.margin == "1.5pt" and study(margin=0.01) == study(margin="1pt") == study()
+    assert study(budgets=["1ep", "2ep"], source_epochs=3) == study(budgets="1ep,2ep", source_epochs="3ep")
+    vary = {"schedule": ["One-Cycle"], "warmup": ["0ep", Duration(2, "ep")]}
+    same = {"schedule": ["one-cycle"], "warmup": ["0ep", "2ep"]}
+    assert study(arms=("scratch@Adam",), vary=vary) == study(arms=("scratch@adam",), vary=same)
+    for margin in (1, 1.5, True, "0.01"):
+        with pytest.raises(headstart.UsageError):
+            study(margin=margin)
+
+
+@pytest.mark.parametrize("values", [0.1, "sgd,adam", None], ids=str)
+def test_varied_value_that_is_no_list_is_an_error(values: object, tmp_path: Path) -> None:
+    with pytest.raises(headstart.UsageError) as error:
+        headstart.compare("digits:0-1", vary={"optimizer": values}, runs=tmp_path)
+    assert fields_of(error.value.message) == {"name": "optimizer", "value": repr(values)}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_misspelled_rule_of_a_study_is_suggested() -> None:
+    with pytest.raises(headstart.UsageError) as error:
+        headstart.compare("digits:0-1", serch_seeds=3)
+    assert values_of(error.value.message) == ["serch_seeds", "search_seeds"]
+
+
+def test_forecast_is_that_of_the_dry_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    arms = ["scratch", "scratch@adam"]
+    settings = {"image_size": 16, "threads": 1, "precision": "fp32", "epochs": 2, "seeds": 3}
+    forecast = headstart.plan("digits:0-1", arms=arms, engine="local", quiet=True, **settings)
+    assert [variant.name for variant in forecast.spec.variants] == arms and forecast.spec.protocol.seeds == 3
+    assert forecast.seconds > 0 and forecast.evaluation_images == 54
+    assert str(forecast).splitlines() == list(forecast.sentences)
+    assert fields_of(forecast.sentences[-1])["count"] == forecast.training_images
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(headstart.DataError):
+        headstart.plan("nowhere", arms=arms)
+
+
+def test_run_offers_what_the_functions_do(run: headstart.Run) -> None:
+    assert run.evaluate() == headstart.evaluate(run, SETTINGS["source"])
+    assert run.evaluate("digits:0-3", split="val").n == run.result.val.n
+    assert run.diagnose() == headstart.diagnose(run)[0]
+    assert run.report() == headstart.write_report(run.folder) == run.folder / "report.html"
+    assert headstart.rebuild(run) == [run.folder]
+    charts = [run.plot.curves("images"), run.plot.health(), run.plot.confusion(), run.plot.mistakes()]
+    assert all(isinstance(chart, headstart.Chart) and chart.html for chart in charts)
+    assert fields_of(charts[2].title)["count"] == run.test.n
+    with pytest.raises(headstart.UsageError):
+        run.plot.curves("parsecs")
+
+
+def test_run_without_result_has_no_charts(run: headstart.Run, tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_bytes((run.folder / "plan.json").read_bytes())
+    unfinished = headstart.Run(tmp_path)
+    for chart in (unfinished.plot.curves, unfinished.plot.confusion, unfinished.plot.mistakes):
+        with pytest.raises(headstart.UsageError) as error:
+            chart()
+        assert str(tmp_path) in error.value.hint
+
+
+def test_tensorboard_serves_the_run_until_the_process_ends(run: headstart.Run) -> None:
+    """A process of its own, because the server lives as long as the process."""
+    code = """
+import json, sys, time, urllib.request, headstart
+url = headstart.tensorboard(sys.argv[1], port=0)
+deadline = time.monotonic() + 60
+while not (runs := json.load(urllib.request.urlopen(url + "data/runs"))) and time.monotonic() < deadline:
+    time.sleep(0.2)
+print(len(runs), url)
+"""
+    command = [sys.executable, "-c", code, str(run.folder.parent)]
+    result = subprocess.run(command, env=environment_for_processes(), capture_output=True, text=True, timeout=120)
+    assert re.fullmatch(r"1 http://127\.0\.0\.1:\d+/\n", result.stdout), result.stderr
+
+
+def test_frame_and_image_folder_train_like_their_folder(tmp_path: Path) -> None:
+    index = read_index("digits:0-1")
+    for label, name in enumerate(("cat", "dog")):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in np.flatnonzero(index.labels == label)[:20]:
+            shutil.copy(index.paths[i], tmp_path / "photos" / name)
+    paths = sorted((tmp_path / "photos").glob("*/*.png"))
+    frame = pd.DataFrame({"path": paths, "label": [path.parent.name for path in paths]})
+    settings = {"image_size": 16, "epochs": 1, "batch_size": 8, "threads": 1, "precision": "fp32"}
+    network = {"network": "timm:test_resnet", "runs": tmp_path / "runs", "quiet": True}
+    folder, of_frame, of_folder = (
+        headstart.train(data, **settings, **network)
+        for data in (tmp_path / "photos", frame, ImageFolder(str(tmp_path / "photos")))
+    )
+    assert folder.plan.hash == of_frame.plan.hash == of_folder.plan.hash
+    weights = (folder.folder / "model" / "model.safetensors").read_bytes()
+    for run in (of_frame, of_folder):
+        assert (run.folder / "model" / "model.safetensors").read_bytes() == weights
+        assert run.evaluate(frame) == run.evaluate() == headstart.evaluate(folder, tmp_path / "photos")
+        assert run.evaluate().own
+    (of_frame.folder / "result.json").unlink()
+    shutil.rmtree(of_frame.folder / "model")
+    resumed = headstart.resume(headstart.Run(of_frame.folder), quiet=True)  # from its plan alone
+    assert (resumed.folder / "model" / "model.safetensors").read_bytes() == weights
+    before = {path for path in tmp_path.rglob("*") if "manifests" in path.parts}
+    forecast = headstart.plan(frame, arms=["scratch", "scratch@adam"], engine="local", quiet=True, **settings)
+    assert forecast.evaluation_images == folder.test.n
+    with pytest.raises(headstart.UsageError):
+        headstart.train(frame.iloc[:3], lr=-1, **network)
+    with pytest.raises(headstart.UsageError):
+        headstart.compare(frame.iloc[:3], seeds=0, runs=tmp_path / "runs")
+    with pytest.raises(headstart.UsageError):
+        headstart.ablate(frame.iloc[:3], start="imagenet", runs=tmp_path / "runs")
+    assert {path for path in tmp_path.rglob("*") if "manifests" in path.parts} == before

@@ -1,5 +1,6 @@
 """Run the recipes of docs/extending.md as written: a module with a row, and a command that uses it."""
 
+import csv
 import json
 import os
 import re
@@ -25,6 +26,7 @@ from headstart.errors import DataError
 from headstart.models import factory
 from headstart.storage.journal import Journal, read_lines
 from headstart.storage.schemas.metrics import EpochLine, StepLine
+from headstart.telemetry.scalars import scalars
 from tests.conftest import environment_for_processes
 from tests.handmade import epoch_line, split_score, write_run_files
 
@@ -156,6 +158,15 @@ def check_engine(folder: Path) -> None:
     assert len(list(runs_in(study))) == 4
 
 
+def check_tracker(folder: Path) -> None:
+    runs, _ = run_recipe("A tracker", folder)
+    run = only_run(runs)
+    with (folder / "curves" / f"{run.name}.csv").open(newline="") as file:
+        rows = [(int(step), tag, float(value)) for step, tag, value in csv.reader(file)]
+    lines = list(read_lines(run / "metrics.jsonl"))
+    assert rows == [(line.step, tag, value) for line in lines for tag, value in scalars(line)]
+
+
 CHECKS: dict[str, Callable[[Path], None]] = {
     "An optimizer": check_optimizer,
     "A schedule": check_schedule,
@@ -164,6 +175,7 @@ CHECKS: dict[str, Callable[[Path], None]] = {
     "A health check": check_health,
     "A chart": check_chart,
     "An engine": check_engine,
+    "A tracker": check_tracker,
 }
 
 
@@ -195,9 +207,11 @@ from headstart.config.registry.starts import STARTS, StartSpec
 from headstart.engines.registry import ENGINES, EngineSpec
 from headstart.metrics.registry import METRICS, MetricSpec
 from headstart.optim.registry import OPTIMIZERS, OptimizerSpec
+from headstart.telemetry.trackers.registry import TRACKERS, TrackerSpec
 
 OPTIMIZERS["rowopt"] = OptimizerSpec("m:f", "Row", 0.123, 0.456, 1.0, ("momentum", "nesterov"))
 ENGINES["rowengine"] = EngineSpec("in a row", "m:f")
+TRACKERS["rowtracker"] = TrackerSpec("Row", "m:f")
 STARTS["rowstart"] = StartSpec("m:f")
 METRICS["rowmetric"] = MetricSpec("row", "share of rows", of_counts="m:f", of_images="m:f")
 """
@@ -206,7 +220,7 @@ METRICS["rowmetric"] = MetricSpec("row", "share of rows", of_counts="m:f", of_im
 def help_by_flag(text: str) -> dict[str, str]:
     """Return what the help of a command says on each flag."""
     words = " ".join(re.sub(r"[│╭╮╰╯─]", " ", text).split())
-    parts = re.split(r" --([a-z-]+) (?=[A-Z]{2,}|[A-Za-z])", words)
+    parts = re.split(r" --([a-z-]+)(?: --?[a-z0-9-]+)* (?=[A-Za-z])", words)  # the first of its names
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
@@ -217,11 +231,11 @@ def test_help_lists_the_rows_of_plugins(plugins: str, tmp_path: Path) -> None:
     listed = {"optimizer": "rowopt", "lr": "rowopt 0.123", "weight-decay": "rowopt 0.456", "momentum": "rowopt",
               "nesterov": "rowopt"}  # fmt: skip
     expected = {
-        "train": {**listed, "start": "rowstart", "select": "rowmetric"},
+        "train": {**listed, "start": "rowstart", "select": "rowmetric", "log": "rowtracker"},
         "compare": {**listed, "arm": "rowstart", "metric": "rowmetric: share of rows", "engine": "rowengine, in a row"},
     }
     for command, rows in expected.items():
-        result = run_headstart([command, "--help"], tmp_path, plugins)
+        result = run_headstart([command, "--help-all"], tmp_path, plugins)
         assert result.returncode == 0, result.stderr
         texts = help_by_flag(result.stdout)
         assert {flag: row for flag, row in rows.items() if row not in texts[flag]} == {}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from headstart import api
+import headstart
 from headstart.engines.local import LocalEngine
 from headstart.reporter import NullReporter
 from headstart.runs import execute, job_protocol, lifecycle
@@ -42,7 +42,8 @@ def test_signal_after_the_result_does_not_interrupt_a_run(tmp_path: Path, monkey
 
     write_result = lifecycle.write_result
     monkeypatch.setattr(lifecycle, "write_result", write_result_then_signal)
-    run = api.train("digits:0-1", network="timm:test_resnet", image_size=16, epochs="1ep", threads=1, runs=tmp_path)
+    settings = {"network": "timm:test_resnet", "image_size": 16, "epochs": 1, "threads": 1}
+    run = headstart.train("digits:0-1", runs=tmp_path, **settings)
     assert read_json(run.folder / "result.json")["state"] == "finished"
     with SignalGuard() as later:
         assert later.pending() is None

@@ -7,7 +7,13 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headstart.api import compare, diagnose, evaluate, predict, resume, run_study, train
+    from headstart.api.models import evaluate, predict
+    from headstart.api.records import diagnose, rebuild, tensorboard, write_report
+    from headstart.api.studies import ablate, compare, plan, require_winner
+    from headstart.api.training import resume, train
+    from headstart.classifier import Classifier
+    from headstart.config.plan_values import AblationSettings, StudySettings, TrainSettings
+    from headstart.diagnostics.finding import Finding
     from headstart.engines.registry import EngineChoice
     from headstart.errors import (
         DataError,
@@ -18,41 +24,103 @@ if TYPE_CHECKING:
         ResourceError,
         UsageError,
     )
+    from headstart.experiment.ablation_summary import AblationSummary
+    from headstart.experiment.planning import Forecast
+    from headstart.inference.evaluate import ModelEvaluation
     from headstart.inference.predictor import Prediction, Predictor
+    from headstart.inference.preprocessing import Preprocessing
+    from headstart.results.diagnosis import Diagnosis
+    from headstart.results.plots import Chart
     from headstart.results.run import Run
-    from headstart.results.study import Study
+    from headstart.results.study import Study, StudyVerdict
 
 __version__ = version("headstart")
+_MODULES = {  # of the public names
+    "AblationSettings": "config.plan_values",
+    "AblationSummary": "experiment.ablation_summary",
+    "Chart": "results.plots",
+    "Classifier": "classifier",
+    "DataError": "errors",
+    "Diagnosis": "results.diagnosis",
+    "DivergedError": "errors",
+    "EngineChoice": "engines.registry",
+    "Finding": "diagnostics.finding",
+    "Forecast": "experiment.planning",
+    "HeadstartError": "errors",
+    "InterruptedRunError": "errors",
+    "ModelEvaluation": "inference.evaluate",
+    "ModelFileError": "errors",
+    "Prediction": "inference.predictor",
+    "Predictor": "inference.predictor",
+    "Preprocessing": "inference.preprocessing",
+    "ResourceError": "errors",
+    "Run": "results.run",
+    "Study": "results.study",
+    "StudySettings": "config.plan_values",
+    "StudyVerdict": "results.study",
+    "TrainSettings": "config.plan_values",
+    "UsageError": "errors",
+    "ablate": "api.studies",
+    "compare": "api.studies",
+    "diagnose": "api.records",
+    "evaluate": "api.models",
+    "plan": "api.studies",
+    "predict": "api.models",
+    "rebuild": "api.records",
+    "require_winner": "api.studies",
+    "resume": "api.training",
+    "tensorboard": "api.records",
+    "train": "api.training",
+    "write_report": "api.records",
+}
 __all__ = [
+    "AblationSettings",
+    "AblationSummary",
+    "Chart",
+    "Classifier",
     "DataError",
+    "Diagnosis",
     "DivergedError",
     "EngineChoice",
+    "Finding",
+    "Forecast",
     "HeadstartError",
     "InterruptedRunError",
+    "ModelEvaluation",
     "ModelFileError",
     "Prediction",
     "Predictor",
+    "Preprocessing",
     "ResourceError",
     "Run",
     "Study",
+    "StudySettings",
+    "StudyVerdict",
+    "TrainSettings",
     "UsageError",
+    "ablate",
     "compare",
     "diagnose",
     "evaluate",
+    "plan",
     "predict",
+    "rebuild",
+    "require_winner",
     "resume",
-    "run_study",
+    "tensorboard",
     "train",
+    "write_report",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Import public names on first access, so that `headstart --help` needs no torch; load plugins before."""
-    if name in __all__:
-        if not name.endswith("Error"):
+    if name in _MODULES:
+        module = _MODULES[name]
+        if module != "errors":
             import_module("headstart.errors").require_supported_platform()
             import_module("headstart.config.plugins").load_plugins()
-        return getattr(import_module("headstart.errors" if name.endswith("Error") else "headstart.api"), name)
+        return getattr(import_module(f"headstart.{module}"), name)
     raise AttributeError(f"module 'headstart' has no attribute {name!r}")
 
 

@@ -22,9 +22,13 @@ class ConsoleReporter:
     """Context manager that reports on stderr and removes its bar or table at the end, also after an error.
 
     Without a terminal (a log file, a notebook), progress and remaining time are a plain line at most every ten seconds.
+
+    Args:
+        times: Begin each line with the seconds since the reporter was made.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, times: bool = False) -> None:
+        self._start = time.monotonic() if times else None
         self._console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False, force_jupyter=False)
         self._bar: Progress | None = None
         self._live: Live | None = None
@@ -43,7 +47,8 @@ class ConsoleReporter:
 
     def say(self, sentence: Message) -> None:
         """Print one line, above the bar or table; control sequences in it are escaped."""
-        self._console.print(printable(translated(sentence)), markup=False)
+        time_of_line = "" if self._start is None else f"{time.monotonic() - self._start:7.1f} s  "
+        self._console.print(time_of_line + printable(translated(sentence)), markup=False)
 
     def progress(self, task: Message, done: int, total: int) -> None:
         """Update the bar of `task` and remove it when all is done; ignored while a study's table is shown."""

@@ -1,7 +1,7 @@
 """Exceptions for users: each has a message, a hint and an exit code.
 
-Exit codes: 0 success, 1 unexpected error, 2 usage, 3 bad data, 4 diverged, 5 resources, 6 bad model file, 130 SIGINT,
-143 SIGTERM.
+Exit codes: 0 success, 1 unexpected error, 2 usage, 3 bad data, 4 diverged, 5 resources, 6 bad model file, 7 no
+winner (`--require-winner`), 130 SIGINT, 143 SIGTERM.
 """
 
 from __future__ import annotations
@@ -23,6 +23,13 @@ class HeadstartError(Exception):
     Args:
         message: one sentence that says what is wrong with which value or file.
         hint: one sentence with one action that helps.
+
+    Examples:
+        >>> try:
+        ...     headstart.train("nowhere")
+        ... except headstart.HeadstartError as error:
+        ...     print(type(error).__name__, error.exit_code)
+        DataError 3
     """
 
     exit_code = 1
@@ -48,13 +55,25 @@ def _restored(kind: type[HeadstartError], state: dict[str, Any]) -> HeadstartErr
 
 
 class UsageError(HeadstartError):
-    """An invalid flag, name or combination of settings."""
+    """An invalid flag, name or combination of settings.
+
+    Examples:
+        >>> headstart.train(optimzer="sgd")  # doctest: +IGNORE_EXCEPTION_DETAIL
+        Traceback (most recent call last):
+        headstart.UsageError: 'optimzer' is not a setting; did you mean 'optimizer'?
+    """
 
     exit_code = 2
 
 
 class DataError(HeadstartError):
-    """Missing, unreadable or unsuitable images, labels, manifests or weights."""
+    """Missing, unreadable or unsuitable images, labels, manifests or weights.
+
+    Examples:
+        >>> headstart.train("photo")  # doctest: +IGNORE_EXCEPTION_DETAIL
+        Traceback (most recent call last):
+        headstart.DataError: photo does not exist. Use 'photos'.
+    """
 
     exit_code = 3
 
@@ -80,9 +99,21 @@ class ResourceError(HeadstartError):
 
 
 class ModelFileError(HeadstartError):
-    """An unsafe or incompatible weights file, model folder or checkpoint."""
+    """An unsafe or incompatible weights file, model folder or checkpoint.
+
+    Examples:
+        >>> headstart.Predictor("photos")  # doctest: +IGNORE_EXCEPTION_DETAIL
+        Traceback (most recent call last):
+        headstart.ModelFileError: There is no model and no finished run in photos.
+    """
 
     exit_code = 6
+
+
+class NoWinnerError(HeadstartError):
+    """A study has no winner, or its exported model is not of the winning arm."""
+
+    exit_code = 7
 
 
 class InterruptedRunError(HeadstartError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import gettext
+import shlex
 import string
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -22,13 +23,18 @@ Value: TypeAlias = str | SupportsFloat | Path | Exception | None
 
 
 class _Formatter(string.Formatter):
-    """Format the fields of a template as `str.format` does; the format `cap` capitalizes the first letter."""
+    """Format the fields of a template as `str.format` does, with two more formats.
+
+    `cap` capitalizes the first letter. `shell` quotes a word of a command, which users copy into a shell.
+    """
 
     def format_field(self, value: Value, format_spec: str) -> str:
         """Format one value."""
         if format_spec == "cap":
             text = str(value)
             return text[:1].upper() + text[1:]
+        if format_spec == "shell":
+            return shlex.quote(str(value))
         return str(super().format_field(value, format_spec))
 
 

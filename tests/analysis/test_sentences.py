@@ -16,7 +16,7 @@ from headstart.analysis.notes import exposure_notes
 from headstart.analysis.sentences import verdict_messages, verdict_sentences
 from headstart.analysis.verdict import comparator_of
 from headstart.analysis.wording import length_words
-from headstart.errors import UsageError
+from headstart.errors import NoWinnerError
 from headstart.experiment import best_model
 from headstart.i18n import Message, translated
 from headstart.storage.schemas.overlap import Overlap
@@ -102,14 +102,14 @@ def test_winner_is_better_on_test_and_chosen_is_selected_on_val() -> None:
     assert texts.evidence.startswith(
         "Scratch:a was better than scratch:b on 3 of 3 paired seeds: +40.0 percentage points (95 % interval "
     )
-    with pytest.raises(UsageError, match="lost on test"):
+    with pytest.raises(NoWinnerError, match="lost on test"):
         best_model.require_winner(disagreeing)
 
     for n, shares in ((2, (0.9, 0.5)), (1, (0.9, 0.5)), (3, (0.9, 0.895))):  # too few seeds; too near
         a, b = correct_tables(*shares, n=n)
         undecided = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.5})
         assert undecided.selected == "scratch:a" and undecided.winner is None
-        with pytest.raises(UsageError, match="no winner"):
+        with pytest.raises(NoWinnerError, match="no winner"):
             best_model.require_winner(undecided)
     a, b = correct_tables(0.9, 0.9, m=2000)
     equal = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.5})

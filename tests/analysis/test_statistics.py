@@ -18,7 +18,6 @@ from headstart.analysis.statistics import (
     required_sample_size,
     sign_flip,
     time_to_target,
-    wilson,
 )
 from headstart.metrics.confusion import balanced_weights
 from tests.recompute import required, squares
@@ -311,7 +310,3 @@ def test_primary_contrast_has_its_own_level_and_others_form_a_family() -> None:
     assert [c.p_adjusted for c in contrasts[1:]] == holm([c.p for c in contrasts[1:]])
     assert contrasts[0].mean == pytest.approx(correct["a"].mean() - correct["scratch"].mean())
     assert len(contrast_pairs([f"arm{i}" for i in range(9)], "arm0", ("arm1", "arm0"))) == 8
-
-
-def test_wilson_interval_of_8_in_10() -> None:
-    assert wilson(8, 10) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)

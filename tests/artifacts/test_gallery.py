@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from headstart import api
+import headstart
 from headstart.analysis import confusion
 from headstart.analysis.correctness import read_predictions
 from headstart.artifacts import gallery
@@ -117,7 +117,7 @@ def test_cells_that_a_page_does_not_show_use_no_space() -> None:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = {"network": "timm:test_resnet", "image_size": 16, "batch_size": 16, "epochs": "1ep", "threads": 1}
-    return api.train("digits:0-2", **options, precision="fp32", runs=tmp_path_factory.mktemp("runs")).folder
+    return headstart.train("digits:0-2", **options, precision="fp32", runs=tmp_path_factory.mktemp("runs")).folder
 
 
 @given(st.integers(2, 80), st.integers(0, 60), st.integers(0, 2**32 - 1))
@@ -152,7 +152,7 @@ def test_run_writes_its_gallery(run: Path) -> None:
 
 
 def test_ctrl_c_skips_the_gallery_of_a_finished_run(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(_: Path) -> None:
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(gallery, "write_gallery", interrupt)

@@ -11,6 +11,7 @@ from headstart.cli.main import main
 from headstart.config.study_file import FIRST_SEARCH_SEED, read_study
 from headstart.config.study_request import build_study_spec
 from headstart.engines import factory
+from headstart.experiment.ablation_grid import ABLATION_FILE
 from headstart.storage.files import SCHEMA_VERSION
 from tests.cli.test_train_errors import ENOENT, as_texts, failure, write_images
 from tests.files import read_json
@@ -85,6 +86,21 @@ INVALID_STUDIES: dict[str, tuple[str, list[str], int, list[str], list[str]]] = {
         "@/good", [*ARMS, "--vary", "momentum=0,much"], 2, ["scratch,momentum=much", "momentum", "much", ANY], [],
     ),
     "vary a field with a flag": ("@/good", [*ARMS, "--vary", "epochs=1ep,2ep"], 2, ["epochs", "--budgets"], []),
+    "several optimizers": (
+        "@/good", [*ARMS, "--optimizer", "sgd,adam"], 2, ["--optimizer", "sgd, adam"], ["--vary optimizer=sgd,adam"],
+    ),
+    "repeated optimizer": (
+        "@/good", [*ARMS, "--opt", "sgd", "--optimizer=adam"], 2, ["--optimizer", "sgd, adam"],
+        ["--vary optimizer=sgd,adam"],
+    ),
+    "several rates": (
+        "@/good", [*ARMS, "--lr", "0.01,0.1"], 2, ["--lr", "0.01, 0.1"], ["--vary lr=0.01,0.1"],
+    ),
+    "several values of a field with two words": (
+        "@/good", [*ARMS, "--backbone-lr", "0.1,1"], 2, ["--backbone-lr", "0.1, 1"], ["--vary backbone-lr=0.1,1"],
+    ),
+    "several numbers of seeds": ("@/good", [*ARMS, "--seeds", "3,5"], 2, ["--seeds", "3, 5"], []),
+    "field that a study sets": ("@/good", [*ARMS, "--start", "imagenet"], 2, ["--start"], ["--arm"]),
     "vary a field of an arm": (
         "@/good", [*ARMS, "--vary", "optimizer=sgd,adam"], 2, ["scratch@adam", "optimizer"], [],
     ),
@@ -206,7 +222,13 @@ def test_flags_of_a_run_are_rejected_for_a_study_and_vice_versa(files: Path, tmp
         assert code == 2 and values_of(message) == [words[0].removeprefix("--"), tmp_path / "study"]
     (tmp_path / "plan.json").write_text("{}")
     code, message, _ = failure(["resume", tmp_path, "--engine", "processes"], capsys)
-    assert code == 2 and values_of(message) == [tmp_path] and "--engine" in message
+    assert code == 2 and values_of(message) == ["engine", tmp_path]
+    (tmp_path / "ablation").mkdir()
+    (tmp_path / "ablation" / ABLATION_FILE).write_text("{}")
+    code, message, _ = failure(["resume", tmp_path / "ablation", "--force-new"], capsys)
+    assert code == 2 and values_of(message) == ["force-new", tmp_path / "ablation"]
+    code, message, _ = failure(["resume", tmp_path / "ablation"], capsys)
+    assert code == 3 and str(tmp_path / "ablation" / ABLATION_FILE) in values_of(message)
 
 
 def test_study_cannot_be_changed_after_it_began(files: Path, tmp_path: Path, capsys) -> None:

@@ -20,7 +20,7 @@ from headstart.cli.main import main
 from headstart.config.plan_file import PlanFile
 from headstart.data.decode import FORMATS
 from headstart.i18n import Message, Value
-from headstart.models.resnet import FAMILY
+from headstart.models.resnet import FAMILY, PUBLISHED
 from headstart.optim.registry import OPTIMIZERS, SCHEDULES
 from headstart.storage import folders
 from headstart.storage.schemas.arm import TUNING_FORMS
@@ -101,6 +101,7 @@ ALL_BUT_ONE = [name for name in RESNET18 if name != "conv1.weight" and not name.
 LAYERS_OF_RESNET34 = [name for name in RESNET34 if name not in RESNET18]
 ENOENT = os.strerror(errno.ENOENT)
 OPTIMIZER_NAMES, SCHEDULE_NAMES, FAMILY_NAMES = (", ".join(rows) for rows in (OPTIMIZERS, SCHEDULES, FAMILY))
+PUBLISHED_NAMES = ", ".join(PUBLISHED)
 # name -> (source, further arguments of `train`, exit code, values of the message, flags and names in message or hint);
 # `@` is the folder of the files, and ANY a text of another program
 TRAIN: dict[str, tuple[str, list[str], int, list[str], list[str]]] = {
@@ -117,7 +118,7 @@ TRAIN: dict[str, tuple[str, list[str], int, list[str], list[str]]] = {
     ),
     "manifest without columns": ("@/manifest/bare.csv", [], 3, ["bare.csv", "path"], ["name, class"]),
     "invalid range of digits": ("digits:8-2", [], 2, ["digits:8-2"], ["digits:0-5"]),
-    "unknown class": ("@/good", ["--classes", "cat,dgo"], 2, ["dgo", "@/good"], ["'dog'"]),
+    "unknown class": ("@/good", ["--classes", "cat", "--classes", "dgo"], 2, ["dgo", "@/good"], ["'dog'"]),
     "unknown start": ("@/good", ["--start", "imagenett"], 2, ["imagenett", "imagenet"], ["file:PATH"]),
     "unknown initialization": ("@/good", ["--start", "scratch:he"], 2, ["he"], ["scratch:kaiming"]),
     "unknown tuning": ("@/good", ["--tuning", "frosen"], 2, ["tuning", "frosen", *TUNING_FORMS], []),
@@ -152,10 +153,19 @@ TRAIN: dict[str, tuple[str, list[str], int, list[str], list[str]]] = {
     "folder without run": ("@/good", ["--start", "run:@/good"], 3, ["@/good"], ["model/model.safetensors"]),
     "imagenet with another stem": (
         "@/good", ["--start", "imagenet"], 2,
-        ["imagenet", FAMILY_NAMES, "resnet18 (shortcut on, norm batch, stem small)"], ["--stem imagenet"],
+        ["imagenet", PUBLISHED_NAMES, "resnet18 (shortcut on, norm batch, stem small)"], ["--stem imagenet"],
     ),
     "stats of scratch": ("@/good", ["--start", "stats:scratch"], 2, ["stats:scratch", "scratch"], ["stats:imagenet"]),
-    "epochs without unit": ("@/good", ["--epochs", "10"], 2, ["epochs", "10", "10"], ["10ep"]),
+    "classes with commas": (
+        "@/good", ["--classes", "cat,dog"], 2, ["cat,dog", "@/good"], ["--classes cat --classes dog"],
+    ),
+    "warm-up without unit": ("@/good", ["--warmup", "10"], 2, ["warmup", "10", "10"], ["10ep"]),
+    "several rates": (
+        "@/good", ["--lr", "0.1,0.01"], 2, ["--lr", "0.1, 0.01"], ["headstart compare", "--vary lr=0.1,0.01"],
+    ),
+    "several lengths": ("@/good", ["--epochs", "3,10"], 2, ["--epochs", "3, 10"], ["--budgets 3ep,10ep"]),
+    "repeated flag": ("@/good", ["--head", "linear", "--head", "mlp:8"], 2, ["--head", "linear, mlp:8"], ["--vary"]),
+    "several seeds": ("@/good", ["--seed", "1,2"], 2, ["--seed", "1, 2"], []),
     "no epochs": ("@/good", ["--epochs", "0ep"], 2, ["epochs"], []),
     "epochs in per cent": ("@/good", ["--epochs", "50%"], 2, [], ["10ep"]),
     "less than a step": ("@/good", ["--epochs", "0.01ep"], 2, ["0.01ep", "2"], ["--epochs 1ep"]),
@@ -186,6 +196,8 @@ TRAIN: dict[str, tuple[str, list[str], int, list[str], list[str]]] = {
     "unknown preset": ("@/good", ["--preset", "labb"], 2, ["labb", "lab"], []),
     "interval without unit": ("@/good", ["--save-every", "10"], 2, ["10"], ["save-every", "10ep"]),
     "interval of 0 steps": ("@/good", ["--save-every", "0st"], 2, ["0st"], ["save-every"]),
+    "unknown tracker": ("@/good", ["--log", "wandbb"], 2, ["wandbb"], ["wandb, mlflow"]),
+    "unknown tracker in a dry run": ("@/good", ["--dry-run", "--log", "wandbb"], 2, ["wandbb"], ["wandb, mlflow"]),
 }  # fmt: skip
 
 
@@ -265,9 +277,11 @@ def other_commands(files: Path, run: Path, tmp_path: Path) -> dict[str, tuple[li
         "resume a finished run": (["resume", run], 2, [str(run)]),
         "resume with an invalid interval": (["resume", run, "--save-every", "x"], 2, ["x"]),
         "force-new without run": (["resume", files / "good", "--force-new"], 3, ["@/good"]),
-        "repair a folder without run": (["repair", files / "good"], 3, ["@/good/plan.json"]),
-        "board with an invalid port": (["board", tmp_path, "--port", "70000"], 2, ["70000"]),
-        "board on a missing folder": (["board", missing], 3, [str(missing)]),
+        "rebuild a folder without run": (["rebuild", files / "good"], 3, ["@/good/plan.json"]),
+        "TensorBoard with an invalid port": (["tensorboard", tmp_path, "--port", "70000"], 2, ["70000"]),
+        "TensorBoard on a missing folder": (["tensorboard", missing], 3, [str(missing)]),
+        "predict on a missing device": (["predict", run, photo, "--device", "tpu"], 2, ["tpu"]),
+        "evaluate on a missing device": (["evaluate", run, "digits:0-3", "--device", "cuda:99"], 2, ["cuda:99"]),
         "predict with a missing model": (["predict", missing, photo], 6, [str(missing)]),
         "predict with an invalid model": (["predict", files / "good", photo], 6, ["@/good"]),
         "predict with an image as model": (["predict", photo, photo], 6, ["@/good/cat/0.png"]),

@@ -124,9 +124,8 @@ def test_default_contrast_is_of_pretrained_weights_against_random_ones(tmp_path:
 @pytest.mark.parametrize(
     ("text", "similar"),
     [
-        ("scratch@Adam", "adam"), ("scratch:xavier+frozen@SGD", "sgd"), ("imagenet@adam_w", "adamw"),
-        ("source:digits:0-5@Lion", "lion"), ("timm:resnet18.a1_in1k@adam2", "adam"), ("scratch@my_own", None),
-        ("scratch@", None), ("file:w.pth@adm", "adam"),
+        ("scratch@Adm", "adam"), ("imagenet@adam_w", "adamw"), ("timm:resnet18.a1_in1k@adam2", "adam"),
+        ("scratch@my_own", None), ("scratch@", None), ("file:w.pth@adm", "adam"),
     ],
 )  # fmt: skip
 def test_what_follows_the_at_sign_of_a_start_without_path_is_an_optimizer(text: str, similar: str | None) -> None:
@@ -135,6 +134,11 @@ def test_what_follows_the_at_sign_of_a_start_without_path_is_an_optimizer(text: 
     fields = fields_of(error.value.args[0])
     assert (fields["arm"], fields.get("choice")) == (text, similar)
     assert similar or fields["optimizers"] == ", ".join(OPTIMIZERS)
+
+
+@pytest.mark.parametrize("text", ["scratch@Adam", "scratch:xavier+frozen@SGD", "source:digits:0-5@Lion"])
+def test_optimizer_after_the_at_sign_ignores_case(text: str) -> None:
+    assert parse_arm(text) == parse_arm(text.lower())
 
 
 @pytest.mark.parametrize("path", ["runs/Oct20_host-scratch@sgd-s0", "a@b/c.pth", "w@Adam", "w@2"])

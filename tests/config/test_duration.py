@@ -1,5 +1,6 @@
 """Durations are parsed, converted to steps, and rejected without a unit."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +34,13 @@ def test_invalid_durations_are_rejected(text: str) -> None:
     with pytest.raises(ValueError) as error:
         Duration.parse(text)
     assert fields_of(error.value.args[0]) == {"text": text}
+
+
+@pytest.mark.parametrize("number", [10, np.int64(10), 0.5, 10.0, True, -1, None], ids=str)
+def test_values_of_python_without_a_unit_are_rejected(number: object) -> None:
+    with pytest.raises(ValueError) as error:
+        Duration.parse(number)  # type: ignore[arg-type]
+    assert fields_of(error.value.args[0]) == {"text": number}
 
 
 def test_share_needs_a_whole() -> None:

@@ -122,13 +122,13 @@ def test_default_learning_rate_depends_on_the_optimizer() -> None:
 
 def test_all_errors_are_reported_together_with_similar_keys() -> None:
     with pytest.raises(UsageError) as caught:
-        resolve_settings({"optimizer": "adan", "lr": -1, "epoks": "3ep", "tuning": "half", "epochs": "5"})
+        resolve_settings({"optimizer": "adan", "lr": -1, "epoks": "3ep", "tuning": "half", "warmup": "5"})
     values = values_of(caught.value.message)
     limit = values.pop(values.index("lr") + 2)  # the text of pydantic
     assert isinstance(limit, str) and limit.endswith(" 0")
     assert values == [
         "epoks", "epochs", "tuning", "half", *TUNING_FORMS, "optimizer", "adan", ", ".join(OPTIMIZERS), "adam",
-        "lr", "-1", "epochs", "5", "5",
+        "lr", "-1", "warmup", "5", "5",
     ]  # fmt: skip
     assert caught.value.exit_code == 2
     with pytest.raises(UsageError) as caught:

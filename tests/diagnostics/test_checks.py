@@ -267,8 +267,8 @@ def test_diagnose_prints_a_finding_and_rejects_invalid_options(slow_learner: Pat
     finding = diagnoses[0]["findings"][0]
     assert (finding["code"], finding["name"]) == ("learning-rate-too-low", finding_name("learning-rate-too-low"))
     for words in (
-        ["diagnose"], ["diagnose", folder, "--ablation", "digits"], ["diagnose", folder, "--lr", "1"],
-        ["diagnose", tmp_path / "nothing"], ["diagnose", "--ablation", "digits", "--norm", "none"],
+        ["diagnose"], ["diagnose", folder, "--seeds", "2"], ["diagnose", folder, "--lr", "1"],
+        ["diagnose", tmp_path / "nothing"], ["ablate", "digits", "--norm", "none"],
     ):  # fmt: skip
         code, out, err = finish(command(*words))
         assert code in (2, 3) and len(err.strip().splitlines()) == 2 and not out, (words, err)

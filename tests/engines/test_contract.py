@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import resource
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -140,21 +141,30 @@ def test_packed_runs_are_unpacked_unchanged(tmp_path: Path) -> None:
     assert {p.name for p in (tmp_path / "b").iterdir()} == {run.name, f"{run.name}-2"}
 
 
-@pytest.mark.parametrize(("cores", "counts"), [(1, [1]), (2, [2, 1]), (6, [6, 3, 1]), (8, [8, 4, 2, 1])])
-def test_each_candidate_about_doubles_the_number_of_workers(cores: int, counts: list[int]) -> None:
-    assert throughput.candidates(cores) == counts
-
-
 @pytest.mark.parametrize(
-    ("rates", "auto", "side_by_side"),
-    [({4: 100.0, 2: 110.0, 1: 90.0}, 2, 2), ({4: 100.0, 2: 99.0}, 4, 2), ({4: 100.0}, 4, 4), ({}, 4, 4)],
+    ("jobs", "speeds", "memory", "auto", "side_by_side"),
+    [
+        (9, {4: 100.0, 1: 25.0}, None, 1, 1),
+        (9, {4: 100.0, 1: 20.0}, None, 4, 1),  # one run on all cores is clearly faster
+        (2, {4: 100.0, 2: 50.0}, None, 2, 2),  # two jobs cannot use four processes
+        (1, {4: 100.0}, None, 4, 4),
+        (9, {4: 100.0, 2: 45.0}, 5, 2, 2),  # memory for two processes
+        (9, {4: 100.0}, 1, 4, 4),
+    ],
 )
-def test_threads_follow_the_measured_rates(rates, auto: int, side_by_side: int, monkeypatch) -> None:
-    monkeypatch.setattr(throughput, "_rates", lambda *_: rates)
+def test_threads_follow_jobs_speeds_and_memory(
+    jobs: int, speeds: dict[int, float], memory: int | None, auto: int, side_by_side: int, monkeypatch
+) -> None:
+    def step_seconds(plan: RunConfig, *_: object) -> float:
+        return plan.recipe.batch_size / speeds[plan.machine.threads]
+
+    size = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    monkeypatch.setattr("headstart.hardware.calibration.step_seconds", step_seconds)
     monkeypatch.setattr("headstart.hardware.devices.usable_cores", lambda: 4)
+    monkeypatch.setattr("headstart.hardware.devices.available_memory", lambda: memory and memory * size)
     plan = contract.plan(0)
-    assert throughput.threads_per_run(plan, NullReporter()) == auto
-    assert throughput.threads_per_run(plan, NullReporter(), side_by_side=True) == side_by_side
+    assert throughput.threads_per_run(plan, jobs, NullReporter()) == auto
+    assert throughput.threads_per_run(plan, jobs, NullReporter(), side_by_side=True) == side_by_side
 
 
 def test_engine_depends_on_name_cores_and_threads(monkeypatch) -> None:
@@ -230,7 +240,7 @@ def test_engine_of_other_machines_needs_only_its_row(monkeypatch: pytest.MonkeyP
 
     measured: list[bool] = []
 
-    def threads_per_run(plan: RunConfig, reporter: Reporter, *, side_by_side: bool) -> int:
+    def threads_per_run(plan: RunConfig, jobs: int, reporter: Reporter, *, side_by_side: bool) -> int:
         measured.append(side_by_side)
         return 2
 

@@ -1,5 +1,6 @@
 """The ablation of shortcut x norm x depth: conclusions from the numbers, reuse of runs, resuming."""
 
+import json
 import math
 import re
 import signal
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+import headstart
 from headstart.analysis.run_records import runs_in
+from headstart.cli.main import main
 from headstart.config.resolve import resolve_settings
 from headstart.config.start_spec import random_starts
 from headstart.diagnostics.history import HealthStatus, read_history
@@ -24,6 +27,7 @@ from headstart.experiment.ablation_cell import ALWAYS, NEVER, FactorialCell
 from headstart.experiment.ablation_summary import AblationSummary
 from headstart.experiment.compare import compare
 from headstart.experiment.progress import comparison_phase
+from headstart.experiment.study_kind import resume_hint
 from headstart.i18n import Message
 from headstart.models import resnet
 from headstart.reporter import NullReporter, Reporter, StudyStatus
@@ -185,7 +189,7 @@ def test_networks_are_trained_once_and_their_results_are_reported(
     assert effect.low <= effect.accuracy <= effect.high and effect.ratio_decades_after is not None
 
 
-def test_same_command_resumes_an_interrupted_ablation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_ablation_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.setattr(ablation_grid, "DEPTHS", ("resnet18",))
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))  # no runs to reuse
     settings = {**FAST, "fraction": 0.2, "epochs": "1ep", "precision": "auto"}
@@ -206,14 +210,19 @@ def test_same_command_resumes_an_interrupted_ablation(tmp_path: Path, monkeypatc
         monkeypatch.setattr(ablation, "common_precision", lambda runs, precision=precision: precision)
         with pytest.raises(InterruptedRunError) as stop:
             run_ablation(source, settings, tmp_path)
-        assert stop.value.hint == ablation.ABLATION.resume_hint(Path()) and stop.value.exit_code == 130
+        (folder,) = tmp_path.glob("ablation-*")
+        assert stop.value.hint == resume_hint(folder) and stop.value.exit_code == 130
     monkeypatch.setattr(execute, "answer_job", work)
     results = {path: path.stat().st_mtime_ns for path in tmp_path.glob("ablation-*/*/result.json")}
     assert len(started) == 4 and len(results) == 2
-    summary = run_ablation(source, settings, tmp_path)
-    (folder,) = tmp_path.glob("ablation-*")
-    assert summary.result.folder == str(folder)
+    summary = headstart.resume(folder, engine="local", quiet=True)  # from the folder alone
+    assert isinstance(summary, AblationSummary) and summary.result.folder == str(folder)
+    assert run_ablation(source, settings, tmp_path) == summary  # by the same command
+    capsys.readouterr()
+    main(["resume", str(folder), "--engine", "local", "--json"])
+    assert json.loads(capsys.readouterr().out) == summary.to_json()
     runs = list(runs_in(folder))
+    assert headstart.rebuild(folder, quiet=True) == [run.folder for run in runs]
     assert len(runs) == len({run.plan.network.norm + run.plan.network.shortcut for run in runs}) == 4
     assert {run.plan.machine.precision for run in runs} == {"fp32"}  # that of the first runs
     assert {path: path.stat().st_mtime_ns for path in results} == results
@@ -280,9 +289,38 @@ def test_ablation_selects_epochs_by_any_metric_and_computes_accuracy(metric: str
 
 
 def test_depth_of_a_cell_counts_the_layers_with_weights_of_its_network() -> None:
-    assert list(ablation_grid.DEPTHS) == list(resnet.FAMILY)
-    for name, (block, blocks) in resnet.FAMILY.items():
+    assert list(ablation_grid.DEPTHS) == list(resnet.PUBLISHED)
+    for name in resnet.PUBLISHED:
+        block, blocks = resnet.FAMILY[name].block, resnet.FAMILY[name].depths
         per_block = 3 if block is resnet.Bottleneck else 2
         cell = make_cell("on", "batch", 1.0, 0.5, name)
         assert cell.depth == 2 + per_block * sum(blocks)  # with the first convolution and the head
     assert (ablation_grid.NORMS, ablation_grid.SHORTCUTS) == (resnet.NORMS, ("on", "off"))
+
+
+def test_stored_ablation_equals_the_declared_one(tmp_path: Path) -> None:
+    settings = {"select": "macro-f1", "head": "mlp:8", "start": "scratch:xavier", "seed": 3}
+    spec = ablation_grid.ablation_spec("digits:0-3", settings, 2)
+    ablation_grid.write_ablation(tmp_path, spec)
+    assert ablation_grid.read_ablation(tmp_path) == spec
+    path = tmp_path / ablation_grid.ABLATION_FILE
+    content = path.read_text()
+    for text, error in (
+        ("[", DataError),
+        (content.replace('"schema_version": 1', '"schema_version": 9'), DataError),
+        (content.replace('"seeds": 2', '"seeds": "many"'), DataError),
+        (content.replace('"seed": 3', '"seed": -3'), DataError),
+        (content.replace("scratch:xavier", "imagenet"), UsageError),
+    ):
+        assert text != content
+        path.write_text(text)
+        with pytest.raises(error):
+            ablation_grid.read_ablation(tmp_path)
+
+
+def test_ablation_of_changed_images_is_not_resumed(tmp_path: Path) -> None:
+    spec = ablation_grid.ablation_spec("digits:0-1", {"epochs": "1st", "threads": 1, "precision": "fp32"})
+    ablation_grid.write_ablation(tmp_path, spec)
+    with pytest.raises(DataError) as error:
+        headstart.resume(tmp_path, quiet=True)
+    assert fields_of(error.value.message) == {"folder": tmp_path} and not list(tmp_path.glob("ablation-*"))

@@ -13,7 +13,6 @@ from headstart.experiment.ablation_cell import FactorialCell
 from headstart.experiment.planning import Forecast
 from headstart.experiment.progress import Progress, comparison_phase, search_phase
 from headstart.i18n import Message, translated
-from headstart.reporter import NullReporter
 from tests.diagnostics.test_checks import FAST
 from tests.experiment.test_ablation import GRID
 from tests.experiment.test_progress import ARMS, make_spec
@@ -71,7 +70,7 @@ def test_words_of_phases_and_hints_are_in_the_catalog() -> None:
     assert len(set(phases)) == len(phases)
     phases += [comparison_phase(spec.protocol, 3) for spec in (shared, interim)]
     kinds = (study_kind.COMPARISON, ablation.ABLATION)
-    for message in (*phases, *(kind.name for kind in kinds), *(kind.resume_hint(Path("1")) for kind in kinds)):
+    for message in (*phases, *(kind.name for kind in kinds), study_kind.resume_hint(Path("1"))):
         assert_translated(message)
 
 
@@ -105,12 +104,9 @@ def test_words_of_an_overrun_are_in_the_catalog() -> None:
 @pytest.mark.parametrize(
     "changes", [{}, {"search": "off"}, {"seeds": 2}, {"seeds": 7, "interim": "3,5,7"}, {"budgets": "4st,2ep"}], ids=str
 )
-def test_words_of_a_planned_study_are_in_the_catalog(
-    changes: dict[str, object], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_words_of_a_planned_study_are_in_the_catalog(changes: dict[str, object]) -> None:
     spec = make_spec(**changes)
-    monkeypatch.setattr(planning, "_forecast", lambda *_arguments: Forecast(spec, 120.0, 4000, 20))
-    lines = planning.describe_plan(spec, None, NullReporter())
+    lines = Forecast(spec, 120.0, 4000, 20).sentences
     assert ("The study may stop at a clear difference after 3 or 5 seeds." in lines) == ("interim" in changes)
     for line in (*lines, planning._time_budget_words(spec, 60.0, 30.0)):
         assert_translated(line, NAMES | {"ep", "st"})

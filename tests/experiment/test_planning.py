@@ -112,7 +112,7 @@ def test_study_toml_has_the_fitted_seeds_and_epochs_and_the_time_budget(tmp_path
     assert read_study(again) == read_study(folder)
     without = {**TINY, "time_budget": "", "seeds": 10}
     assert read_study(folder).hash == StudySpec(make_spec(**without).protocol, read_study(folder).plan).hash
-    lines = planning.describe_plan(make_spec(**TINY, seeds=4), {"seeds"}, NullReporter())
+    lines = planning.forecast(make_spec(**TINY, seeds=4), {"seeds"}, NullReporter()).sentences
     assert values_of(lines[0]) == [2, "scratch", "scratch+frozen", 4]
     assert set(lines[-1].values) == {"count", "duration"}
     before = list(tmp_path.iterdir())
@@ -120,7 +120,7 @@ def test_study_toml_has_the_fitted_seeds_and_epochs_and_the_time_budget(tmp_path
     with pytest.raises(UsageError) as shortest:
         planning.begin_within_time_budget(short, {"time_budget"}, tmp_path, NullReporter())
     with pytest.raises(UsageError) as declared_length:
-        planning.describe_plan(short, {"seeds", "epochs"}, NullReporter())
+        planning.forecast(short, {"seeds", "epochs"}, NullReporter())
     for error, seeds, length in (
         (shortest, 3, "2ep"),
         (declared_length, short.protocol.seeds, str(short.plan.recipe.epochs)),
@@ -135,7 +135,7 @@ def test_described_plan_is_what_the_study_does(tmp_path: Path) -> None:
     rules = {"precision": "fp32", "threads": 1, "grid": "0.02,0.01,0.005", "survivors": 2, "seeds": 3, "epochs": "2ep"}
     spec = build_study_spec("digits:0-3", ("scratch", "scratch@adam"), None, None, None, None,
                             {**rules, "network": "timm:test_resnet", "batch_size": 64})  # fmt: skip
-    lines = planning.describe_plan(spec, set(), NullReporter(), "local")
+    lines = planning.forecast(spec, set(), NullReporter(), "local").sentences
     folder = planning.begin_within_time_budget(spec, set(), tmp_path, NullReporter(), "local")
     study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
     searched, main = list(runs_in(folder / "search")), list(runs_in(folder))
@@ -153,7 +153,7 @@ def test_sequential_runs_take_as_long_as_all_processes_together(monkeypatch) -> 
     monkeypatch.setattr(devices, "usable_cores", lambda: 8)
     spec = make_spec(precision="fp32", threads=2, search="off")
     sequential, parallel = (
-        planning._forecast(spec, set(), NullReporter(), engine).seconds for engine in ("local", "processes")
+        planning.forecast(spec, set(), NullReporter(), engine).seconds for engine in ("local", "processes")
     )
     assert sequential == pytest.approx(4 * parallel)
 

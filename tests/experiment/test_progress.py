@@ -21,6 +21,7 @@ from headstart.experiment import study
 from headstart.experiment.lr_search import MAX_EXTENSIONS
 from headstart.experiment.progress import Progress, comparison_phase, search_phase
 from headstart.experiment.workload import (
+    ArmCost,
     CostSoFar,
     run_images,
     rung_epochs,
@@ -44,7 +45,7 @@ def make_spec(**settings: object) -> StudySpec:
 
 
 @given(arms, arms, st.floats(0.001, 1e3))
-def test_estimate_is_never_negative_and_exact_where_images_cost_the_same(done, remaining, cost) -> None:
+def test_estimate_is_never_negative_and_exact_where_all_work_takes_the_same_factor(done, remaining, cost) -> None:
     spent = {name: CostSoFar(count, count * cost) for name, count in done.items()}
     estimate = seconds_left(spent, remaining)
     if not any(remaining.values()):
@@ -58,7 +59,23 @@ def test_estimate_is_never_negative_and_exact_where_images_cost_the_same(done, r
 def test_arm_is_estimated_from_its_own_cost_and_a_new_arm_from_the_average() -> None:
     spent = {"full": CostSoFar(100, 100.0), "frozen": CostSoFar(100, 10.0), "new": CostSoFar()}
     assert seconds_left(spent, {"full": 10, "frozen": 10}) == pytest.approx(11)
+    assert seconds_left(spent, {"full": 10}) == pytest.approx(10, rel=0.05)
     assert seconds_left(spent, {"new": 10}) == pytest.approx(5.5)
+    little = {"full": CostSoFar(100, 100.0), "frozen": CostSoFar(0.1, 1.0)}  # one run that waited for another
+    assert seconds_left(little, {"frozen": 100}) == pytest.approx(110, rel=0.05)
+
+
+def test_cost_of_an_arm_counts_what_is_trained_and_evaluated() -> None:
+    """600 training images in 2 epochs, 100 for val and 100 for test, at 10 ms each, of which a third is forward."""
+    counts = {"train": 300, "val": 100, "test": 100}
+    plan = resolve_settings({"source": "digits", "epochs": "2ep", "batch_size": 30}).plan.changed(split_counts=counts)
+    full, frozen = (ArmCost.of(plan.changed(tuning=tuning), 0.01) for tuning in ("full", "frozen"))
+    assert full.image * 600 == pytest.approx(6.0 + 2 * 100 * 0.01 / 3)
+    assert full.evaluation == pytest.approx(2 * 200 * 0.01 / 3)
+    assert full.seconds(600, runs=2, evaluations=1) == pytest.approx(
+        full.image * 600 + 2 * full.start + full.evaluation
+    )
+    assert frozen.seconds(600) < 0.05 * full.seconds(600)
 
 
 @given(st.integers(1, 5), st.integers(1, 6), st.integers(1, 3), st.integers(2, 400), st.integers(1, 9))
@@ -178,13 +195,16 @@ def test_table_counts_runs_as_they_end(small_study) -> None:
     assert counted(last).values["phase"] == comparison
 
 
-def test_estimate_is_exact_where_all_runs_take_the_same_time(small_study) -> None:
-    """During the comparison, after the search, which an extended grid could make longer."""
+def test_estimate_is_close_where_all_runs_take_the_same_time(small_study) -> None:
+    """During the comparison, after the search, which an extended grid could make longer.
+
+    The predicted seconds of a rung are without those of an evaluation.
+    """
     tables, estimates, _ = small_study
     pairs = zip(tables, estimates[-len(tables) :], strict=True)
     phase = comparison_phase(make_spec(**TINY).protocol, 2)
     seconds = [estimate for table, estimate in pairs if counted(table).values["phase"] == phase]
-    assert seconds == pytest.approx([40.0, 30.0, 20.0, 10.0, 0.0])
+    assert seconds == pytest.approx([40.0, 30.0, 20.0, 10.0, 0.0], rel=0.3)
 
 
 def test_every_phase_of_a_study_has_its_own_name() -> None:

@@ -189,7 +189,8 @@ def test_verdict_of_a_small_study_agrees_with_its_records(mode: str, tmp_path: P
     assert read_study(folder).protocol == spec.protocol
     verdict = study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
     assert verdict == read_verdict(folder)
-    kept = FILES.keys() - {"state.json", "MANIFEST.json", "ablation"}  # a finished run has no checkpoints
+    others = {"trackers.json", "ablation.json", "ablation"}  # not of a study without trackers
+    kept = FILES.keys() - {"state.json", "MANIFEST.json"} - others  # a finished run has no checkpoints
     assert {name: _schema_faults(folder, name) for name in kept} == {name: [] for name in kept}
     runs = [run for run in runs_in(folder) if run.stage == "main"]
     assert len(runs) == 4 and (folder / "model" / "model.safetensors").is_file()
@@ -199,7 +200,7 @@ def test_verdict_of_a_small_study_agrees_with_its_records(mode: str, tmp_path: P
     assert contrast.outcome == "undecided"  # only two seeds
     mean_runs = [folder / "mean-scratch", folder / "mean-scratch@adam"]
     assert sorted(folder.glob("mean-*")) == mean_runs
-    assert study.repair(folder) == [run.folder for run in runs] + mean_runs
+    assert study.rebuild(folder) == [run.folder for run in runs] + mean_runs
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("metrics.jsonl")}
     assert study.run_study(folder, LocalEngine(NullReporter()), NullReporter()) == verdict
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("metrics.jsonl")} == before  # no run is repeated

@@ -64,10 +64,14 @@ def test_measurement_of_a_busy_machine_is_repeated(monkeypatch, measured: list[t
     monkeypatch.setattr(calibration, "_trusted", set())  # as in another process
     training_setup, reporter = prepare(batch_size=9, precision="auto")
     assert len(remarks(reporter)) == 2 and measured == [(9, 3, 16, 16)]
-    assert training_setup.peak > 2 * busy[training_setup.plan.machine.precision]
+    assert training_setup.peak.flops_per_second > 2 * busy[training_setup.plan.machine.precision]
     monkeypatch.setattr(calibration, "_trusted", set())
-    monkeypatch.setattr(calibration, "BUSY_SPEED_RATIO", 4.0)  # the machine of these tests may be busy too
-    assert remarks(prepare(batch_size=9, precision="auto")[1]) == [] and len(measured) == 1
+    monkeypatch.setattr(calibration, "BUSY_SPEED_RATIO", 1e9)  # the machine of these tests may be busy too
+    path.write_text(json.dumps({**content, "peak": busy}))
+    training_setup, reporter = prepare(batch_size=9, precision="auto")
+    assert remarks(reporter) == [] and len(measured) == 1
+    stored = json.loads(path.read_text())["peak"][training_setup.plan.machine.precision]
+    assert training_setup.peak.flops_per_second == stored > 2 * busy[training_setup.plan.machine.precision]
 
 
 def _shape(path: Path) -> list[int]:
@@ -121,3 +125,53 @@ def test_precision_that_the_device_does_not_support_is_left_out(
     with pytest.raises(UsageError) as error:
         prepare(batch_size=11, precision="bf16")
     assert fields_of(error.value.message) == {"device": "cpu", "precision": "bf16"}
+
+
+class _Slow(nn.Module):
+    """A network whose forward pass takes `seconds` for each image by its own clock, with the sizes of its batches."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds, self.head, self.batches = seconds, nn.Linear(3, 2), []
+        self.time = 0.0
+
+    def __deepcopy__(self, memo: dict) -> "_Slow":
+        return self  # the measurement copies the network
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.batches.append(len(images))
+        self.time += self.seconds * len(images)
+        return self.head(images.mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "limit", "batches"),
+    [(0.02, 2.0, [2, 2, 8, 8, *4 * [16]]), (0.02, 0.85, [2, 2, 8, 8, *4 * [10]]), (0.1, 0.1, [2, 2, *4 * [8]])],
+)
+def test_measurement_is_bounded_by_a_smaller_batch(
+    seconds: float, limit: float, batches: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last case stops after its first repetition."""
+    network = _Slow(seconds)
+    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: network.time)
+    measured = benchmark.step_seconds(network, (16, 3, 4, 4), torch.device("cpu"), ["fp32"], limit)
+    assert network.batches == batches
+    assert measured["fp32"] == pytest.approx(16 * seconds)
+
+
+def test_utilization_is_never_above_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training faster than the peak shows a peak that was measured too low, so that it is measured again."""
+    again = [4e9, 1e9]
+    monkeypatch.setattr(benchmark, "matmul_peak", lambda *_: again.pop(0))
+    peak = calibration.MatmulPeak(1e9, torch.device("cpu"), "fp32")
+    assert peak.utilization(5e8) == 0.5 and len(again) == 2
+    assert peak.utilization(2e9) == 0.5 and len(again) == 1  # of the new peak, 4e9
+    assert peak.utilization(8e9) == 1.0 and peak.flops_per_second == 8e9
+
+
+def test_known_speed_is_that_of_the_cache() -> None:
+    plan = prepare(batch_size=13, precision="auto")[0].plan
+    stored = [json.loads(path.read_text()) for path in (cache_root() / "machine").iterdir()]
+    (seconds,) = (content["seconds"] for content in stored if content["key"]["network"][-1] == [13, 3, 16, 16])
+    assert calibration.known_step_seconds(plan) == seconds[plan.machine.precision]
+    assert calibration.known_step_seconds(plan.changed(threads=7)) is None

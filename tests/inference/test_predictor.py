@@ -13,8 +13,10 @@ from PIL import Image
 from scipy.stats import norm
 from sklearn.metrics import accuracy_score, confusion_matrix
 
+from headstart.artifacts.find_model import find_model
 from headstart.cli.main import main
 from headstart.cli.render import as_csv, as_table
+from headstart.config.flag_words import flag_words
 from headstart.data.decode import MAX_PIXELS
 from headstart.data.sources import read_index
 from headstart.errors import DataError, ModelFileError, UsageError
@@ -22,7 +24,6 @@ from headstart.i18n import Message, _
 from headstart.inference.evaluate import SPLIT_NOTES, ModelEvaluation, describe_evaluation, evaluate
 from headstart.inference.predictor import Prediction, Predictor, require_predictions
 from headstart.reporter import NullReporter
-from headstart.results.run import find_model
 from headstart.text import printable
 from tests.messages import fields_of, values_of
 from tests.trained import SETTINGS, train, trained
@@ -298,7 +299,7 @@ def test_evaluation_on_data_with_other_classes(folder, digits, tmp_path: Path) -
     with pytest.raises(DataError) as caught:
         evaluate(folder, str(more), NullReporter())
     assert values_of(caught.value.message) == ["seven", *"0123"]
-    assert "--classes 0,1,2,3" in caught.value.hint
+    assert "--classes 0 --classes 1 --classes 2 --classes 3" in caught.value.hint
     assert evaluate(folder, str(more), NullReporter(), classes=list("0123")).n == 24
     with pytest.raises(UsageError) as error:
         evaluate(folder, str(more), NullReporter(), classes=["seven"])
@@ -356,7 +357,7 @@ def damaged(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_training_data_is_recognised_without_classes_and_bad_images(damaged: Path, tmp_path: Path) -> None:
-    selection = {"classes": "0,1,2", "skip_bad": True, "source": str(damaged), "image_size": 16, "stem": "small"}
+    selection = {"classes": list("012"), "skip_bad": True, "source": str(damaged), "image_size": 16, "stem": "small"}
     folder = train(tmp_path, **{**SETTINGS, **selection, "epochs": "2st", "batch_size": 4, "precision": "fp32"})
     result = json.loads((folder / "result.json").read_text())
     with pytest.raises(DataError) as error:
@@ -372,7 +373,7 @@ def test_bad_image_is_reported_or_left_out(folder, damaged, capsys) -> None:
     fields = fields_of(caught.value.message)
     assert (fields["failed"], fields["count"], fields["name"]) == (1, 25, "1/cut.png")
     assert "--skip-bad" in caught.value.hint
-    main(["evaluate", str(folder), str(damaged), "--classes", "0,1,2,3", "--skip-bad", "--json"])
+    main(["evaluate", str(folder), str(damaged), *flag_words("classes", list("0123")), "--skip-bad", "--json"])
     output = capsys.readouterr()
     assert json.loads(output.out)["n"] == 24
     (line,) = (line for line in output.err.splitlines() if "1/cut.png" in line)

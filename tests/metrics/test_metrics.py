@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from scipy import stats
 from sklearn import metrics as sk
 
 from headstart.analysis.contrasts import compute_contrasts
@@ -17,7 +18,8 @@ from headstart.cli.options import _flag_help
 from headstart.config.run_config import RecipeConfig
 from headstart.config.study_config import StudyConfig
 from headstart.factories import load_factory
-from headstart.metrics.confusion import balanced_weights, confusion_counts
+from headstart.metrics.accuracy import confusion_counts, wilson_interval
+from headstart.metrics.confusion import balanced_weights
 from headstart.metrics.registry import METRICS, MetricSpec, is_study_metric, selects_epochs
 from headstart.metrics.values import counts_value, image_values, image_weights, metric_value
 from headstart.training.objective import Objective
@@ -103,6 +105,25 @@ def test_metrics_of_counts_equal_formulas(table: list[list[int]]) -> None:
     assert counts_value("macro-f1", table) == pytest.approx(sum(f1) / len(f1), abs=1e-12)
 
 
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30))
+def test_confusion_counts_equal_those_of_sklearn(pairs: list[tuple[int, int]]) -> None:
+    labels, predicted = np.array(pairs).T
+    expected = sk.confusion_matrix(labels, predicted, labels=range(4))
+    assert confusion_counts(labels, predicted, 4).tolist() == expected.tolist()
+
+
+@given(n=st.integers(1, 10_000), share=st.floats(0, 1), level=st.sampled_from([0.8, 0.95, 0.999]))
+def test_wilson_interval_equals_that_of_scipy(n: int, share: float, level: float) -> None:
+    correct = round(n * share)
+    expected = stats.binomtest(correct, n).proportion_ci(level, method="wilson")
+    assert wilson_interval(correct, n, level) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_wilson_interval_needs_an_image() -> None:
+    with pytest.raises(ValueError):
+        wilson_interval(0, 0)
+
+
 def test_score_has_the_counts_and_the_cross_entropy() -> None:
     labels = np.array([0, 0, 2, 2, 1])
     logits = make_logits(labels, 4)
@@ -164,7 +185,7 @@ def test_configuration_accepts_the_metrics_that_it_can_use(name: str) -> None:
 def test_selectable_metrics() -> None:
     assert [name for name, spec in METRICS.items() if is_study_metric(spec)] == ["accuracy", "balanced"]
     assert not any(selects_epochs(METRICS[name]) for name in ("log-loss", "brier"))
-    flag = _flag_help(StudyConfig.model_fields["metric"])
+    flag = _flag_help(StudyConfig.model_fields["metric"], None)
     assert "accuracy, balanced [default: accuracy]" in flag and "macro-f1" not in flag
 
 

@@ -9,8 +9,10 @@ import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from headstart.errors import UsageError
+from headstart.hardware import benchmark
 from headstart.models import factory, freezing, resnet, structure
 from tests.messages import fields_of
 
@@ -119,7 +121,8 @@ def test_build_is_deterministic_and_does_not_change_the_global_generator() -> No
     ("name", "switches", "message", "hint"),
     [
         ("resnet19", {}, {"name": "resnet19"}, {"choice": "resnet18"}),
-        ("vgg16", {}, {"name": "vgg16"}, {"names": "resnet18, resnet34, resnet50, timm:NAME"}),
+        ("vgg16", {}, {"name": "vgg16"}, {"name": "vgg16"}),  # timm:vgg16
+        ("alexnet", {}, {"name": "alexnet"}, {"names": ", ".join([*resnet.FAMILY, "timm:NAME"])}),
         ("timm:test_vot", {}, {"version": timm.__version__, "name": "test_vot"}, {"similar": "test_vit"}),
         (
             "timm:resnet18.a1_in1",
@@ -139,7 +142,7 @@ def test_build_is_deterministic_and_does_not_change_the_global_generator() -> No
             {"name": "timm:deit_tiny_distilled_patch16_224", "count": 2},
             {},
         ),
-        (TIMM, {"shortcut": False}, {"name": TIMM}, {"networks": ", ".join(NAMES)}),
+        (TIMM, {"shortcut": False}, {"name": TIMM}, {"networks": ", ".join(resnet.FAMILY)}),
         ("resnet18", {"norm": "batsh"}, {"switch": "norm", "value": "batsh"}, {"choice": "batch"}),
         ("resnet18", {"stem": "tiny"}, {"switch": "stem", "value": "tiny"}, {"names": "imagenet, small"}),
     ],
@@ -215,3 +218,25 @@ def test_structure_of_a_timm_network_comes_from_timm() -> None:
     assert structure.layer_names(network)[0] == "patch_embed.proj"
     assert structure.layer_names(network)[-1] == "head"
     assert "norm.weight" in dict(structure.stages(network))["blocks.5"], "modules after the last block belong to it"
+
+
+def test_resnet20_has_the_published_size() -> None:
+    """He et al. 2015, table 6: 0.27 million parameters, and 40.8 million products at 32 px (Idelbayev 2018)."""
+    network = factory.build("resnet20", 10, stem="small")
+    assert round(sum(p.numel() for p in network.parameters()) / 1e6, 2) == 0.27
+    assert [name for name, _ in structure.stages(network)] == ["stem", "layer1", "layer2", "layer3", "head"]
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.eval()(images(1, 32))
+    assert counter.get_total_flops() / 2 == pytest.approx(40.8e6, rel=0.02)
+    assert network(images(2, 16)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("trained", ["", "fc", "layer4"])
+@pytest.mark.parametrize("stem", resnet.STEMS)
+def test_training_flops_equal_those_of_torch(stem: str, trained: str) -> None:
+    network = factory.build("resnet18", 7, stem=stem)
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad = name >= trained
+    with FlopCounterMode(display=False) as counter:
+        network.train()(images(2, 64)).sum().backward()
+    assert benchmark.training_flops(network, 64) == counter.get_total_flops() / 2

@@ -25,12 +25,15 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 36, 2))
 
 
-def train(net: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    for step in range(3):
-        torch.manual_seed(step)
+def train(net: nn.Module, optimizer: torch.optim.Optimizer, *, by_torch: bool = False) -> dict[str, torch.Tensor]:
+    for number in range(3):
+        torch.manual_seed(number)
         net(torch.randn(8, 3, 8, 8)).square().sum().backward()
-        optimizer.step()
-        optimizer.zero_grad()
+        if by_torch:
+            optimizer.step()
+            optimizer.zero_grad()
+        else:
+            optimizers.step(optimizer)
     return net.state_dict()
 
 
@@ -46,7 +49,7 @@ def test_optimizers_equal_torch(name: str) -> None:
         reference = PLAIN[name]([{"params": decayed}, *no_decay])
     else:
         reference = PLAIN[name](plain.parameters())
-    actual, expected = train(ours, optimizer), train(plain, reference)
+    actual, expected = train(ours, optimizer), train(plain, reference, by_torch=True)
     assert actual.keys() == expected.keys()
     for key in actual:
         torch.testing.assert_close(actual[key], expected[key], rtol=1e-5, atol=1e-6, msg=key)
@@ -63,7 +66,7 @@ def test_memory_order_gives_the_same_bits(name: str) -> None:
         groups = param_groups.groups(net.named_parameters(), weight_decay=0.1, backbone=set(), backbone_factor=1.0)
         make = optimizers.make_optimizer if by_views else optimizers.build
         optimizer = make(name, groups, 0.05, OPTIONS)
-        states.append(train(net, optimizer))
+        states.append(train(net, optimizer, by_torch=not by_views))
         if by_views:
             assert all(p.grad is None for p in net.parameters())
             slots = [v for state in optimizer.state.values() for v in state.values() if isinstance(v, torch.Tensor)]
@@ -100,10 +103,10 @@ def test_rows_are_elementwise_and_have_the_declared_slots(name: str) -> None:
     others = [optimizers.make_optimizer(name, one_group(weight), 0.05, OPTIONS) for weight in alone]
     for step in gradients:
         together.grad = step.clone()
-        optimizer.step()
+        optimizers.step(optimizer)
         for weight, other, gradient in zip(alone, others, step, strict=True):
             weight.grad = gradient.clone()
-            other.step()
+            optimizers.step(other)
     assert OPTIMIZERS[name].elementwise and torch.equal(together, torch.stack(list(alone)))
     (slots,) = optimizer.state.values()
     assert sum(isinstance(slot, torch.Tensor) and slot.ndim > 0 for slot in slots.values()) == OPTIMIZERS[name].slots
@@ -123,7 +126,7 @@ def test_optimizer_that_is_not_elementwise_gets_the_weights_themselves(monkeypat
             optimizer = optimizers.make_optimizer("adafactor", groups, 0.05, {})
         else:
             optimizer = torch.optim.Adafactor(net.parameters(), 0.05, foreach=False)
-        states.append(train(net, optimizer))
+        states.append(train(net, optimizer, by_torch=not ours))
         assert all(p.grad is None for p in net.parameters())
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 

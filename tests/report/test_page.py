@@ -809,12 +809,14 @@ def test_page_of_a_run_has_the_command_that_repeats_it(study_folder: Path, arm: 
     )
 
 
-def test_plan_that_flags_cannot_express_has_no_command(study_folder: Path, tmp_path: Path) -> None:
+def test_command_of_a_run_repeats_the_flag_of_a_list(study_folder: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(next(study_folder.glob("*-scratch-s0")), tmp_path / "run"))
     content = read_json(run / "plan.json")
     content["plan"]["data"]["classes"] = ["a, b", "c"]
     (run / "plan.json").write_text(json.dumps(content), encoding="utf-8")
-    assert f">headstart report {run}</pre>" in page.write_page(run).read_text(encoding="utf-8")
+    text = html.unescape(page.write_page(run).read_text(encoding="utf-8"))
+    (command,) = re.findall(r"<pre[^>]*>(headstart train [^<]*)</pre>", text)
+    assert "--classes 'a, b' --classes c" in command
     content["plan"]["data"]["later"] = 1  # of a later version
     (run / "plan.json").write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(DataError) as error:

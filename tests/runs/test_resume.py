@@ -308,7 +308,7 @@ def test_diverged_run_keeps_the_best_model(tmp_path: Path, capsys, monkeypatch) 
     expected = read_json(finished / "result.json")
     assert (result["val"], result["test"]) == (expected["val"], expected["test"])  # of the model that is kept
     code, error = failure(["resume", str(diverged)], capsys)
-    assert code == 2 and fields_of(error.message) == {"folder": diverged} and "headstart board" in error.hint
+    assert code == 2 and fields_of(error.message) == {"folder": diverged} and "headstart tensorboard" in error.hint
 
 
 def test_resume_removes_incomplete_files_of_a_crash(stopped: Path, tmp_path: Path) -> None:

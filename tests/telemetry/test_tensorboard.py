@@ -41,7 +41,7 @@ LAYERS = ["conv1", "fc"] + [
 ]
 BLOCKS = [f"layer{stage}.{block}" for stage in (1, 2, 3, 4) for block in (0, 1)]
 RELUS = ["conv1", *(f"{block}.{layer}" for block in BLOCKS for layer in ("conv1", "conv2"))]
-HEADSTART, TENSORBOARD = "headstart board", "tensorboard"
+HEADSTART, TENSORBOARD = "headstart tensorboard", "tensorboard"
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +234,7 @@ def test_freeze_check_is_a_text(board: TensorBoardServer, runs: Path) -> None:
 # --- damage and resume -------------------------------------------------------------------------------------------
 
 
-def test_repair_of_a_damaged_event_file(runs: Path, tmp_path: Path) -> None:
+def test_rebuild_of_a_damaged_event_file(runs: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(runs / names(runs)[0], tmp_path / "run"))
     all_points = points(folder)
     (file,) = folder.glob("events.out.tfevents.*")
@@ -242,7 +242,7 @@ def test_repair_of_a_damaged_event_file(runs: Path, tmp_path: Path) -> None:
     content[len(content) // 2] ^= 0x10
     file.write_bytes(content)
     assert len(points(folder)) < len(all_points)
-    code, out, err = finish(command("repair", folder))
+    code, out, err = finish(command("rebuild", folder))
     assert (code, out.strip()) == (0, str(folder)), err
     assert points(folder) == all_points
 
@@ -322,12 +322,12 @@ def test_ctrl_c_stops_the_board_without_an_error(tmp_path: Path) -> None:
 
 
 def test_missing_folder_and_used_port(tmp_path: Path) -> None:
-    code, _, err = finish(command("board", tmp_path / "nothing"))
-    assert code == 3 and f"{tmp_path / 'nothing'}." in err and "`headstart board runs`" in err
+    code, _, err = finish(command("tensorboard", tmp_path / "nothing"))
+    assert code == 3 and f"{tmp_path / 'nothing'}." in err and "`headstart tensorboard runs`" in err
     assert "Traceback" not in err
     with TensorBoardServer(tmp_path) as board:
         port = board.url.rpartition(":")[2]
-        code, _, err = finish(command("board", tmp_path, "--port", port))
+        code, _, err = finish(command("tensorboard", tmp_path, "--port", port))
     assert code == 5 and re.search(rf"\b{port}\b", err) and "--port" in err and "Traceback" not in err
 
 

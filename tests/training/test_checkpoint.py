@@ -35,7 +35,9 @@ def states_equal(a: State, b: State) -> bool:
             return False
     left, right = (s.optimizer.state_dict() for s in (a, b))
     slots = all(torch.equal(left["state"][i][n], right["state"][i][n]) for i in left["state"] for n in left["state"][i])
-    return slots and left["param_groups"] == right["param_groups"] and a.progress == b.progress
+    numbers = [[{key: group[key] for key in group if key != "weights"} for group in side["param_groups"]]
+               for side in (left, right)]  # fmt: skip
+    return slots and numbers[0] == numbers[1] and a.progress == b.progress
 
 
 def events(context: TrainingContext, state: State) -> list[tuple]:
@@ -285,5 +287,5 @@ def test_checkpoints_fit_into_the_space_that_is_required(tmp_path: Path, optimiz
     next(event for event in loop.train(setup.context, state) if isinstance(event, Step))
     folder = checkpoint.save_state(tmp_path / "c", state, POSITION)
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    assert 0.9 * checkpoint.max_checkpoint_bytes(setup.context, state) < 3 * size
-    assert 3 * size < 1.1 * checkpoint.max_checkpoint_bytes(setup.context, state)
+    assert 0.9 * checkpoint.checkpoint_bytes(setup.context, state) < size
+    assert size < 1.1 * checkpoint.checkpoint_bytes(setup.context, state)

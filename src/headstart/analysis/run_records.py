@@ -207,7 +207,7 @@ def runs_at(folder: Path) -> list[RunRecord]:
         return runs
     if (folder / "study.toml").exists():
         raise DataError(
-            _no_main_runs(folder), _("Run `headstart resume {folder}` if it is not in progress.", folder=folder)
+            _no_main_runs(folder), _("Run `headstart resume {folder:shell}` if it is not in progress.", folder=folder)
         )
     if studies := sorted(folder.glob("*/study.toml"), key=lambda path: path.stat().st_mtime):
         raise DataError(

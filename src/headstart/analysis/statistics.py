@@ -25,23 +25,6 @@ ROUNDING_ERROR = 1e-12  # differences of accuracies below it are rounding
 MAX_SAMPLE_SIZE = 100_000  # seeds or images; a larger required sample is reported as none
 
 
-def wilson(correct: int, n: int, level: float = LEVEL) -> tuple[float, float]:
-    """Return the score interval of an accuracy (Wilson 1927, by scipy.stats.binomtest).
-
-    It covers the sampling of the images, not that of the training.
-
-    Args:
-        correct: Number of correctly classified images.
-        n: Number of images.
-        level: Confidence level.
-
-    Raises:
-        ValueError: n < 1.
-    """
-    interval = stats.binomtest(correct, n).proportion_ci(level, method="wilson")
-    return float(interval.low), float(interval.high)
-
-
 @dataclass(frozen=True)
 class MeanSquares:
     """Mean squares of an [n, m] array with both factors random: `seeds` (A), `images` (B) and `rest` (C)."""

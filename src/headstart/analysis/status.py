@@ -41,6 +41,6 @@ def read_verdict(folder: Path) -> Verdict:
     """
     if (folder / "study.toml").exists() and not (folder / "verdict.json").exists():
         raise DataError(
-            _("{folder} has no verdict yet.", folder=folder), _("Run `headstart resume {folder}`.", folder=folder)
+            _("{folder} has no verdict yet.", folder=folder), _("Run `headstart resume {folder:shell}`.", folder=folder)
         )
     return Verdict.read(folder / "verdict.json")

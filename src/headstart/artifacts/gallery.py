@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from torch import nn
 
 from headstart.analysis import confusion
 from headstart.analysis.correctness import read_predictions
@@ -27,11 +26,13 @@ from headstart.artifacts.model_folder import SavedModel, read_model
 from headstart.config.plan_file import read_plan_file
 from headstart.config.run_config import RunConfig
 from headstart.data import transforms
+from headstart.data.loader import ImageStore
+from headstart.data.parallel import ordered_map
 from headstart.errors import as_headstart_error
 from headstart.hardware.devices import place
 from headstart.hardware.precision import deterministic
 from headstart.i18n import _
-from headstart.metrics.confusion import confusion_counts
+from headstart.metrics.accuracy import confusion_counts
 from headstart.models import structure
 from headstart.models.gradcam import grad_cam
 from headstart.reporter import NullReporter, Reporter
@@ -49,15 +50,15 @@ CPU = torch.device("cpu")
 Rows = npt.NDArray[np.int64]
 
 
-def write_if_possible(run: Path, reporter: Reporter) -> None:
+def write_if_possible(run: Path, reporter: Reporter, trained: setup.TrainingSetup | None = None) -> None:
     """Write the gallery of a finished run; report errors instead of raising them, because the run is valid without it.
 
-    Ctrl-C stops writing the gallery.
+    Ctrl-C stops writing the gallery. `trained` as in `write_gallery`.
     """
     if not (run / "result.json").exists():
         return
     try:
-        write_gallery(run)
+        write_gallery(run, trained)
     except KeyboardInterrupt:
         reporter.say(_("Interrupted. {run} is finished; its report has no images.", run=run))
     except Exception as error:  # timm networks and damaged files may raise anything
@@ -70,44 +71,72 @@ def write_if_possible(run: Path, reporter: Reporter) -> None:
         )
 
 
-def write_gallery(run: Path) -> None:
+def write_gallery(run: Path, trained: setup.TrainingSetup | None = None) -> None:
     """Write `artifacts/gallery.zip` in the folder of a finished run.
+
+    Args:
+        run: Folder of the run.
+        trained: The setup with which the run was trained; by default its inputs are read again.
 
     Raises:
         HeadstartError: The data, the predictions or the model cannot be read, or no longer match the run.
     """
     plan = read_plan_file(run).plan
     with deterministic(CPU, plan.machine.threads):  # equal runs write equal bytes
-        write_atomic(run / "artifacts" / "gallery.zip", _render(run, plan))
+        inputs = _read_inputs(plan) if trained is None else _inputs_of(trained)
+        write_atomic(run / "artifacts" / "gallery.zip", _render(run, plan, inputs))
 
 
-def _render(run: Path, plan: RunConfig) -> bytes:
-    inputs = setup.resolve_run(plan, NullReporter())
+@dataclass(frozen=True)
+class _Inputs:
+    """What a gallery shows of the inputs of a run.
+
+    Attributes:
+        keys: Names of the images.
+        store: Pixels of the images, in the order of `keys`.
+        filters: Initial weights of the first convolution, [n, 3, k, k]; None if its input is not RGB.
+    """
+
+    keys: tuple[str, ...]
+    store: ImageStore
+    filters: npt.NDArray[np.float32] | None
+
+
+def _read_inputs(plan: RunConfig) -> _Inputs:
+    run = setup.resolve_run(plan, NullReporter())
+    return _Inputs(run.dataset.images.keys, run.dataset.store, structure.first_filters(run.network))
+
+
+def _inputs_of(trained: setup.TrainingSetup) -> _Inputs:
+    return _Inputs(trained.index.keys, trained.context.val.store, trained.initial_filters)
+
+
+def _render(run: Path, plan: RunConfig, inputs: _Inputs) -> bytes:
     result = RunResult.read(run / RESULT_FILE)
     split = result.evaluation_split
     predicted = read_predictions(run, split)
     keys, labels, logits = predicted.images, predicted.labels, predicted.logits
-    index_of = {key: index for index, key in enumerate(inputs.dataset.images.keys)}
-    images = [inputs.dataset.store[index_of[key]] for key in keys]
+    index_of = {key: index for index, key in enumerate(inputs.keys)}
+    images = [inputs.store[index_of[key]] for key in keys]
     lists = select_images(labels, logits)
     mapped = sorted({int(row) for rows in (lists.mistakes, lists.least_confident) for row in rows})
     selected = sorted({*mapped, *(int(row) for rows in lists.cells.values() for row in rows)})
     model = read_model(run / "model")
     maps = _heat_maps(model, [images[row] for row in mapped], logits[mapped].argmax(1))
     probabilities = torch.from_numpy(logits).double().softmax(1).numpy()
-    files: dict[str, bytes] = {}
+    pictures: dict[str, npt.NDArray[np.uint8]] = {}
     photos = []
     for number, row in enumerate(selected):
         thumbnail = transforms.plain_batch([images[row]], model.size)[0].permute(1, 2, 0).numpy()
-        files[f"{number}.webp"] = _webp(thumbnail)
+        pictures[f"{number}.webp"] = thumbnail
         guess = int(logits[row].argmax())
         confidence = round(float(probabilities[row, guess]), 4)
         photos.append(GalleryPhoto(key=keys[row], true=int(labels[row]), predicted=guess, confidence=confidence))
         if maps is not None and row in mapped:
-            files[f"{number}-map.webp"] = _webp(_overlay(thumbnail, maps[mapped.index(row)]))
+            pictures[f"{number}-map.webp"] = _overlay(thumbnail, maps[mapped.index(row)])
     index = GalleryIndex(
         split=split,
-        classes=list(inputs.plan.facts.class_names),
+        classes=list(plan.facts.class_names),
         lists=GalleryLists(
             mistakes=_positions(lists.mistakes, selected), least_confident=_positions(lists.least_confident, selected)
         ),
@@ -115,7 +144,9 @@ def _render(run: Path, plan: RunConfig) -> bytes:
         counts=result.final.confusion,
         photos=photos,
     )
-    filters = _first_filters(inputs.network, model.network)
+    files = dict(zip(pictures, ordered_map(_webp, pictures.values(), plan.machine.threads), strict=True))
+    before, after = inputs.filters, structure.first_filters(model.network)
+    filters = {"before": before, "after": after} if before is not None and after is not None else {}
     return _zip(index, files, filters)
 
 
@@ -202,17 +233,6 @@ def _webp(picture: npt.NDArray[np.uint8]) -> bytes:
         buffer, "WEBP", quality=75
     )
     return buffer.getvalue()
-
-
-def _first_filters(before: nn.Module, after: nn.Module) -> dict[str, npt.NDArray[np.float32]]:
-    """Return the first convolution's weights [n, 3, k, k] before and after training; empty if its input is not RGB."""
-    filters = {}
-    for name, network in (("before", before), ("after", after)):
-        first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
-        if first is None or first.in_channels != 3:
-            return {}
-        filters[name] = first.weight.detach().float().cpu().contiguous().numpy()
-    return filters
 
 
 def _zip(index: GalleryIndex, files: dict[str, bytes], filters: dict[str, npt.NDArray[np.float32]]) -> bytes:

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 from torch import nn
 
-from headstart.analysis.statistics import wilson
 from headstart.data.loader import ImageSubset
+from headstart.metrics.accuracy import wilson_interval
 from headstart.storage.files import write_atomic
 from headstart.storage.schemas.metrics import Evaluation
 from headstart.training.loop import iter_logits
@@ -103,6 +103,6 @@ def evaluation(score: Score) -> Evaluation:
         accuracy=score.accuracy,
         n=score.n,
         correct=correct,
-        interval=wilson(correct, score.n),
+        interval=wilson_interval(correct, score.n),
         confusion=counts,
     )

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from headstart.cli.app import DATA_FORMS, RUNS, Address, EngineName, Json, command
-from headstart.cli.options import StudyFlags, parameter, switch
+from headstart.cli.app import DATA_FORMS, RUNS, Address, EngineName, Json, Log, Preset, Runs, command, reporter
+from headstart.cli.common_flags import COMPARE
+from headstart.cli.foreign_flags import ALIASES
+from headstart.cli.options import COMPARISON, DATA, StudyFlags, parameter, switch
 from headstart.cli.render import print_study
-from headstart.config.presets import PRESETS
+from headstart.config.field_help import is_list
 from headstart.config.registry.starts import SOURCE_START, STARTS
+from headstart.config.run_config import plan_fields
 from headstart.config.start_spec import start_form, start_forms
-from headstart.console import ConsoleReporter
 from headstart.engines.registry import EngineChoice
 from headstart.errors import UsageError
-from headstart.i18n import _, translated
+from headstart.i18n import _
 from headstart.storage.schemas.arm import TUNING_FORMS
+from headstart.telemetry.trackers.registry import require_trackers
 
 if TYPE_CHECKING:
     from headstart.config.study_file import StudySpec
@@ -28,42 +32,56 @@ _ARM_HELP = _(
     data=STARTS[SOURCE_START].argument,
     tunings=", ".join(TUNING_FORMS),
 )
+_VARY_HELP = _(
+    "Field and values as FIELD=a,b,c, with which the arms are crossed; repeatable, also for more values of a field. "
+    "Each --vary milestones=... is one list of milestones."
+)
 
 
 @command(
     _("Compare arms with paired seeds and searched learning rates; print the verdict with its confidence interval."),
     sort_key=0,
+    common=COMPARE,
+    examples=(
+        "headstart compare photos/ --preset quick --seeds 3 --search off",
+        "headstart compare photos/ --arm scratch --arm imagenet+frozen --time-budget 1h",
+    ),
 )
 def compare(
-    source: Annotated[str | None, parameter(_("{forms:cap} [default: digits].", forms=DATA_FORMS))] = None,
+    source: Annotated[
+        str | None,
+        parameter(_("{forms:cap} [default: digits].", forms=DATA_FORMS), group=DATA, alias=ALIASES["source"]),
+    ] = None,
     *,
     arm: Annotated[
         list[str] | None,
-        parameter(_ARM_HELP, negative=""),
+        parameter(_ARM_HELP, negative="", group=COMPARISON),
     ] = None,
     vary: Annotated[
         list[str] | None,
-        parameter(_("Field and values as FIELD=a,b,c, with which the arms are crossed; repeatable."), negative=""),
+        parameter(_VARY_HELP, negative="", group=COMPARISON),
     ] = None,
-    study: Annotated[Path | None, parameter(_("study.toml to run, or folder of a study to resume."))] = None,
-    config: Annotated[Path | None, parameter(_("TOML file with settings of the plan; flags override it."))] = None,
-    preset: Annotated[
-        str | None,
-        parameter(_("Preset: {presets}; a settings file and flags override it.", presets=", ".join(PRESETS))),
+    study: Annotated[
+        Path | None, parameter(_("study.toml to run, or folder of a study to resume."), group=COMPARISON)
     ] = None,
-    runs: Annotated[Path, parameter(_("Parent of the study's folder."))] = RUNS,
+    config: Annotated[
+        Path | None, parameter(_("TOML file with settings of the plan; flags override it."), group=DATA)
+    ] = None,
+    preset: Preset = None,
+    runs: Runs = RUNS,
     engine: EngineName = "auto",
     address: Address = "",
+    log: Log = None,
     dry_run: Annotated[bool, switch(_("Check everything and print what would be done; train nothing."))] = False,
-    require_winner: Annotated[bool, switch(_("Exit code 2 unless the exported model's arm is the winner."))] = False,
+    require_winner: Annotated[bool, switch(_("Exit code 7 unless the exported model's arm is the winner."))] = False,
     json: Json = False,
     settings: StudyFlags = None,
 ) -> None:
     """Compare arms with paired seeds and searched learning rates; print the verdict with its confidence interval."""
     from headstart.config.study_request import build_study_spec, reject_extra_options
 
-    chosen = EngineChoice(engine, address)
-    varied = dict(_parse_vary(text) for text in vary or ())
+    chosen, trackers = EngineChoice(engine, address), require_trackers(log or ())
+    varied = _parse_vary(vary or ())
     flags = settings or {}
     explicit = flags if study is None else None
     target: StudySpec | Path
@@ -74,11 +92,11 @@ def compare(
         target = build_study_spec(source, arm or (), varied, study, config, preset, flags)
     from headstart.experiment import compare as orchestrator
 
-    with ConsoleReporter() as reporter:
+    with reporter() as output:
         if dry_run and not isinstance(target, Path):
-            print("\n".join(map(translated, orchestrator.describe(target, chosen, reporter, explicit=explicit))))
+            print(orchestrator.forecast(target, chosen, output, explicit=explicit))
             return
-        finished = orchestrator.compare(target, runs, chosen, reporter, explicit=explicit)
+        finished = orchestrator.compare(target, runs, chosen, output, explicit=explicit, trackers=trackers)
     print_study(finished.folder, finished.verdict, json)
     if require_winner:
         from headstart.experiment import best_model
@@ -86,9 +104,17 @@ def compare(
         best_model.require_winner(finished.verdict)
 
 
-def _parse_vary(text: str) -> tuple[str, list[str]]:
-    """Parse `lr=0.1,0.01` to ("lr", ["0.1", "0.01"])."""
-    name, sign, values = text.partition("=")
-    if not sign or not values.strip(","):
-        raise UsageError(_("--vary {text!r} has no values.", text=text), _("Write it as --vary lr=0.1,0.01."))
-    return name.strip(), [value.strip() for value in values.split(",") if value.strip()]
+def _parse_vary(texts: Sequence[str]) -> dict[str, list[str]]:
+    """Return the values by field of texts such as `lr=0.1,0.01`; a field may occur in several texts.
+
+    Commas separate values, but not those of a field that is a list itself: each text is one value of it.
+    """
+    varied: dict[str, list[str]] = {}
+    for text in texts:
+        name, sign, values = text.partition("=")
+        if not sign or not values.strip(", "):
+            raise UsageError(_("--vary {text!r} has no values.", text=text), _("Write it as --vary lr=0.1,0.01."))
+        _section, field = plan_fields().get(name.strip().replace("-", "_"), ("", None))
+        parts = [values] if field is not None and is_list(field) else values.split(",")
+        varied.setdefault(name.strip(), []).extend(part.strip() for part in parts if part.strip())
+    return varied

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
@@ -10,7 +11,7 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError
 
 from headstart.config.plugins import load_plugins
-from headstart.errors import HeadstartError, UsageError, as_headstart_error, require_supported_platform
+from headstart.errors import HeadstartError, as_headstart_error, require_supported_platform
 from headstart.i18n import _, translated
 from headstart.text import printable
 
@@ -25,14 +26,14 @@ def main(arguments: list[str] | None = None) -> None:
         SystemExit: the command failed; the code is that of the error.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in words
+    debug = "--debug" in itertools.takewhile(lambda word: word != "--", words)
     for stream in (sys.stdout, sys.stderr):  # escape characters that the terminal's encoding lacks
         getattr(stream, "reconfigure", lambda **_unused: None)(errors="backslashreplace")
     try:
         require_supported_platform()
         load_plugins()
         app = _application()
-        app([word for word in words if word != "--debug"], exit_on_error=False, print_error=False)
+        app.meta(words, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except KeyboardInterrupt:
         _ignore_interrupts(arguments)
@@ -52,7 +53,7 @@ def _application() -> App:
 
     They are imported after the plugins: their help lists the rows of the registries at the time of the import.
     """
-    from headstart.cli import compare, predict, reports, train  # noqa: F401
+    from headstart.cli import ablate, compare, completion, predict, reports, train  # noqa: F401
     from headstart.cli.app import app
 
     return app
@@ -66,10 +67,9 @@ def _ignore_interrupts(arguments: list[str] | None) -> None:
 
 def _converted(error: Exception) -> HeadstartError:
     if isinstance(error, CycloptsError):
-        from headstart.cli.options import usage
+        from headstart.cli.usage import usage_error
 
-        command = " ".join(["headstart", *(error.command_chain or ())])
-        return UsageError(usage(error), _("See `{command} --help`.", command=command))
+        return usage_error(error)
     return as_headstart_error(error)
 
 

@@ -1,43 +1,39 @@
-"""Flags generated from the fields of the plan and of the protocol, and messages for invalid command lines."""
+"""Flags generated from the fields of the plan and of the protocol."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
-from cyclopts import (
-    CycloptsError,
-    Group,
-    MissingArgumentError,
-    Parameter,
-    UnknownOptionError,
-    UnusedCliTokensError,
-)
+from cyclopts import Group, Parameter
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from headstart.config.field_help import describe_field, field_choices
-from headstart.config.run_config import FACTORIAL_FIELDS, SECTIONS, STUDY_FIELDS, plan_fields
+from headstart.cli.foreign_flags import ALIASES
+from headstart.config.field_help import describe_field, field_choices, is_list
+from headstart.config.presets import Setting
+from headstart.config.run_config import FACTORIAL_FIELDS, STUDY_FIELDS, plan_fields
 from headstart.config.study_config import StudyConfig
-from headstart.i18n import Message, _, translated, verbatim
-from headstart.text import closest
+from headstart.i18n import Message, _, translated
 
-_PROTOCOL_GROUP = Group(translated(_("Protocol")), sort_key=0.5)
-SECTION_TITLES = {
-    "data": _("Data"),
-    "network": _("Network"),
-    "arm": _("Arm"),
-    "recipe": _("Recipe"),
-    "machine": _("Machine"),
-    "seeding": _("Seeding"),
+# Groups of flags by task, in the order of the help.
+DATA, COMPARISON, MODEL, TRAINING, RUNNING = (
+    Group(translated(title), sort_key=place)
+    for place, title in enumerate((_("Data"), _("Comparison"), _("Model"), _("Training"), _("Running")))
+)
+SECTION_GROUPS = {
+    "data": DATA, "network": MODEL, "arm": MODEL, "recipe": TRAINING, "seeding": TRAINING, "machine": RUNNING
+}  # fmt: skip
+
+_IN_STUDIES = {  # what a flag means for a study, besides the description of the field
+    "lr": _("a given rate is that of every arm, and nothing is searched unless --search is given"),
+    "weight_decay": _("a given value is that of every optimizer"),
+    "seed": _("the first of the paired seeds"),
 }
-_SECTION_GROUPS = {
-    section: Group(translated(SECTION_TITLES[section]), sort_key=place) for place, section in enumerate(SECTIONS, 1)
-}
 
 
-def switch(text: Message) -> Any:
+def switch(text: Message, **options: Any) -> Any:
     """Return the parameter of a flag without a value; `text` is its help."""
-    return parameter(text, negative="", show_default=False)
+    return parameter(text, negative="", show_default=False, **options)
 
 
 def parameter(text: Message, **options: Any) -> Any:
@@ -45,47 +41,68 @@ def parameter(text: Message, **options: Any) -> Any:
     return Parameter(help=translated(text), **options)
 
 
-def _flags(name: str, fields: dict[str, tuple[Group, FieldInfo]]) -> Any:
+def _flags(name: str, fields: dict[str, tuple[Group, FieldInfo]], notes: dict[str, Message] | None = None) -> Any:
     """Return the annotation of a parameter that takes one flag per field: a dictionary of the given flags, or None.
 
     The values are text, not those of the pydantic models, which cyclopts could flatten too: it would validate one model
     after the other, ask for the fields whose default depends on the optimizer, and split a duration into two flags.
     """
-    annotations = {field_name: _flag(field, group) for field_name, (group, field) in fields.items()}
+    notes = notes or {}
+    annotations = {
+        field_name: _flag(field_name, field, group, notes.get(field_name))
+        for field_name, (group, field) in fields.items()
+    }
     return Annotated[TypedDict(name, annotations, total=False) | None, Parameter(name="*")]  # type: ignore[operator]
 
 
 def _plan_fields(*, without: tuple[str, ...]) -> dict[str, tuple[Group, FieldInfo]]:
     """Return group and field of the flags for the fields of the plan."""
-    return {name: (_SECTION_GROUPS[section], f) for name, (section, f) in plan_fields().items() if name not in without}
+    return {name: (SECTION_GROUPS[section], f) for name, (section, f) in plan_fields().items() if name not in without}
 
 
 def _protocol_fields(*, without: tuple[str, ...]) -> dict[str, tuple[Group, FieldInfo]]:
     """Return group and field of the flags for the fields of the protocol."""
-    return {name: (_PROTOCOL_GROUP, f) for name, f in StudyConfig.model_fields.items() if name not in without}
+    return {name: (COMPARISON, f) for name, f in StudyConfig.model_fields.items() if name not in without}
 
 
-def _flag(field: FieldInfo, group: Group) -> Any:
-    """Return the annotation of a flag: a switch, or text, so that the plan reports all invalid values at once."""
+def _flag(name: str, field: FieldInfo, group: Group, note: Message | None) -> Any:
+    """Return the annotation of a flag: a switch, or text, so that the plan reports all invalid values at once.
+
+    A switch can be turned off again with `--no-...`, and the flag of a list is repeatable.
+    """
     if field.annotation is bool:
-        return Annotated[bool, parameter(describe_field(field), group=group, negative="")]
+        return Annotated[bool, parameter(describe_field(field), group=group)]
+    text = _flag_help(field, note)
+    if is_list(field):
+        return Annotated[list[str], parameter(text, group=group, negative="", metavar="TEXT")]
     metavar = "INT" if field.annotation is int else "FLOAT" if field.annotation is float else "TEXT"
-    return Annotated[str, parameter(_flag_help(field), group=group, metavar=metavar)]
+    return Annotated[str, parameter(text, group=group, metavar=metavar, alias=ALIASES.get(name, ()))]
 
 
-def _flag_help(field: FieldInfo) -> Message:
-    """Return description, choices and default of a field."""
-    text, default = describe_field(field), field.default
+def _flag_help(field: FieldInfo, note: Message | None) -> Message:
+    """Return description, choices and default of a field, with a note of the command."""
+    text = describe_field(field)
+    if note is not None:
+        text = _("{help}; {note}", help=text, note=note)
+    if is_list(field):
+        text = _("{help}; repeatable", help=text)
     if choices := field_choices(field):
         text = _("{description}: {choices}", description=text, choices=", ".join(choices))
+    if default := default_text(field):
+        return _("{help} [default: {default}]", help=text, default=default)
+    return text
+
+
+def default_text(field: FieldInfo) -> str:
+    """Return the default of a field as it is typed; "" if it has none."""
+    default = field.default
     if default is PydanticUndefined or default in ((), "", None):
-        return text
-    value = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
-    return _("{help} [default: {default}]", help=text, default=value)
+        return ""
+    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 
 if TYPE_CHECKING:
-    PlanFlags = dict[str, str | bool] | None
+    PlanFlags = dict[str, Setting] | None
     AblationFlags = PlanFlags
     StudyFlags = PlanFlags
 else:
@@ -98,27 +115,5 @@ else:
             **_protocol_fields(without=("arms", "vary", "fixed_fields")),
             **_plan_fields(without=("source", *STUDY_FIELDS)),
         },
+        _IN_STUDIES,
     )
-
-
-def usage(error: CycloptsError) -> Message:
-    """Return one sentence that says what is wrong with a command line."""
-    if isinstance(error, MissingArgumentError) and error.argument is not None:
-        name = error.keyword or next((t.keyword for t in error.argument.tokens if t.keyword), error.argument.name)
-        return (
-            _("{flag} needs a value.", flag=name)
-            if name.startswith("-")
-            else _("{argument} is missing.", argument=name)
-        )
-    if isinstance(error, UnusedCliTokensError):
-        return _("Unexpected argument {words}.", words=", ".join(map(repr, error.unused_tokens or ())))
-    if isinstance(error, UnknownOptionError):
-        flag = (error.token.keyword or error.token.value).partition("=")[0]
-        flags = [name for argument in error.argument_collection for name in argument.names]
-        by_word = {name.strip("-"): name for name in flags}
-        longer = next((name for name in flags if flag.strip("-") and name.startswith(flag)), "")
-        similar = longer or by_word.get(closest(flag.strip("-"), by_word, cutoff=0.7), "")
-        if similar:
-            return _("There is no flag {flag}. Did you mean {similar}?", flag=flag, similar=similar)
-        return _("There is no flag {flag}.", flag=flag)
-    return verbatim(" ".join(str(error).split()))

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from headstart.cli.app import Data, Json, Model, command
+from headstart.cli.app import Data, Device, Json, Model, command, reporter
 from headstart.cli.options import parameter, switch
 from headstart.cli.render import as_csv, as_table, print_json
-from headstart.console import ConsoleReporter
 from headstart.errors import DataError, UsageError
 from headstart.i18n import _, ngettext, translated
 from headstart.storage.folders import require_model
@@ -20,6 +19,7 @@ def predict(
     images: Annotated[list[Path], parameter(_("Image files or folders."))],
     /,
     *,
+    device: Device = "cpu",
     json: Json = False,
     csv: Annotated[bool, switch(_("CSV output, with the probability of every class."))] = False,
 ) -> None:
@@ -32,11 +32,11 @@ def predict(
     require_image_paths(images)
     from headstart.inference.predictor import Predictor, require_predictions
 
-    predictor = Predictor(model)
-    with ConsoleReporter() as reporter:
+    predictor = Predictor(model, device)
+    with reporter() as output:
         if predictor.selection_note:
-            reporter.say(predictor.selection_note)
-        predictions = list(predictor.predict(images, reporter))
+            output.say(predictor.selection_note)
+        predictions = list(predictor.predict(images, output))
     require_predictions(predictions)
     if json:
         print_json([p.to_json(predictor.classes) for p in predictions])
@@ -63,9 +63,10 @@ def evaluate(
     split: Annotated[
         str, parameter(_("Split: train, val, test, all; auto: the images that the model was not trained on."))
     ] = "auto",
-    classes: Annotated[str | None, parameter(_("Subset of the classes: a,b,c."))] = None,
+    classes: Annotated[list[str] | None, parameter(_("Evaluate only this class; repeatable."), negative="")] = None,
     skip_bad: Annotated[bool, switch(_("Leave out images that cannot be decoded."))] = False,
     allow_outside: Annotated[bool, switch(_("Allow files outside the data folder in manifests and links."))] = False,
+    device: Device = "cpu",
     json: Json = False,
 ) -> None:
     """Evaluate a model on labeled images: accuracy with its confidence interval, and confusion matrix."""
@@ -75,10 +76,16 @@ def evaluate(
     require_source(data)
     from headstart.inference import evaluate as evaluation
 
-    subset = [name.strip() for name in (classes or "").split(",") if name.strip()]
-    with ConsoleReporter() as reporter:
+    with reporter() as output:
         result = evaluation.evaluate(
-            model, data, reporter, split=split, classes=subset, skip_bad=skip_bad, allow_outside=allow_outside
+            model,
+            data,
+            output,
+            split=split,
+            classes=classes or (),
+            skip_bad=skip_bad,
+            allow_outside=allow_outside,
+            device=device,
         )
     if json:
         print_json(result.to_json())

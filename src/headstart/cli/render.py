@@ -15,6 +15,7 @@ from headstart.storage.files import JsonData
 from headstart.text import printable
 
 if TYPE_CHECKING:
+    from headstart.experiment.ablation_summary import AblationSummary
     from headstart.inference.predictor import Prediction
     from headstart.storage.schemas.verdict import TimeToTarget, Verdict
 
@@ -102,6 +103,14 @@ def print_run(folder: Path, as_json: bool) -> None:
     else:
         lines = [*result_sentences(result), _("Model: {path}", path=folder / "model")]
         print("\n".join(map(translated, lines)))
+
+
+def print_ablation(summary: AblationSummary, as_json: bool) -> None:
+    """Print the result of an ablation in sentences, or as JSON."""
+    if as_json:
+        print_json(summary.to_json())
+    else:
+        print("\n".join(printable(translated(sentence)) for sentence in summary.sentences))
 
 
 def print_json(value: JsonData) -> None:

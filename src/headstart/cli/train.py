@@ -2,45 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-from headstart.cli.app import DATA_FORMS, RUNS, Address, EngineName, Json, SaveEvery, command
+from headstart.cli.ablate import resume_ablation
+from headstart.cli.app import (
+    DATA_FORMS,
+    RUNS,
+    Address,
+    EngineName,
+    Json,
+    Log,
+    Preset,
+    Runs,
+    SaveEvery,
+    command,
+    is_verbose,
+    reporter,
+)
+from headstart.cli.common_flags import TRAIN
 from headstart.cli.compare import compare
-from headstart.cli.options import PlanFlags, parameter, switch
+from headstart.cli.foreign_flags import ALIASES
+from headstart.cli.options import DATA, PlanFlags, parameter, switch
 from headstart.cli.render import print_run
-from headstart.config.presets import PRESETS
+from headstart.config.plan_file import PLAN_FILE
 from headstart.config.resolve import checkpoint_interval, resolve_settings
 from headstart.config.start_spec import require_start
-from headstart.console import ConsoleReporter
+from headstart.engines.registry import EngineChoice
 from headstart.errors import DataError, UsageError
-from headstart.i18n import _
+from headstart.experiment.ablation_grid import ABLATION_FILE
+from headstart.i18n import Message, _
+from headstart.telemetry.trackers.registry import require_trackers
 
 
 @command(
-    _("Train one run, with TensorBoard curves during training and the best model as files at the end."), sort_key=1
+    _("Train one run, with TensorBoard curves during training and the best model as files at the end."),
+    sort_key=1,
+    common=TRAIN,
+    examples=(
+        "headstart train photos/ --start imagenet --tuning lp-ft",
+        "headstart train photos/ --network resnet34 --epochs 20 --optimizer adamw",
+    ),
 )
 def train(
     source: Annotated[
-        str | None, parameter(_("{forms:cap} [default: that of --config, or digits].", forms=DATA_FORMS))
+        str | None,
+        parameter(
+            _("{forms:cap} [default: that of --config, or digits].", forms=DATA_FORMS),
+            group=DATA,
+            alias=ALIASES["source"],
+        ),
     ] = None,
     *,
-    config: Annotated[Path | None, parameter(_("TOML file with settings; flags override it."))] = None,
-    preset: Annotated[
-        str | None,
-        parameter(_("Preset: {presets}; a settings file and flags override it.", presets=", ".join(PRESETS))),
-    ] = None,
-    runs: Annotated[Path, parameter(_("Parent of the run's folder."))] = RUNS,
+    config: Annotated[Path | None, parameter(_("TOML file with settings; flags override it."), group=DATA)] = None,
+    preset: Preset = None,
+    runs: Runs = RUNS,
     save_every: SaveEvery = None,
-    dry_run: Annotated[bool, switch(_("Print the plan as TOML; train nothing."))] = False,
+    log: Log = None,
+    dry_run: Annotated[bool, switch(_("Check everything and print the plan as TOML; train nothing."))] = False,
     json: Json = False,
     settings: PlanFlags = None,
 ) -> None:
     """Train one run, with TensorBoard curves during training and the best model as files at the end."""
+    trackers = require_trackers(log or ())
     draft = resolve_settings({"source": source, **(settings or {})}, file=config, preset=preset)
-    if dry_run:
-        print(draft.plan.to_toml(), end="")
-        return
     interval = checkpoint_interval(save_every)
     from headstart.data.sources import require_source
 
@@ -48,52 +74,64 @@ def train(
     require_start(draft.plan.arm.start)
     from headstart.runs import runner
 
-    with ConsoleReporter() as reporter:
-        for name, value, origin in draft.table():
-            reporter.say(_("  {name} = {value} ({origin})", name=name, value=value, origin=origin))
-        folder = runner.run_new(draft.plan, runs, reporter, save_every=interval)
+    with reporter() as output:
+        if dry_run:
+            runner.check(draft.plan, output)
+            print(draft.plan.to_toml(), end="")
+            return
+        for name, value, origin in draft.table(defaults=is_verbose()):
+            output.say(_("  {name} = {value} ({origin})", name=name, value=value, origin=origin))
+        folder = runner.run_new(draft.plan, runs, output, save_every=interval, trackers=trackers)
     print_run(folder, json)
 
 
 @command(
-    _("Resume an interrupted run or study; the result is bit-identical to that of an uninterrupted one."), sort_key=2
+    _("Resume an interrupted run, study or ablation; the result is bit-identical to that of an uninterrupted one."),
+    sort_key=2,
 )
 def resume(
-    folder: Annotated[Path, parameter(_("Folder of a run or of a study."))],
+    folder: Annotated[Path, parameter(_("Folder of a run, of a study or of an ablation."))],
     /,
     *,
     force_new: Annotated[bool, switch(_("New run of the same plan in a folder beside the run."))] = False,
     save_every: SaveEvery = None,
+    log: Log = None,
     engine: EngineName = "auto",
     address: Address = "",
     json: Json = False,
 ) -> None:
-    """Resume an interrupted run or study; the result is bit-identical to that of an uninterrupted one."""
+    """Resume an interrupted run, study or ablation; the result is bit-identical to that of an uninterrupted one."""
+    hint = _("Use the folder of a run, of a study or of an ablation.")
     if not folder.exists():
-        raise DataError(_("{folder} does not exist.", folder=folder), _("Use the folder of a run or of a study."))
-    if (folder / "study.toml").is_file():
-        flags = (("force-new", force_new), ("save-every", save_every))
-        if invalid := [name for name, value in flags if value]:
-            raise UsageError(
-                _("--{flag} belongs to a run, and {folder} is a study.", flag=invalid[0], folder=folder),
-                _("Remove the flag."),
-            )
-        compare(study=folder, engine=engine, address=address, json=json)
+        raise DataError(_("{folder} does not exist.", folder=folder), hint)
+    is_study, is_ablation = (folder / "study.toml").is_file(), (folder / ABLATION_FILE).is_file()
+    if is_study or is_ablation:
+        _reject(folder, {"force-new": force_new, "save-every": save_every}, _("a run"))
+    if is_study:
+        compare(study=folder, engine=engine, address=address, log=log, json=json)
         return
-    if not (folder / "plan.json").exists():
-        raise DataError(
-            _("{folder} is neither a run nor a study.", folder=folder), _("Use the folder of a run or of a study.")
-        )
-    if engine != "auto" or address:
-        raise UsageError(_("--engine belongs to a study, and {folder} is a run.", folder=folder), _("Remove the flag."))
-    interval = checkpoint_interval(save_every)
+    if is_ablation:
+        resume_ablation(folder, EngineChoice(engine, address), require_trackers(log or ()), json)
+        return
+    if not (folder / PLAN_FILE).is_file():
+        raise DataError(_("{folder} is no run, study or ablation.", folder=folder), hint)
+    _reject(folder, {"engine": engine != "auto", "address": address}, _("a study"))
+    interval, trackers = checkpoint_interval(save_every), require_trackers(log or ())
     from headstart.runs import runner
 
-    with ConsoleReporter() as reporter:
+    with reporter() as output:
         if force_new:
-            folder = runner.run_new(
-                runner.draft_from_run(folder), folder.absolute().parent, reporter, save_every=interval
-            )
+            draft, parent = runner.draft_from_run(folder), folder.absolute().parent
+            folder = runner.run_new(draft, parent, output, save_every=interval, trackers=trackers)
         else:
-            runner.resume(folder, reporter, save_every=interval)
+            runner.resume(folder, output, save_every=interval, trackers=trackers)
     print_run(folder, json)
+
+
+def _reject(folder: Path, flags: Mapping[str, object], owner: Message) -> None:
+    """Raise UsageError if a flag is given that belongs to another kind of folder."""
+    if invalid := [name for name, value in flags.items() if value]:
+        raise UsageError(
+            _("--{flag} belongs to {owner}, and {folder} is none.", flag=invalid[0], owner=owner, folder=folder),
+            _("Remove the flag."),
+        )

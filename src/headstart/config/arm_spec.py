@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
+from headstart.config.one_of import registered_name
 from headstart.config.run_config import ArmConfig
 from headstart.config.start_spec import absolute_start, inner_start, short_start, start_path, start_problem, start_row
 from headstart.i18n import _
@@ -62,9 +63,11 @@ def _split_optimizer(text: str) -> tuple[str, str]:
     rest, at, last = text.strip().rpartition("@")
     if not at:
         return last, ""
-    if last in OPTIMIZERS:
-        return rest, last
-    if start_path(rest) is not None and not _LIKE_AN_OPTIMIZER.fullmatch(last):
+    has_path = start_path(rest) is not None  # `w@Adam` is a file; elsewhere `Adam` is the optimizer adam
+    optimizer = last if has_path else registered_name(last, OPTIMIZERS)
+    if optimizer in OPTIMIZERS:
+        return rest, optimizer
+    if has_path and not _LIKE_AN_OPTIMIZER.fullmatch(last):
         return text.strip(), ""
     similar = suggestion(last, OPTIMIZERS)
     raise ValueError(
@@ -93,12 +96,16 @@ def _exists_without_part(whole: str, before: str) -> bool:
 
 
 def absolute_arm(text: str) -> str:
-    """Return an arm with its path made absolute; an invalid arm stays, and validation reports it later."""
+    """Return an arm with its path made absolute and its optimizer as registered.
+
+    An invalid arm stays, and validation reports it later.
+    """
     try:
         start = parse_arm(text).start
+        rest, optimizer = _split_optimizer(text)
     except ValueError:
         return text
-    return text.strip().replace(start, absolute_start(start), 1)
+    return rest.replace(start, absolute_start(start), 1) + (f"@{optimizer}" if optimizer else "")
 
 
 def start_names(starts: Iterable[str]) -> dict[str, str]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import BeforeValidator, GetCoreSchemaHandler
 from pydantic_core import core_schema
 
 from headstart.i18n import _
@@ -31,8 +31,8 @@ class Duration:
         """Parse `10ep`, `500st` or `20%`.
 
         Raises:
-            ValueError: the text is anything else. A number without a unit is rejected, because a wrong guess would
-                waste a whole sweep.
+            ValueError: It is anything else. A number without a unit is rejected, because a wrong guess would waste a
+                whole sweep; only where the name of a field says epochs it is accepted (`EpochDuration`).
         """
         if isinstance(text, Duration):
             return text
@@ -79,6 +79,18 @@ class Duration:
     ) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(cls.parse, serialization=core_schema.to_string_ser_schema())
 
+
+T = TypeVar("T")
+_NUMBER = re.compile(r"\s*\d+(?:\.\d+)?\s*")
+
+
+def in_epochs(value: T) -> T | str:
+    """Return a number without a unit as epochs, as text: `10` becomes `10ep`. Other values are returned unchanged."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return f"{str(value).strip()}ep" if is_number or _NUMBER.fullmatch(str(value)) else value
+
+
+EpochDuration = Annotated[Duration, BeforeValidator(in_epochs)]  # of fields whose name says epochs
 
 _CLOCK = re.compile(r"(?:(\d+(?:\.\d+)?)\s*h)?\s*(?:(\d+(?:\.\d+)?)\s*m(?:in)?)?\s*(?:(\d+(?:\.\d+)?)\s*s)?")
 

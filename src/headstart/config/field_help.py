@@ -32,6 +32,11 @@ def describe_field(field: FieldInfo) -> Message:
     return text
 
 
+def is_list(field: FieldInfo) -> bool:
+    """Return whether the value of a field is a list, so that its flag is repeatable."""
+    return get_origin(field.annotation) is tuple
+
+
 def field_choices(field: FieldInfo) -> tuple[str, ...]:
     """Return the values of a field, or of its items, that has a list of them; else an empty tuple."""
     names = chain.from_iterable(item.names for item in field.metadata if isinstance(item, OneOf))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -39,13 +39,23 @@ class OneOf(Generic[R]):
         return core_schema.no_info_after_validator_function(self.check, handler(source))
 
     def check(self, value: str) -> str:
-        """Return the value. Raises ValueError if it is not a name in the registry, or its row is not accepted."""
+        """Return the name as in the registry. Raises ValueError if it has no such row, or the row is not accepted."""
+        value = registered_name(value, self.registry)
         if value not in self.registry:
             raise ValueError(not_a_choice(value, self.names))
         if not self.accepts(self.registry[value]):
             names = ", ".join(self.names)
             raise ValueError(_("{rejection}: choose one of {names}", rejection=self.rejection, names=names))
         return value
+
+
+def registered_name(name: str, registry: Iterable[str]) -> str:
+    """Return a name as it is registered: `Adam` is `adam`, `one_cycle` is `one-cycle`. An unknown name is returned."""
+    names = tuple(registry)
+    if name in names:
+        return name
+    folded = name.casefold().replace("_", "-")
+    return next((other for other in names if other.casefold().replace("_", "-") == folded), name)
 
 
 def not_a_choice(value: str, choices: Sequence[str]) -> Message:

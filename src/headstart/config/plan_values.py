@@ -1,68 +1,136 @@
-"""Types of the plan's fields as keyword arguments, for type checkers and editors.
+"""Types of the fields of plans and protocols as keyword arguments, for type checkers and editors.
 
-A test compares the names with the fields of `RunConfig`.
+Tests compare the names with the fields of `RunConfig` and `StudyConfig`, and the listed values with the registries. A
+field of a registry also accepts other text, because plugins add rows. None means not set.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
+from typing import Literal, TypeAlias, TypedDict
 
 from headstart.config.duration import Duration
 from headstart.storage.schemas.arm import Tuning
 from headstart.storage.schemas.split_counts import SplitCounts
 
+Length: TypeAlias = Duration | str
+Epochs: TypeAlias = Length | int  # 10 is 10 epochs
+# Values of one field in `vary`; an item that is a list is the value of a field that is a list.
+VariedValues: TypeAlias = Sequence[str | float | Duration | Tuning | Sequence[Length]]
+OnOff: TypeAlias = Literal["on", "off"] | str
+OptimizerName: TypeAlias = Literal["sgd", "adam", "adamw", "rmsprop", "lion"] | str
+ScheduleName: TypeAlias = Literal["constant", "step", "multistep", "cosine", "linear", "one-cycle", "plateau"] | str
 
-class PlanSettings(TypedDict, total=False):
-    """The fields that users set. A duration may be text, such as `10ep`."""
 
-    source: str
-    classes: str | Sequence[str]
-    skip_bad: bool
-    allow_outside: bool
-    fraction: float
-    evaluate_on_val: bool
-    cache_resolution: float
-    network: str
-    shortcut: str
-    norm: str
-    stem: str
-    start: str
-    tuning: Tuning | str
-    head: str
-    optimizer: str
-    lr: float
-    momentum: float
-    nesterov: bool
-    weight_decay: float
-    backbone_lr: float
-    schedule: str
-    warmup: Duration | str
-    step_every: Duration | str
-    milestones: str | Sequence[Duration | str]
-    plateau_epochs: int
-    gamma: float
-    epochs: Duration | str
-    head_epochs: Duration | str
-    batch_size: int
-    image_size: int
-    crop: float
-    flip: str
-    jitter: float
-    mixup: float
-    cutmix: float
-    augmented_views: int
-    label_smoothing: float
-    class_weights: str
-    clip: float
-    ema: float
-    select: str
-    patience: int
-    device: str
-    precision: str
-    threads: int
-    seed: int
-    test_seed: int
+class CommonSettings(TypedDict, total=False):
+    """Fields of the plan that single runs, studies and ablations take."""
+
+    classes: str | Sequence[str] | None
+    skip_bad: bool | None
+    allow_outside: bool | None
+    cache_resolution: float | None
+    stem: Literal["imagenet", "small"] | str | None
+    optimizer: OptimizerName | None
+    lr: float | None
+    momentum: float | None
+    nesterov: bool | None
+    weight_decay: float | None
+    backbone_lr: float | None
+    schedule: ScheduleName | None
+    warmup: Length | None
+    step_every: Length | None
+    milestones: str | Sequence[Length] | None
+    plateau_epochs: int | None
+    gamma: float | None
+    epochs: Epochs | None
+    head_epochs: Epochs | None
+    batch_size: int | None
+    image_size: int | None
+    crop: float | None
+    flip: Literal["auto", "on", "off"] | str | None
+    jitter: float | None
+    mixup: float | None
+    cutmix: float | None
+    augmented_views: int | None
+    label_smoothing: float | None
+    class_weights: Literal["none", "balanced"] | str | None
+    clip: float | None
+    ema: float | None
+    patience: int | None
+    device: str | None
+    precision: Literal["auto", "fp32", "bf16"] | str | None
+    threads: int | None
+    seed: int | None
+    test_seed: int | None
+
+
+class NetworkSettings(TypedDict, total=False):
+    """Fields of the plan that an ablation varies."""
+
+    network: str | None
+    shortcut: OnOff | None
+    norm: Literal["batch", "none"] | str | None
+
+
+class RunSettings(TypedDict, total=False):
+    """Fields of the plan that a study sets for each of its runs."""
+
+    start: str | None
+    head: str | None
+    fraction: float | None
+    evaluate_on_val: bool | None
+    select: str | None
+
+
+class TrainSettings(CommonSettings, NetworkSettings, RunSettings, total=False):
+    """Fields of the plan that `train` takes besides the data.
+
+    Examples:
+        >>> settings: headstart.TrainSettings = {"optimizer": "adam", "lr": 0.002, "epochs": "1st"}
+        >>> headstart.train("digits:0-1", quiet=True, **settings).plan.recipe.lr
+        0.002
+    """
+
+    tuning: Tuning | str | None
+
+
+class AblationSettings(CommonSettings, RunSettings, total=False):
+    """Fields of the plan that `ablate` takes besides the data.
+
+    Examples:
+        >>> settings: headstart.AblationSettings = {"start": "scratch:torch", "epochs": 5}
+    """
+
+
+class StudySettings(CommonSettings, NetworkSettings, total=False):
+    """Fields of the protocol and of the plan that `compare` takes besides data, arms and varied values.
+
+    Examples:
+        >>> settings: headstart.StudySettings = {"seeds": 3, "margin": 0.01, "epochs": 5}
+        >>> headstart.plan("digits:0-1", arms=["scratch", "scratch@adam"], quiet=True, **settings).spec.protocol.margin
+        '1pt'
+    """
+
+    seeds: int | None
+    interim: str | Sequence[int] | None
+    budgets: str | Sequence[Length] | None
+    fractions: str | Sequence[float] | None
+    metric: str | None
+    target: float | None
+    margin: str | float | None
+    primary: str | None
+    search: Literal["shared", "per-seed", "off"] | str | None
+    grid: str | Sequence[float] | None
+    search_seeds: int | None
+    survivors: int | None
+    source_epochs: Epochs | None
+    time_budget: str | None
+
+
+class PlanSettings(TrainSettings, total=False):
+    """The fields that users set."""
+
+    source: str | None
 
 
 class PlanValues(PlanSettings, total=False):

@@ -28,7 +28,7 @@ DIGITS_PRESET: dict[str, Setting] = {
 }
 PRESETS: dict[str, dict[str, Setting]] = {
     "digits": DIGITS_PRESET,
-    "demo": {"epochs": "2ep"},
+    "demo": {"epochs": "2ep", "network": "resnet20"},
     "quick": {"image_size": 64, "epochs": "3ep"},
     "lab": {
         "image_size": 128,

@@ -5,7 +5,7 @@ All errors are reported at once; an unknown key comes with the most similar vali
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -13,6 +13,7 @@ from typing import TypeAlias
 from pydantic import ValidationError
 
 from headstart.config.duration import Duration
+from headstart.config.one_value import require_one_value
 from headstart.config.presets import Setting, digits_preset, preset_settings
 from headstart.config.run_config import SECTIONS, RunConfig, plan_fields
 from headstart.config.toml import read_toml
@@ -39,17 +40,21 @@ class ResolvedSettings:
     origins: dict[str, Message]
     explicit: frozenset[str]
 
-    def table(self) -> list[tuple[str, str, Message]]:
-        """Return rows (field, value, origin) of the values that are not defaults."""
+    def table(self, *, defaults: bool = False) -> list[tuple[str, str, Message]]:
+        """Return rows (field, value, origin) of the values that are not defaults, or of all values."""
         rows = []
         for name, (section, _unused) in plan_fields().items():
-            if self.origins[name] is not _DEFAULT:
+            if defaults or self.origins[name] is not _DEFAULT:
                 rows.append((name, str(getattr(getattr(self.plan, section), name)), self.origins[name]))
         return rows
 
 
 def resolve_settings(
-    flags: Mapping[str, Setting], *, file: Path | None = None, preset: str | None = None
+    flags: Mapping[str, Setting],
+    *,
+    file: Path | None = None,
+    preset: str | None = None,
+    other_names: Iterable[str] = (),
 ) -> ResolvedSettings:
     """Merge defaults, presets, file and flags into a draft plan.
 
@@ -59,12 +64,14 @@ def resolve_settings(
         flags: values by field name; None means not set.
         file: TOML file with settings.
         preset: name of a preset.
+        other_names: names that are valid beside those of the plan, for the suggestion after an unknown name.
 
     Raises:
         UsageError: settings are invalid; the message lists all of them.
     """
     valid = plan_fields()
     flags = {name: value for name, value in flags.items() if value is not None}
+    require_one_value(flags, in_study=False)
     from_file = _read_file(file) if file is not None else {}
     given = {**from_file, **flags}
     source = str(given.get("source", "digits"))
@@ -80,7 +87,7 @@ def resolve_settings(
             values[name] = value
             origins[name] = origin
     unknown = [
-        _("{name!r} is not a setting{suggestion}", name=name, suggestion=suggestion(name, valid))
+        _("{name!r} is not a setting{suggestion}", name=name, suggestion=suggestion(name, [*valid, *other_names]))
         for name in values
         if name not in valid
     ]
@@ -112,7 +119,7 @@ def _read_file(path: Path) -> dict[str, Setting]:
 
 
 def _usage_error(faults: list[Message]) -> UsageError:
-    return UsageError(end_sentence(join(faults, "; ")), _("See `headstart train --help` for settings and values."))
+    return UsageError(end_sentence(join(faults, "; ")), _("See `headstart train --help-all` for settings and values."))
 
 
 def checkpoint_interval(save_every: str | None) -> SaveInterval:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Literal, TypeAlias, TypeVar, Unpack
+from typing import Annotated, Literal, TypeAlias, Unpack
 
 import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
-from headstart.config.duration import Duration
+from headstart.config.duration import Duration, EpochDuration
 from headstart.config.field_help import Detail
-from headstart.config.one_of import OneOf
+from headstart.config.lists import as_list, split_commas
+from headstart.config.one_of import OneOf, registered_name
 from headstart.config.plan_values import PlanValues
 from headstart.config.presets import Setting
 from headstart.config.registry.mixers import MIXERS
@@ -39,16 +40,7 @@ from headstart.text import join_list
 
 Switch = Literal["on", "off"]
 Norm = Literal["batch", "none"]
-T = TypeVar("T")
-
-
-def split_commas(value: T) -> T | tuple[str, ...]:
-    """Split the text `a,b` to ("a", "b"); other values are returned unchanged."""
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
+DEVICE_PATTERN = r"^(auto|cpu|mps|cuda(:\d+)?)$"
 SettingValue: TypeAlias = str | float | bool | Duration | Tuning | tuple[str | Duration, ...]  # of a field of the plan
 
 
@@ -62,9 +54,7 @@ class DataConfig(ConfigSection):
     """The data set and its subset."""
 
     source: str = Field("digits", description=_("folder of class folders, manifest, or built-in: digits, digits:0-5"))
-    classes: Annotated[tuple[str, ...], BeforeValidator(split_commas)] = Field(
-        (), description=_("subset of the classes: a,b,c")
-    )
+    classes: Annotated[tuple[str, ...], BeforeValidator(as_list)] = Field((), description=_("subset of the classes"))
     skip_bad: bool = Field(False, description=_("list images that cannot be decoded and leave them out"))
     allow_outside: bool = Field(False, description=_("allow files outside the data folder in manifests and links"))
     fraction: float = Field(
@@ -89,7 +79,10 @@ class NetworkConfig(ConfigSection):
 
     network: str = Field(
         "auto",
-        description=_("architecture: resnet18, resnet34, resnet50 or timm:NAME; auto: that of the start, or resnet18"),
+        description=_(
+            "architecture: resnet18, resnet34, resnet50, resnet20 (for images of about 32 px) or timm:NAME; auto: that "
+            "of the start, or resnet18"
+        ),
     )
     shortcut: Switch = Field("on", description=_("residual shortcuts"))
     norm: Norm = Field("batch", description=_("normalization layers"))
@@ -136,8 +129,10 @@ class RecipeConfig(ConfigSection):
         3, ge=0, description=_("plateau schedule: epochs without a lower val loss before a multiplication by gamma")
     )
     gamma: float = Field(0.1, gt=0, le=1, description=_("factor of the step, multistep and plateau schedules"))
-    epochs: Duration = Field(Duration(10, "ep"), description=_("training length, e.g. 10ep or 500st"))
-    head_epochs: Duration = Field(Duration(30, "%"), description=_("lp-ft: share of the training for the head alone"))
+    epochs: EpochDuration = Field(Duration(10, "ep"), description=_("training length, e.g. 10ep or 500st"))
+    head_epochs: EpochDuration = Field(
+        Duration(30, "%"), description=_("lp-ft: share of the training for the head alone")
+    )
     batch_size: int = Field(32, ge=2, description=_("images per step"))
     image_size: int = Field(128, ge=8, le=2048, description=_("side of the network input in px"))
     crop: float = Field(
@@ -172,7 +167,8 @@ class RecipeConfig(ConfigSection):
     @classmethod
     def _optimizer_defaults(cls, values: RecipeConfig | dict[str, Setting]) -> RecipeConfig | dict[str, Setting]:
         if isinstance(values, dict):
-            spec = OPTIMIZERS.get(str(values.get("optimizer")), OPTIMIZERS[DEFAULT_OPTIMIZER])
+            name = registered_name(str(values.get("optimizer")), OPTIMIZERS)
+            spec = OPTIMIZERS.get(name, OPTIMIZERS[DEFAULT_OPTIMIZER])
             values = {"lr": spec.lr, "weight_decay": spec.weight_decay, **values}
         return values
 
@@ -195,9 +191,7 @@ class RecipeConfig(ConfigSection):
 class MachineConfig(ConfigSection):
     """The machine. `auto` and 0 are resolved by measurement before the plan is hashed."""
 
-    device: str = Field(
-        "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description=_("device: cpu, cuda, cuda:N, mps, or auto")
-    )
+    device: str = Field("auto", pattern=DEVICE_PATTERN, description=_("device: cpu, cuda, cuda:N, mps, or auto"))
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description=_("precision; auto: the faster one, measured")
     )
@@ -246,10 +240,11 @@ class RunConfig(ConfigSection):
     facts: ResolvedFacts = Field(default_factory=ResolvedFacts, description="facts about data and weights")
 
     def changed(self, **values: Unpack[PlanValues]) -> RunConfig:
-        """Return a validated copy with other values; names of fields are unique in a plan."""
+        """Return a validated copy with other values; None keeps a value. Names of fields are unique in a plan."""
         content = self.model_dump()
         for name, value in values.items():
-            content[_SECTION_OF[name]][name] = value
+            if value is not None:
+                content[_SECTION_OF[name]][name] = value
         return RunConfig.model_validate(content)
 
     def value(self, name: str) -> SettingValue:

@@ -16,9 +16,10 @@ from typing import Annotated, Literal, cast, get_args
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from headstart.config.arm_spec import absolute_arm, parse_arm, start_names
-from headstart.config.duration import Duration, parse_seconds
+from headstart.config.duration import Duration, EpochDuration, parse_seconds
 from headstart.config.field_help import Detail
-from headstart.config.one_of import OneOf
+from headstart.config.lists import split_commas
+from headstart.config.one_of import OneOf, registered_name
 from headstart.config.plan_values import PlanSettings
 from headstart.config.presets import Setting
 from headstart.config.run_config import (
@@ -26,7 +27,6 @@ from headstart.config.run_config import (
     RecipeConfig,
     RunConfig,
     plan_fields,
-    split_commas,
     with_absolute_paths,
 )
 from headstart.config.start_spec import start_row
@@ -40,12 +40,14 @@ DEFAULT_LR_GRID = (0.05, 0.01, 0.005, 0.001, 0.0001)  # learning rates to search
 MIN_DECISIVE_SEEDS = 3  # with fewer seeds every verdict is undecided
 OptimizerField = Literal["lr", "weight_decay"]
 OPTIMIZER_FIELDS: tuple[OptimizerField, ...] = get_args(OptimizerField)  # fields with a default per optimizer
-_NOT_VARIABLE = {"source", "classes", "start", "seed", "test_seed", "fraction", "epochs"}  # `vary` rejects them
-_FLAGS_INSTEAD = {"epochs": "--budgets", "fraction": "--fractions"}
+NOT_VARIABLE = {"source", "classes", "start", "seed", "test_seed", "fraction", "epochs"}  # `vary` rejects them
+FLAGS_INSTEAD_OF_VARY = {"epochs": "--budgets", "fraction": "--fractions"}
 
 
 def _parse_margin(value: Setting) -> str:
-    """Check and normalize a width in percentage points; `1pt` is 0.01 of accuracy."""
+    """Check and normalize a width in percentage points: `1pt`, or 0.01 as a difference of accuracies."""
+    if isinstance(value, float) and 0 <= value < 1:
+        value = f"{100 * value:.12g}pt"
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*pt", str(value).strip())
     if match is None:
         raise ValueError(_("{value} is not a width in percentage points: write 1pt or 0.5pt", value=repr(value)))
@@ -64,6 +66,13 @@ def _check_time(value: Setting) -> str:
     if str(value):
         parse_seconds(str(value))
     return str(value)
+
+
+def _registered(name: str, value: str) -> str:
+    """Return the value of a plan field, as registered if it is the name of a row in a registry."""
+    metadata = plan_fields()[name][1].metadata if name in plan_fields() else []
+    registry = next((item.registry for item in metadata if isinstance(item, OneOf)), {})
+    return registered_name(value, registry)
 
 
 class StudyConfig(ConfigSection):
@@ -122,7 +131,7 @@ class StudyConfig(ConfigSection):
     fixed_fields: Annotated[tuple[OptimizerField, ...], BeforeValidator(split_commas)] = Field(
         (), description=_("fields of the plan that keep their value with every optimizer, because the user set them")
     )
-    source_epochs: Duration | None = Field(
+    source_epochs: EpochDuration | None = Field(
         None, description=_("training length of source: starts [default: the last budget]")
     )
 
@@ -138,6 +147,12 @@ class StudyConfig(ConfigSection):
     def _absolute_paths(cls, arms: tuple[str, ...]) -> tuple[str, ...]:
         """Make paths absolute: the names of arms must not depend on the working directory."""
         return tuple(map(absolute_arm, arms))
+
+    @field_validator("vary")
+    @classmethod
+    def _registered_names(cls, vary: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        """Write the names of optimizers, schedules and metrics as they are registered: they are in names of arms."""
+        return {name: tuple(_registered(name, value) for value in values) for name, values in vary.items()}
 
     @field_validator("grid", "fractions")
     @classmethod
@@ -266,19 +281,19 @@ def arm_variants(protocol: StudyConfig) -> tuple[ArmVariant, ...]:
 
 def _not_variable(name: str) -> Message:
     """Return that a field cannot be varied, and what to use instead."""
-    if name in _FLAGS_INSTEAD:
-        flag = _FLAGS_INSTEAD[name]
+    if name in FLAGS_INSTEAD_OF_VARY:
+        flag = FLAGS_INSTEAD_OF_VARY[name]
         return _("vary: {name!r} is not a field that can be varied: use {flag}", name=name, flag=flag)
     if name == "start":
         return _("vary: {name!r} is not a field that can be varied: name each with --arm", name=name)
-    similar = suggestion(name, [field for field in plan_fields() if field not in _NOT_VARIABLE])
+    similar = suggestion(name, [field for field in plan_fields() if field not in NOT_VARIABLE])
     return _("vary: {name!r} is not a field that can be varied{suggestion}", name=name, suggestion=similar)
 
 
 def _cross(protocol: StudyConfig) -> tuple[list[ArmVariant], list[Message]]:
     """Return the variants of the valid arms, and the faults of the others without duplicates."""
     for name in protocol.vary:
-        if name not in plan_fields() or name in _NOT_VARIABLE:
+        if name not in plan_fields() or name in NOT_VARIABLE:
             raise ValueError(_not_variable(name))
     parsed: list[ArmSpec] = []
     faults: list[Message] = []

@@ -116,11 +116,11 @@ def read_study(path: Path) -> StudySpec:
         if not file.hash:
             raise UsageError(
                 _("{path} has no hash, so changes cannot be detected.", path=path),
-                _("Start a new study with `headstart compare --study {path}`.", path=path),
+                _("Start a new study with `headstart compare --study {path:shell}`.", path=path),
             )
         raise UsageError(
             _("{path} was changed after the study began.", path=path),
-            _("Undo the change, or start a new study with `headstart compare --study {path}`.", path=path),
+            _("Undo the change, or start a new study with `headstart compare --study {path:shell}`.", path=path),
         )
     recipe = plan.get("recipe", {})
     if "lr" in recipe:  # as with --lr; a file written by a study contains its search
@@ -187,7 +187,7 @@ def validate_study(protocol: Mapping[str, Setting], plan: Mapping[str, Setting] 
         except ValidationError as error:
             faults += [describe_error(e, model) for e in error.errors()]
     if faults:
-        raise UsageError(end_sentence(join(dict.fromkeys(faults), "; ")), _("See `headstart compare --help`."))
+        raise UsageError(end_sentence(join(dict.fromkeys(faults), "; ")), _("See `headstart compare --help-all`."))
     rules, shared = models
     assert isinstance(rules, StudyConfig) and isinstance(shared, RunConfig)  # noqa: S101
     if shared.seeding.seed + max(rules.seeds, rules.search_seeds) > FIRST_SEARCH_SEED:
@@ -204,5 +204,5 @@ def validate_study(protocol: Mapping[str, Setting], plan: Mapping[str, Setting] 
         except ValidationError as error:
             fault = join((describe_error(e, RunConfig) for e in error.errors()), "; ")
             message = end_sentence(_("{variant}: {fault}", variant=variant.name, fault=fault))
-            raise UsageError(message, _("See `headstart train --help`.")) from None
+            raise UsageError(message, _("See `headstart train --help-all`.")) from None
     return spec

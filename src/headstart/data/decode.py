@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from headstart.errors import DataError
 from headstart.i18n import Message, _
@@ -85,6 +85,43 @@ def decode(source: Path | bytes, side: int = 0) -> Pixels:
         return decode_file(io.BytesIO(source), side, _("The image"))[0].copy()
     with open_regular_file(source) as file:
         return decode_file(file, side, str(source))[0].copy()
+
+
+def decode_image(image: Image.Image, side: int = 0) -> Pixels:
+    """Return an image of Pillow as `decode` returns that of a file.
+
+    The content of an image that was opened and not loaded yet is decoded like its file, to the same pixels. A loaded
+    image is reduced from its whole size, which a JPEG file is not. The image is not changed.
+
+    Args:
+        image: The image.
+        side: As in `decode`.
+
+    Raises:
+        ImageFileError: The image cannot be decoded.
+    """
+    if (content := _unread_content(image)) is not None:
+        return decode(content, side)
+    name = _("The image")
+    try:
+        return _pixels(image, side, name)[0].copy()
+    except ImageFileError:
+        raise
+    except (OSError, ValueError) as error:
+        raise UndecodableError(
+            _("{name} is damaged ({reason})", name=name, reason=message_of(error)), _REPLACE
+        ) from error
+
+
+def _unread_content(image: Image.Image) -> bytes | None:
+    """Return the file of an image that Pillow has opened and not decoded yet; None for other images."""
+    if not isinstance(image, ImageFile.ImageFile) or not image.tile or image.fp is None or image.tell():
+        return None
+    position = image.fp.tell()
+    image.fp.seek(0)
+    content = image.fp.read()
+    image.fp.seek(position)
+    return content
 
 
 @contextmanager

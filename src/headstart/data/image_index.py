@@ -13,6 +13,7 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
+from headstart.config.flag_words import flag_text
 from headstart.errors import DataError, UsageError
 from headstart.i18n import Message, _, join, ngettext, verbatim
 from headstart.text import join_first, join_list, replacement_hint
@@ -67,13 +68,13 @@ class ImageIndex:
                 available = _("The data has {classes}.", classes=join_first(self.classes, 10))
                 raise UsageError(
                     _("There is no class {name!r} in {source}.", name=name, source=self.source),
-                    replacement_hint(name, self.classes) or available,
+                    several_names_hint(name, self.classes) or replacement_hint(name, self.classes) or available,
                 )
         names = tuple(sorted(set(classes), key=natural_key))
         if len(names) < 2:
             raise UsageError(
                 _("--classes names only {name!r}.", name=names[0]),
-                _("Name two classes or more, as in --classes a,b."),
+                _("Name two classes or more, as in --classes a --classes b."),
             )
         number = np.full(len(self.classes), -1)
         number[[self.classes.index(name) for name in names]] = np.arange(len(names))
@@ -222,6 +223,14 @@ def validate_index(images: ImageIndex, *, to_train: bool = True) -> ImageIndex:
                 )
             )
     return replace(images, notes=tuple(notes))
+
+
+def several_names_hint(text: str, classes: Sequence[str]) -> Message | None:
+    """Return how to name several classes if a text names them with commas, which names may contain; else None."""
+    names = [name.strip() for name in text.split(",")]
+    if len(names) < 2 or not set(names) & set(classes):
+        return None
+    return _("Write {flags}.", flags=flag_text("classes", names))
 
 
 def _clashes(classes: Iterable[str]) -> Iterable[Message]:

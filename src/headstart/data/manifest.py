@@ -27,6 +27,9 @@ _NOT_NORMALIZED = r"(?:^|/)\.(?:/|$)|//|(?:^|/)\.\.(?:/|$)|^/"
 def read_manifest(source: str, path: Path, *, allow_outside: bool = False) -> ImageIndex:
     """Return the index of the images that a manifest lists, relative to its folder.
 
+    If all paths are absolute, they are relative to the deepest folder that contains all images: the names of the images
+    do not depend on the place of the manifest.
+
     Rows are numbered from 1, the first one below the header. Equal rows are read once, with a note.
 
     Args:
@@ -41,7 +44,8 @@ def read_manifest(source: str, path: Path, *, allow_outside: bool = False) -> Im
     """
     table, notes = _table(path)
     _check_values(path, table)
-    table["path"] = _keys(path, table["path"], allow_outside, notes)
+    root = _root(path, table["path"], allow_outside)
+    table["path"] = _keys(path, root, table["path"], allow_outside, notes)
     table["split"] = _splits(path, table["split"])
     repeated = table.duplicated()
     if repeated.any():
@@ -68,9 +72,9 @@ def read_manifest(source: str, path: Path, *, allow_outside: bool = False) -> Im
             _("Keep one of the rows."),
         )
     keys = table["path"].tolist()
-    _check_files(path, keys, allow_outside)
+    _check_files(path, root, keys, allow_outside)
     columns = [table[name].tolist() for name in ("label", "split", "group")]
-    return build_index(source, path.parent, keys, columns[0], columns[1], columns[2], notes)
+    return build_index(source, root, keys, columns[0], columns[1], columns[2], notes)
 
 
 def _table(path: Path) -> tuple[pd.DataFrame, list[Message]]:
@@ -218,7 +222,14 @@ def _check_values(path: Path, table: pd.DataFrame) -> None:
         )
 
 
-def _keys(path: Path, column: pd.Series[str], allow_outside: bool, notes: list[Message]) -> pd.Series[str]:
+def _root(path: Path, column: pd.Series[str], allow_outside: bool) -> Path:
+    """Return the folder that the names of the images are relative to."""
+    if allow_outside and column.str.startswith("/").all():
+        return Path(os.path.commonpath(column.map(os.path.dirname).unique().tolist()))
+    return path.parent
+
+
+def _keys(path: Path, root: Path, column: pd.Series[str], allow_outside: bool, notes: list[Message]) -> pd.Series[str]:
     if not allow_outside and (outside := column.str.contains(_OUTSIDE, regex=True)).any():
         message = _(
             "Row {row} of {manifest} leads out of the manifest's folder: {path!r}.",
@@ -230,9 +241,11 @@ def _keys(path: Path, column: pd.Series[str], allow_outside: bool, notes: list[M
     column = _as_local_paths(path, column, notes)
     to_normalize = column.str.contains(_NOT_NORMALIZED, regex=True)
     if to_normalize.any():
-        root = path.parent.as_posix()
+        start = root.as_posix()
         column = column.copy()
-        column[to_normalize] = column[to_normalize].map(lambda key: posixpath.relpath(posixpath.join(root, key), root))
+        column[to_normalize] = column[to_normalize].map(
+            lambda key: posixpath.relpath(posixpath.join(start, key), start)
+        )
     return column
 
 
@@ -274,14 +287,14 @@ def _splits(path: Path, column: pd.Series[str]) -> pd.Series[str]:
     return mapped
 
 
-def _check_files(path: Path, keys: Sequence[str], allow_outside: bool) -> None:
+def _check_files(path: Path, folder: Path, keys: Sequence[str], allow_outside: bool) -> None:
     """Raise DataError for files that are missing or lie outside; each folder is listed and resolved once."""
-    root, folders = os.path.realpath(path.parent), dict[str, dict[str, bool]]()
+    root, folders = os.path.realpath(folder), dict[str, dict[str, bool]]()
     missing: list[str] = []
     for key in keys:
         parent, _unused, name = key.rpartition("/")
         if parent not in folders:
-            folders[parent] = dict(_files(path.parent / parent, root, allow_outside))
+            folders[parent] = dict(_files(folder / parent, root, allow_outside))
         allowed = folders[parent].get(name)
         if allowed is False:
             raise DataError(
@@ -298,7 +311,7 @@ def _check_files(path: Path, keys: Sequence[str], allow_outside: bool) -> None:
                 len(missing),
                 files=ngettext("{count:,} file", "{count:,} files", len(keys)),
                 manifest=path.name,
-                folder=path.parent,
+                folder=folder,
                 examples=join_first(missing, 3),
             ),
             _("Correct these paths."),

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import connected_components
 
 from headstart.data.image_index import SPLITS, ImageIndex
 from headstart.data.unit_selection import Indices, UnitSelection
@@ -87,6 +85,21 @@ def divide(
     elif declared == TRAIN_AND_VAL:
         evaluation = "val"
     return Split(draw_fraction(images, pool, fraction, test_seed), val, test, declared, evaluation)
+
+
+def split_off_val(images: ImageIndex, seed: int, content_hashes: Sequence[str] | None = None) -> Indices:
+    """Return the val images that `divide` splits off data whose only other split is a declared test.
+
+    Args:
+        images: Index of the images without the test images.
+        seed: Seed of train and val.
+        content_hashes: One hash per image, to keep images of equal content together.
+
+    Raises:
+        DataError: A class has fewer than two independent images or groups.
+    """
+    units, pool = _unit_numbers(images, content_hashes), np.arange(len(images))
+    return _split_off(images, units, pool, HELD_OUT_SHARE, 1, seed, "split/val")[1]
 
 
 def draw_fraction(images: ImageIndex, train: Indices, fraction: float, seed: int) -> Indices:
@@ -190,6 +203,11 @@ def _unit_numbers(images: ImageIndex, content_hashes: Sequence[str] | None) -> I
         columns.append(np.asarray([nodes + number.setdefault(names[i], len(number)) for i in joined], dtype=np.int64))
         nodes += len(number)
     row, column = np.concatenate(rows), np.concatenate(columns)
+    if len(column) == len(np.unique(column)):  # every image is alone: no need for the slow import
+        return np.arange(n, dtype=np.int64)
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.csgraph import connected_components
+
     graph = csr_matrix((np.ones(len(row), dtype=np.int8), (row, column)), shape=(nodes, nodes))
     _unused, unit = connected_components(graph, directed=False)
     return np.asarray(unit[:n], dtype=np.int64)
@@ -217,7 +235,7 @@ def _split_off(
                     name=name,
                     splits=remaining + 1,
                 ),
-                _("Add images of it, or name the other classes with --classes a,b,c."),
+                _("Add images of it, or name the other classes with --classes a --classes b."),
             )
         if selection.select() and (remaining == 1 or _can_split_rest(selection, seed, attempt)):
             held_out = selection.selected[order[unit]]

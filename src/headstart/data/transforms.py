@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-import torchvision.transforms.v2.functional as TF
 from torch import Tensor
 
 from headstart.config.run_config import RecipeConfig
@@ -90,12 +90,16 @@ def augmented_image(pixels: np.ndarray, augmentation: Augmentation, seed: int, e
     if augmentation.flip and flip < 0.5:
         image = image.flip(-1)
     if augmentation.jitter:
-        for adjust, draw in (
-            (TF.adjust_brightness, brightness),
-            (TF.adjust_contrast, contrast),
-            (TF.adjust_saturation, saturation),
-        ):
-            image = adjust(image, 1 + augmentation.jitter * (2 * draw - 1))
+        image = _jitter(image, 1 + augmentation.jitter * (2 * np.array([brightness, contrast, saturation]) - 1))
+    return image
+
+
+def _jitter(image: Tensor, factors: npt.NDArray[np.float64]) -> Tensor:
+    """Return an image with its brightness, contrast and saturation multiplied by the factors."""
+    import torchvision.transforms.v2.functional as TF  # half a second that other runs do not spend
+
+    for adjust, factor in zip((TF.adjust_brightness, TF.adjust_contrast, TF.adjust_saturation), factors, strict=True):
+        image = adjust(image, float(factor))
     return image
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_matrix
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 Indices = npt.NDArray[np.int64]
 _MAX_REPAIRS = 100  # units that change sides after the first fit
@@ -19,6 +23,8 @@ class UnitSelection:
     """
 
     def __init__(self, unit: Indices, labels: Indices, classes: int, share: float, remaining: int) -> None:
+        from scipy.sparse import csr_matrix  # slow, and not needed if the splits are declared
+
         shape = (int(unit.max()) + 1, classes)
         self.prepare(csr_matrix((np.ones(len(unit)), (unit, labels)), shape=shape), share, remaining)
 

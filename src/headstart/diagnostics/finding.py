@@ -35,6 +35,10 @@ class Finding:
 
     `name` is its name in texts. `value` is None if it is not finite or not measured. `unhealthy` is False for a note on
     what the user asked for, such as frozen layers.
+
+    Examples:
+        >>> for finding in run.diagnose().findings:
+        ...     assert finding.evidence in finding.sentence and finding.advice in finding.sentence
     """
 
     code: FindingCode

@@ -12,6 +12,7 @@ from headstart.engines.registry import AUTO, ENGINES, automatic_engine, validate
 from headstart.factories import load_factory
 from headstart.hardware import calibration, devices
 from headstart.reporter import Reporter
+from headstart.storage.schemas.arm import TuningKind
 
 
 def choose_threads(spec: StudySpec, engine_name: str, reporter: Reporter) -> StudySpec:
@@ -27,8 +28,11 @@ def choose_threads(spec: StudySpec, engine_name: str, reporter: Reporter) -> Stu
         return spec
     from headstart.engines import throughput
 
-    first = spec.variants[0].plan(plan)
-    threads = throughput.threads_per_run(first, reporter, side_by_side=engine is not None and engine.on_this_machine)
+    drafts = [variant.plan(plan) for variant in spec.variants]
+    # the runs of a frozen arm are one job
+    jobs = sum(1 if draft.arm.tuning.kind is TuningKind.FROZEN else spec.protocol.seeds for draft in drafts)
+    side_by_side = engine is not None and engine.on_this_machine
+    threads = throughput.threads_per_run(drafts[0], jobs, reporter, side_by_side=side_by_side)
     return StudySpec(spec.protocol, plan.changed(threads=threads))
 
 
@@ -53,6 +57,11 @@ def parallel_runs(name: str, machine: MachineConfig) -> int:
     if (name != AUTO and not ENGINES[name].parallel) or machine.device != "cpu":
         return 1
     return max(1, devices.usable_cores() // max(machine.threads, 1))
+
+
+def runs_on_this_machine(name: str, machine: MachineConfig) -> int:
+    """Return the number of runs that an engine executes at a time on this machine; 0 if others may run them."""
+    return parallel_runs(name, machine) if name == AUTO or ENGINES[name].on_this_machine else 0
 
 
 def _create(name: str, plan: RunConfig, reporter: Reporter, address: str) -> Engine:

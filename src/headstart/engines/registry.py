@@ -109,6 +109,10 @@ class EngineChoice:
 
     Raises:
         UsageError: The engine is unknown, or an address is given for an engine that has none.
+
+    Examples:
+        >>> headstart.EngineChoice("ray", "auto").address
+        'auto'
     """
 
     name: str = AUTO

@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from typing import IO
 
 from headstart import signals
-from headstart.engines.worker_protocol import WORKER_MESSAGE, StopMessage, TimingRequest, WorkRequest
+from headstart.engines.worker_protocol import WORKER_MESSAGE, JobMessage, StopMessage
 from headstart.reporter import NullReporter
 
 PARENT_POLL_S = 1
@@ -23,20 +23,14 @@ PARENT_POLL_S = 1
 def main() -> None:
     """Answer jobs until the parent closes the pipe."""
     messages, answers = _open_pipes()
-    queue: SimpleQueue[WorkRequest] = SimpleQueue()
+    queue: SimpleQueue[JobMessage] = SimpleQueue()
     threading.Thread(target=_read_messages, args=(messages, queue), daemon=True).start()
     threading.Thread(target=_watch_parent, daemon=True).start()
     # imports torch: the threads above must notice a closed pipe during these three seconds
     from headstart.runs import execute
 
     while True:
-        message = queue.get()
-        if isinstance(message, TimingRequest):
-            from headstart.engines import throughput
-
-            answer = throughput.time_training_steps(message).model_dump_json()
-        else:
-            answer = execute.answer_job_in_worker(message.job, NullReporter())
+        answer = execute.answer_job_in_worker(queue.get().job, NullReporter())
         answers.write(answer.encode() + b"\n")
         answers.flush()
 
@@ -54,7 +48,7 @@ def _open_pipes() -> tuple[IO[bytes], IO[bytes]]:
     return messages, answers
 
 
-def _read_messages(messages: IO[bytes], queue: SimpleQueue[WorkRequest]) -> None:
+def _read_messages(messages: IO[bytes], queue: SimpleQueue[JobMessage]) -> None:
     for line in messages:
         message = WORKER_MESSAGE.validate_json(line)
         if isinstance(message, StopMessage):

@@ -17,16 +17,17 @@ from headstart.config.study_file import StudySpec
 from headstart.engines.engine import Engine
 from headstart.errors import DataError
 from headstart.experiment.ablation_cell import read_cell
-from headstart.experiment.ablation_grid import AblationSpec
+from headstart.experiment.ablation_grid import AblationSpec, write_ablation
 from headstart.experiment.ablation_summary import AblationSummary, summarize
 from headstart.experiment.preflight import common_precision, resolve_arms
 from headstart.experiment.progress import Progress, comparison_phase
 from headstart.experiment.study_kind import StudyKind
 from headstart.experiment.study_runs import StudyRuns, in_progress
 from headstart.hardware import calibration
-from headstart.i18n import Message, _, ngettext
+from headstart.i18n import _, ngettext
 from headstart.reporter import NullReporter, Reporter
-from headstart.storage import folders
+from headstart.runs import runner
+from headstart.storage import folders, locks
 from headstart.storage.schemas.study import Stage
 from headstart.training import setup
 
@@ -46,16 +47,11 @@ def require_two_images(plan: RunConfig) -> None:
         )
 
 
-def _resume_hint(_folder: Path) -> Message:
-    return _("Run the same command again to resume.")
-
-
 ABLATION = StudyKind(
     name=_("ablation"),
     stage=Stage.ABLATION,
     evaluates_on_val=False,
     require_images=require_two_images,
-    resume_hint=_resume_hint,
 )
 
 
@@ -74,22 +70,30 @@ class BegunAblation:
     networks: tuple[setup.ResolvedRun, ...]
 
 
-def begin(spec: AblationSpec, runs: Path) -> BegunAblation:
+def begin(spec: AblationSpec, runs: Path, resumed: Path | None = None) -> BegunAblation:
     """Check every network, resolve the machine, and make the folder or find it again; train nothing.
 
     Args:
         spec: The ablation.
         runs: Folder in which the ablation's folder is made.
+        resumed: Folder that it must have, of an ablation that is resumed.
 
     Raises:
-        DataError: The evaluation split has fewer than two images.
+        DataError: The evaluation split has fewer than two images, or the images or the machine have changed since the
+            ablation `resumed` began.
         HeadstartError: Every other error about the data or the machine.
     """
     folders.require_writable(runs)
     study = StudySpec(spec.study.protocol, calibration.resolve_machine(spec.study.plan))
     resolved, _unused = resolve_arms(study, NullReporter(), ABLATION)
     folder, precision = _folder_and_precision(runs, study.plan, resolved)
+    if resumed is not None and folder.name != resumed.name:
+        raise DataError(
+            _("The images or the machine have changed since the ablation {folder} began.", folder=resumed),
+            _("Restore them, or run the command of the ablation again."),
+        )
     folder.mkdir(parents=True, exist_ok=True)
+    write_ablation(folder, spec)
     networks = tuple(replace(run, plan=run.plan.changed(precision=precision)) for run in resolved)
     plan = study.plan.changed(precision=precision)
     return BegunAblation(folder, StudySpec(study.protocol, plan), networks)
@@ -120,12 +124,12 @@ def run_ablation(ablation: BegunAblation, engine: Engine, reporter: Reporter) ->
     study = StudyRuns(folder, spec, engine, reporter, Progress(spec, compared=ABLATION.stage), ABLATION)
     for variant, network in zip(spec.variants, ablation.networks, strict=True):
         study.add_variant(variant.name, network)
-    study.progress.expect(study.plans)
+    study.progress.expect(study.plans, study.image_seconds)
     requests = study.comparison_requests(spec.protocol.seeds)
     reporter.say(
         ngettext(
-            "{count} run in {folder}. Safe to press Ctrl-C: run the same command again to resume.",
-            "{count} runs in {folder}. Safe to press Ctrl-C: run the same command again to resume.",
+            "{count} run in {folder}. Ctrl-C is safe: resume with `headstart resume {folder:shell}`.",
+            "{count} runs in {folder}. Ctrl-C is safe: resume with `headstart resume {folder:shell}`.",
             len(requests),
             folder=folder,
         )
@@ -136,3 +140,9 @@ def run_ablation(ablation: BegunAblation, engine: Engine, reporter: Reporter) ->
     for request, record in zip(requests, records, strict=True):
         by_variant[request.role.variant].append(record)
     return summarize([read_cell(runs) for runs in by_variant.values()], requests[0].plan, folder)
+
+
+def rebuild(folder: Path) -> list[Path]:
+    """Rebuild the TensorBoard files of an ablation's runs from their records; return their folders."""
+    with locks.locked(folder):
+        return [runner.rebuild(run.folder) for run in runs_in(folder)]

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import get_args
+
+from pydantic import Field
 
 from headstart.config.presets import Setting
 from headstart.config.resolve import resolve_settings
-from headstart.config.run_config import FACTORIAL_FIELDS, Norm, Switch
+from headstart.config.run_config import FACTORIAL_FIELDS, Norm, RunConfig, Switch
 from headstart.config.start_spec import random_starts
 from headstart.config.study_file import StudySpec, validate_study
 from headstart.errors import UsageError
 from headstart.i18n import _
+from headstart.storage.files import write_json
+from headstart.storage.schemas.schema import VersionedSchema
 
 DEPTHS = {"resnet18": 18, "resnet34": 34, "resnet50": 50}  # by network
 NORMS: tuple[str, ...] = get_args(Norm)
 SHORTCUTS: tuple[str, ...] = get_args(Switch)
 DEFAULT_EPOCHS = "3ep"
+ABLATION_FILE = "ablation.json"
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,35 @@ def ablation_spec(source: str, settings: Mapping[str, Setting], seeds: int = 1) 
         UsageError: A setting is invalid or one of `FACTORIAL_FIELDS`, or the start is not random.
     """
     _check_settings(settings, seeds)
-    plan = resolve_settings({"source": source, "epochs": DEFAULT_EPOCHS, **settings}).plan
+    return _ablation_of(resolve_settings({"source": source, "epochs": DEFAULT_EPOCHS, **settings}).plan, seeds)
+
+
+class AblationFile(VersionedSchema):
+    """Content of ablation.json: what an ablation is resumed from."""
+
+    seeds: int = Field(description="number of seeds of each network")
+    plan: RunConfig = Field(description="draft of the plan, without what the ablation varies")
+
+
+def write_ablation(folder: Path, spec: AblationSpec) -> None:
+    """Write ablation.json into the folder of an ablation."""
+    content = AblationFile(seeds=spec.study.protocol.seeds, plan=spec.study.plan)
+    write_json(folder / ABLATION_FILE, content.to_json())
+
+
+def read_ablation(folder: Path) -> AblationSpec:
+    """Read the ablation in a folder.
+
+    Raises:
+        DataError: ablation.json is missing, damaged, or of another schema version.
+        UsageError: Its start is not random.
+    """
+    content = AblationFile.read(folder / ABLATION_FILE, _("Run the command of the ablation again."))
+    return _ablation_of(content.plan, content.seeds)
+
+
+def _ablation_of(plan: RunConfig, seeds: int) -> AblationSpec:
+    """Return the ablation with a plan. Raises UsageError if the start is not random."""
     if plan.arm.start not in random_starts():
         raise UsageError(
             _(

@@ -6,6 +6,7 @@ and on gradient flow are therefore separate numbers. Each is a simple effect: of
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from headstart.experiment.ablation_sentences import (
     effect_sentence,
     table_row,
 )
-from headstart.i18n import Message
+from headstart.i18n import Message, translated
 from headstart.storage.files import JsonData
 from headstart.storage.schemas.ablation import AblationCell, AblationEffect, AblationResult
 
@@ -35,10 +36,21 @@ EFFECT_CONFIDENCE_LEVEL = 1 - 0.05 / EFFECT_COUNT  # Bonferroni: all intervals t
 
 @dataclass(frozen=True)
 class AblationSummary:
-    """The numbers of an ablation, and the sentences that describe them."""
+    """The numbers of an ablation, and the sentences that describe them, which are its text.
+
+    Examples:
+        >>> summary = headstart.ablate("digits", epochs=1)  # doctest: +SKIP
+        >>> summary.result.effects[0].accuracy  # doctest: +SKIP
+    """
 
     result: AblationResult
     sentences: tuple[Message, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(map(translated, self.sentences))
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
 
     def to_json(self) -> dict[str, JsonData]:
         """Return the numbers as JSON data, with the sentences in English."""

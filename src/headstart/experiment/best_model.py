@@ -8,7 +8,7 @@ from pathlib import Path
 from headstart.analysis.sentences import verdict_messages
 from headstart.analysis.wording import evaluation_images, splits
 from headstart.artifacts.model_folder import merge_weight_files
-from headstart.errors import UsageError
+from headstart.errors import NoWinnerError
 from headstart.i18n import _, ngettext
 from headstart.storage import files
 from headstart.storage.schemas.verdict import Verdict
@@ -61,15 +61,15 @@ def require_winner(verdict: Verdict) -> None:
         verdict: The study's verdict.
 
     Raises:
-        UsageError: There is no winner, or the winner is not the arm selected on val.
+        NoWinnerError: There is no winner, or the winner is not the arm selected on val.
     """
     if verdict.winner is None:
-        raise UsageError(
+        raise NoWinnerError(
             _("The study has no winner."), _("Read the verdict for how many seeds or images would decide it.")
         )
     if verdict.winner != verdict.selected:
         selection, evaluation = splits(verdict)
-        raise UsageError(
+        raise NoWinnerError(
             _(
                 "The study's model was selected on {selection}, and its arm lost on {evaluation}.",
                 selection=selection,

@@ -6,7 +6,7 @@ the verdict of a finished study is read without torch.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
@@ -16,13 +16,16 @@ from headstart.config.start_spec import require_start
 from headstart.config.study_file import StudySpec, read_study
 from headstart.data.sources import require_source
 from headstart.engines.registry import EngineChoice, require_listener
-from headstart.experiment.ablation_grid import AblationSpec
-from headstart.i18n import Message, _
+from headstart.experiment.ablation_grid import ABLATION_FILE, AblationSpec, read_ablation
+from headstart.i18n import _
 from headstart.reporter import Reporter
+from headstart.storage.locks import locked
 from headstart.storage.schemas.verdict import Verdict
+from headstart.telemetry.trackers.tracking import tracked
 
 if TYPE_CHECKING:
     from headstart.experiment.ablation_summary import AblationSummary
+    from headstart.experiment.planning import Forecast
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class FinishedStudy:
 
 @overload
 def compare(  # noqa: D418  (editors show the docstring of the overload)
-    study: AblationSpec, runs: Path, engine: EngineChoice, reporter: Reporter
+    study: AblationSpec, runs: Path, engine: EngineChoice, reporter: Reporter, *, trackers: Sequence[str] = ()
 ) -> AblationSummary:
     """Run or resume an ablation."""
 
@@ -53,6 +56,7 @@ def compare(  # noqa: D418
     reporter: Reporter,
     *,
     explicit: Container[str] | None = None,
+    trackers: Sequence[str] = (),
 ) -> FinishedStudy:
     """Run or resume a study."""
 
@@ -64,6 +68,7 @@ def compare(
     reporter: Reporter,
     *,
     explicit: Container[str] | None = None,
+    trackers: Sequence[str] = (),
 ) -> FinishedStudy | AblationSummary:
     """Run a new study, resume the study in a folder, or run or resume an ablation.
 
@@ -74,6 +79,7 @@ def compare(
         reporter: Receives progress.
         explicit: Names of the settings set by the user, which a time budget does not change. None if the specification
             is complete, as that of a study.toml.
+        trackers: Names of trackers to which the records of all runs are sent meanwhile.
 
     Returns:
         The study with its verdict, or the summary of the ablation.
@@ -85,37 +91,109 @@ def compare(
     if isinstance(study, Path):
         if verdict := complete_verdict(study, read_study(study)):
             reporter.say(_("The study {study} is finished; this is its verdict.", study=study))
+            with tracked(study, trackers, reporter):
+                pass  # what an earlier command has not sent
             return FinishedStudy(study, verdict)
     else:
         require_inputs(study.study if isinstance(study, AblationSpec) else study)
     require_listener(engine)
+    if isinstance(study, AblationSpec):
+        return _run_ablation(study, runs, engine, reporter, trackers)
     from headstart.engines import factory
-    from headstart.experiment import ablation, planning
+    from headstart.experiment import planning
     from headstart.experiment.study import run_study
 
-    if isinstance(study, AblationSpec):
-        begun = ablation.begin(study, runs)
-        with factory.open_engine(engine.name, begun.spec.plan, reporter, engine.address) as run_engine:
-            return ablation.run_ablation(begun, run_engine, reporter)
     if isinstance(study, Path):
         folder = study
     else:
         spec = planning.check_inputs_and_choose_threads(study, engine.name, reporter)
         folder = planning.begin_within_time_budget(spec, explicit, runs, reporter, engine.name)
-    with factory.open_engine(engine.name, read_study(folder).plan, reporter, engine.address) as run_engine:
-        return FinishedStudy(folder, run_study(folder, run_engine, reporter))
+    plan = read_study(folder).plan
+    runs_here = factory.runs_on_this_machine(engine.name, plan.machine)
+    with (
+        factory.open_engine(engine.name, plan, reporter, engine.address) as run_engine,
+        tracked(folder, trackers, reporter),
+    ):
+        return FinishedStudy(folder, run_study(folder, run_engine, reporter, runs_here=runs_here))
 
 
-def describe(
+def resume_ablation(
+    folder: Path, engine: EngineChoice, reporter: Reporter, trackers: Sequence[str] = ()
+) -> AblationSummary:
+    """Resume the ablation in a folder, and return its summary; `trackers` as in `compare`.
+
+    Raises:
+        DataError: The folder has no ablation, or its images or the machine have changed.
+        HeadstartError: Every other error about the data, the machine or a run.
+    """
+    spec = read_ablation(folder)
+    require_inputs(spec.study)
+    require_listener(engine)
+    return _run_ablation(spec, folder.absolute().parent, engine, reporter, trackers, folder.absolute())
+
+
+def _run_ablation(
+    spec: AblationSpec,
+    runs: Path,
+    engine: EngineChoice,
+    reporter: Reporter,
+    trackers: Sequence[str],
+    resumed: Path | None = None,
+) -> AblationSummary:
+    from headstart.engines import factory
+    from headstart.experiment import ablation
+
+    begun = ablation.begin(spec, runs, resumed)
+    with (
+        factory.open_engine(engine.name, begun.spec.plan, reporter, engine.address) as run_engine,
+        tracked(begun.folder, trackers, reporter),
+    ):
+        return ablation.run_ablation(begun, run_engine, reporter)
+
+
+def forecast(
     spec: StudySpec, engine: EngineChoice, reporter: Reporter, *, explicit: Container[str] | None = None
-) -> list[Message]:
-    """Check everything that `compare` checks, and return lines that describe what it would do. Write nothing."""
+) -> Forecast:
+    """Check everything that `compare` checks, and return what it would do. Write nothing."""
     require_inputs(spec)
     require_listener(engine)
     from headstart.experiment import planning
 
     resolved = planning.check_inputs_and_choose_threads(spec, engine.name, reporter)
-    return planning.describe_plan(resolved, explicit, reporter, engine.name)
+    return planning.forecast(resolved, explicit, reporter, engine.name)
+
+
+def rebuild(folder: Path, reporter: Reporter, trackers: Sequence[str] = ()) -> list[Path]:
+    """Rebuild the TensorBoard files of a run, or of the runs of a study or an ablation, from the records.
+
+    Args:
+        folder: Folder of the run, the study or the ablation.
+        reporter: Receives a sentence for each tracker that fails.
+        trackers: Names of trackers to which what they do not have is sent.
+
+    Returns:
+        The folders whose files were rebuilt.
+
+    Raises:
+        DataError: The folder is none of these, or a record is damaged.
+        UsageError: Another process uses the folder.
+    """
+    if (folder / "study.toml").is_file():
+        from headstart.experiment import study
+
+        folders = study.rebuild(folder)
+    elif (folder / ABLATION_FILE).is_file():
+        from headstart.experiment import ablation
+
+        folders = ablation.rebuild(folder)
+    else:
+        from headstart.runs import runner
+
+        folders = [runner.rebuild(folder)]
+    if trackers:
+        with locked(folder), tracked(folder, trackers, reporter):
+            pass  # all is sent at the end of the block
+    return folders
 
 
 def require_inputs(spec: StudySpec) -> None:

@@ -60,9 +60,10 @@ class HealthSummary:
         """
         return [
             ngettext(
-                "{finding:cap} in {affected} of {count:,} run of {arm}. Run `headstart diagnose {folder}` for details.",
+                "{finding:cap} in {affected} of {count:,} run of {arm}. "
+                "Run `headstart diagnose {folder:shell}` for details.",
                 "{finding:cap} in {affected} of {count:,} runs of {arm}. "
-                "Run `headstart diagnose {folder}` for details.",
+                "Run `headstart diagnose {folder:shell}` for details.",
                 len(self._runs[variant]),
                 finding=finding_name(code),
                 affected=len(hashes),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Container
 from dataclasses import dataclass
 from functools import reduce
@@ -9,31 +10,74 @@ from pathlib import Path
 
 from headstart.analysis.statistics import LEVEL, MeanSquares
 from headstart.config.duration import parse_seconds
-from headstart.config.run_config import RunConfig
 from headstart.config.study_config import MIN_DECISIVE_SEEDS, StudyConfig
 from headstart.config.study_file import StudySpec
 from headstart.engines import factory
 from headstart.experiment import preflight, study
 from headstart.experiment.workload import (
+    FORWARD_SHARE,
     RunCost,
-    backbone_images,
+    backbone_share,
     fit_time_budget,
     predicted_seconds,
-    requested_images,
     rung_length,
     training_images,
     trial_counts,
 )
 from headstart.hardware import calibration
-from headstart.i18n import Message, _, join, ngettext, verbatim
+from headstart.i18n import Message, _, join, ngettext, translated, verbatim
 from headstart.reporter import NullReporter, Reporter
 from headstart.text import format_duration, join_list
 from headstart.training import setup
 
-FORWARD_SHARE = 1 / 3  # of a training step: a backward pass costs about two forward passes (Kaplan et al. 2020, 2.1)
 EVALUATION_PASSES = 2  # of a frozen backbone over all images without augmentation, for selection and evaluation
 RUN_OVERHEAD_S, HEAD_OVERHEAD_S = 3.5, 0.3  # of a run, or of a head, besides its images: start, saves, evaluation
 STEP_OVERHEAD = 1.15  # factor on the measured step for validation, saves and evaluation
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A study with its machine resolved and its time budget applied, and what it will take; its text says so.
+
+    Attributes:
+        spec: The study.
+        seconds: Predicted duration.
+        training_images: Images that pass through training, of all arms and sources.
+        evaluation_images: Images of test, or of val without a test split.
+
+    Examples:
+        >>> forecast = headstart.plan("digits:0-1", arms=["scratch", "scratch@adam"], seeds=3, epochs=1, quiet=True)
+        >>> forecast.evaluation_images, forecast.spec.protocol.seeds
+        (54, 3)
+    """
+
+    spec: StudySpec
+    seconds: float
+    training_images: int
+    evaluation_images: int
+
+    @property
+    def sentences(self) -> list[Message]:
+        """Seeds, runs, images and duration in words."""
+        protocol, count = self.spec.protocol, len(self.spec.variants)
+        arms = ngettext(
+            "{count} arm: {arms}; {seeds}.",
+            "{count} arms: {arms}; {seeds}.",
+            count,
+            arms=join_list(variant.name for variant in self.spec.variants),
+            seeds=ngettext("{count:,} seed", "{count:,} seeds", protocol.seeds),
+        )
+        lines = [arms, *(_planned_runs(self.spec, str(budget)) for budget in self.spec.budgets)]
+        if len(protocol.interim) > 1:
+            analyses = reduce(_either, (verbatim(str(seeds)) for seeds in protocol.interim[:-1]))
+            lines.append(_("The study may stop at a clear difference after {numbers} seeds.", numbers=analyses))
+        return [*lines, *equivalence_warning(protocol, self.evaluation_images), _planned_work(self)]
+
+    def __str__(self) -> str:
+        return "\n".join(map(translated, self.sentences))
+
+    def _repr_html_(self) -> str:
+        return "".join(f"<p>{html.escape(translated(sentence))}</p>" for sentence in self.sentences)
 
 
 def check_inputs_and_choose_threads(spec: StudySpec, engine_name: str, reporter: Reporter) -> StudySpec:
@@ -63,31 +107,8 @@ def begin_within_time_budget(
     """
     if explicit is None or not spec.protocol.time_budget:
         return study.begin(spec, runs, reporter)
-    fitted = _forecast(spec, explicit, reporter, engine_name).spec
+    fitted = forecast(spec, explicit, reporter, engine_name).spec
     return study.begin(fitted, runs, NullReporter())
-
-
-def describe_plan(
-    spec: StudySpec, explicit: Container[str] | None, reporter: Reporter, engine_name: str = "auto"
-) -> list[Message]:
-    """Check every arm and describe the study: seeds, runs, images, duration. Write nothing.
-
-    The arguments are those of `begin_within_time_budget`.
-    """
-    forecast = _forecast(spec, explicit, reporter, engine_name)
-    spec, protocol, count = forecast.spec, forecast.spec.protocol, len(forecast.spec.variants)
-    arms = ngettext(
-        "{count} arm: {arms}; {seeds}.",
-        "{count} arms: {arms}; {seeds}.",
-        count,
-        arms=join_list(variant.name for variant in spec.variants),
-        seeds=ngettext("{count:,} seed", "{count:,} seeds", protocol.seeds),
-    )
-    lines = [arms, *(_planned_runs(spec, str(budget)) for budget in spec.budgets)]
-    if len(protocol.interim) > 1:
-        analyses = reduce(_either, (verbatim(str(seeds)) for seeds in protocol.interim[:-1]))
-        lines.append(_("The study may stop at a clear difference after {numbers} seeds.", numbers=analyses))
-    return [*lines, *equivalence_warning(protocol, forecast.evaluation_images), _planned_work(forecast)]
 
 
 def _either(first: Message, second: Message) -> Message:
@@ -158,25 +179,13 @@ def equivalence_warning(protocol: StudyConfig, images: int) -> list[Message]:
     return [warning]
 
 
-@dataclass(frozen=True)
-class Forecast:
-    """A study with its machine resolved and its time budget applied, and what it will take.
+def forecast(
+    spec: StudySpec, explicit: Container[str] | None, reporter: Reporter, engine_name: str = "auto"
+) -> Forecast:
+    """Check every arm, fit the study into its time budget, and predict its duration. Write nothing.
 
-    Attributes:
-        spec: The study.
-        seconds: Predicted duration.
-        training_images: Images that pass through training, of all arms and sources.
-        evaluation_images: Images of test, or of val without a test split.
+    The arguments are those of `begin_within_time_budget`.
     """
-
-    spec: StudySpec
-    seconds: float
-    training_images: int
-    evaluation_images: int
-
-
-def _forecast(spec: StudySpec, explicit: Container[str] | None, reporter: Reporter, engine_name: str) -> Forecast:
-    """Check every arm, fit the study into its time budget, and predict its duration."""
     spec = StudySpec(spec.protocol, calibration.resolve_machine(spec.plan))
     arms, sources = preflight.resolve_arms(spec, reporter)
     arm_costs, source_costs = [run_cost(arm) for arm in arms], [run_cost(source) for source in sources.values()]
@@ -220,7 +229,7 @@ def run_cost(run: setup.ResolvedRun) -> RunCost:
     all runs.
     """
     plan = run.plan
-    share, train_images = _backbone_share(plan), plan.facts.split_counts.train
+    share, train_images = backbone_share(plan), plan.facts.split_counts.train
     seconds_per_image = STEP_OVERHEAD * run.step_seconds / plan.recipe.batch_size
     passes = plan.recipe.augmented_views + EVALUATION_PASSES if share < 1 else 0
     return RunCost(
@@ -231,9 +240,3 @@ def run_cost(run: setup.ResolvedRun) -> RunCost:
         rung_epochs=rung_length(plan),
         overhead_seconds_per_run=RUN_OVERHEAD_S if share else HEAD_OVERHEAD_S,
     )
-
-
-def _backbone_share(plan: RunConfig) -> float:
-    """Return the share of the training images with which more than the head is trained."""
-    whole = requested_images(plan, rung=False)
-    return backbone_images(plan, 0, whole) / whole

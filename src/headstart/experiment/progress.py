@@ -14,10 +14,12 @@ from headstart.config.run_config import RunConfig
 from headstart.config.study_config import StudyConfig
 from headstart.config.study_file import StudySpec
 from headstart.experiment.workload import (
+    ArmCost,
     CostSoFar,
     requested_images,
     rung_length,
     seconds_left,
+    trial_counts,
     workload,
 )
 from headstart.i18n import Message, _, join, ngettext, verbatim
@@ -73,9 +75,10 @@ class Progress:
         self.spec, self._clock, self._compared_stage = spec, clock, compared
         self._started = self._last_answer = clock()
         self._spent: dict[str, CostSoFar] = {}
-        self._pending: dict[str, dict[str, int]] = defaultdict(dict)  # variant -> hash -> images
+        self._costs: dict[str, ArmCost] = {}  # by variant
+        self._pending: dict[str, dict[str, float]] = defaultdict(dict)  # variant -> hash -> predicted seconds
         self._requested: set[tuple[str, bool]] = set()  # (hash, whether a rung) of every requested run
-        self._expected: dict[str, dict[Stage, int]] = {}  # variant -> stage -> images that are not requested yet
+        self._expected: dict[str, dict[Stage, float]] = {}  # variant -> stage -> predicted seconds, not requested yet
         self._main_runs: dict[str, int] = defaultdict(int)  # requested runs of the comparison, by variant
         self._trials: dict[str, int] = defaultdict(int)  # finished trials of the search, by variant
         self._compared: dict[ConditionKey, dict[str, dict[int, RunRecord]]] = defaultdict(lambda: defaultdict(dict))
@@ -84,13 +87,24 @@ class Progress:
         self._phase = join([])  # description of the latest request
         self._done, self._total = 0, 0  # runs of the latest request
 
-    def expect(self, plans: Mapping[str, RunConfig]) -> None:
-        """Set the expected work from a resolved configuration of each variant."""
+    def expect(self, plans: Mapping[str, RunConfig], image_seconds: Mapping[str, float]) -> None:
+        """Set the expected work.
+
+        Args:
+            plans: A resolved configuration of each variant.
+            image_seconds: Measured seconds of a training image, by variant.
+        """
+        protocol, budgets = self.spec.protocol, len(self.spec.budgets)
+        rungs, trials = trial_counts(protocol) if self.spec.searches_lr else (0, 0)
         for variant, plan in plans.items():
             load = workload(self.spec, plan.facts.split_counts.train, plan.recipe.batch_size, rung_length(plan))
+            cost = self._costs[variant] = ArmCost.of(plan, image_seconds[variant])
+            rung = cost.seconds(load.rung_images, runs=rungs * budgets, evaluations=0)
+            whole = cost.seconds(load.full_run_images, runs=trials * budgets, evaluations=trials * budgets)
+            compared = protocol.seeds * budgets * len(protocol.fractions)
             self._expected[variant] = {
-                Stage.SEARCH: load.rung_images + load.full_run_images,
-                self._compared_stage: load.comparison_images,
+                Stage.SEARCH: rung + whole,
+                self._compared_stage: cost.seconds(load.comparison_images, runs=compared, evaluations=compared),
             }
 
     def request(
@@ -119,35 +133,41 @@ class Progress:
                 self._condition = ConditionKey(role.budget, role.fraction)
             self._stage = role.stage
             images = requested_images(plan, rung) - started.get(plan.hash, 0)
+            seconds = self._predicted(role, images, evaluations=int(not rung))
             if (plan.hash, rung) not in self._requested:  # an interim analysis requests earlier seeds again
                 self._requested.add((plan.hash, rung))
-                self._reduce_expected(role, images)
+                self._reduce_expected(role, seconds)
             if plan.hash in done:
                 self._add(role, done[plan.hash])
             else:
-                self._pending[role.variant][plan.hash] = images
+                self._pending[role.variant][plan.hash] = seconds
         return self.table(join([]))
 
-    def _reduce_expected(self, role: RunRole, images: int) -> None:
+    def _predicted(self, role: RunRole, images: int, *, evaluations: int) -> float:
+        """Return the predicted seconds of a run; 0 for a source, which belongs to no arm."""
+        cost = self._costs.get(role.variant)
+        return cost.seconds(images, evaluations=evaluations) if cost is not None else 0.0
+
+    def _reduce_expected(self, role: RunRole, seconds: float) -> None:
         """Reduce the expected work by a requested run; once arms are compared, no more trials are expected."""
         expected = self._expected.get(role.variant, {})  # a source is no arm
-        expected[role.stage] = max(0, expected.get(role.stage, 0) - images)
+        expected[role.stage] = max(0.0, expected.get(role.stage, 0.0) - seconds)
         if role.stage is self._compared_stage:
             protocol = self.spec.protocol
             self._main_runs[role.variant] += 1
-            expected[Stage.SEARCH] = 0
+            expected[Stage.SEARCH] = 0.0
             if self._main_runs[role.variant] >= protocol.seeds * len(self.spec.budgets) * len(protocol.fractions):
-                expected[self._compared_stage] = 0
+                expected[self._compared_stage] = 0.0
 
     def finish(self, role: RunRole, record: RunRecord) -> StudyStatus:
         """Add the result of a requested run that has ended."""
         now, variant = self._clock(), role.variant
         spent = self._spent.get(variant, CostSoFar())
-        images = self._pending[variant].pop(record.hash, 0)
-        if record.done:  # heads that are trained together run to the end although only a rung was requested
-            images = max(images, record.length().images) if images else 0
-        if not record.reused_from:  # a reused run costs nothing and does not predict the others
-            self._spent[variant] = CostSoFar(spent.images + images, spent.seconds + now - self._last_answer)
+        predicted = self._pending[variant].pop(record.hash, 0.0)
+        if record.done and predicted:  # heads that are trained together run to the end although a rung was requested
+            predicted = max(predicted, self._predicted(role, record.length().images, evaluations=1))
+        if predicted and not record.reused_from:  # a reused run costs nothing and does not predict the others
+            self._spent[variant] = CostSoFar(spent.predicted + predicted, spent.seconds + now - self._last_answer)
         self._last_answer = now
         self._done += 1
         self._add(role, record)
@@ -236,7 +256,7 @@ class Progress:
 
     def seconds_left(self) -> float | None:
         """Estimate the seconds that the study still takes; None if nothing has been measured yet."""
-        remaining = {variant: float(sum(runs.values())) for variant, runs in self._pending.items()}
+        remaining = {variant: sum(runs.values()) for variant, runs in self._pending.items()}
         for variant, stages in self._expected.items():
             remaining[variant] = remaining.get(variant, 0.0) + sum(stages.values())
         return seconds_left(self._spent, remaining)

@@ -30,6 +30,7 @@ from headstart.experiment.preflight import (
     write_arm_inputs,
 )
 from headstart.experiment.progress import Progress, comparison_phase, search_phase
+from headstart.experiment.speed_check import SpeedCheck
 from headstart.experiment.study_runs import StudyRuns, in_progress
 from headstart.experiment.workload import rung_epochs
 from headstart.hardware import calibration
@@ -67,14 +68,20 @@ def begin(spec: StudySpec, runs: Path, reporter: Reporter) -> Path:
     return folder
 
 
-def run_study(folder: Path, engine: Engine, reporter: Reporter) -> Verdict:
+def run_study(folder: Path, engine: Engine, reporter: Reporter, *, runs_here: int = 0) -> Verdict:
     """Run, or resume, the study in `folder`, and return its verdict, which is also written to verdict.json.
+
+    Args:
+        folder: Folder of the study.
+        engine: Where its runs execute.
+        reporter: Receives progress.
+        runs_here: Number of runs at a time on this machine; 0 if other machines run them, or if it is unknown.
 
     Raises:
         InterruptedRunError: A signal stopped a run, or the study between two runs. The study can be resumed.
     """
     spec = read_study(folder)
-    study = StudyRuns(folder, spec, engine, reporter, Progress(spec))
+    study = StudyRuns(folder, spec, engine, reporter, Progress(spec), speed_check=SpeedCheck(runs_here))
     with in_progress(study):
         return _run_stages(study)
 
@@ -82,7 +89,7 @@ def run_study(folder: Path, engine: Engine, reporter: Reporter) -> Verdict:
 def _run_stages(study: StudyRuns) -> Verdict:
     folder, spec, reporter = study.folder, study.spec, study.reporter
     _resolve_variants(study)
-    study.progress.expect(study.plans)
+    study.progress.expect(study.plans, study.image_seconds)
     results = _search(study)
     files.write_json(folder / "search.json", results.to_json())
     _compare(study, results)
@@ -199,10 +206,10 @@ def _compare(study: StudyRuns, results: SearchResults) -> None:
         study.reporter.say(sentence)
 
 
-def repair(folder: Path) -> list[Path]:
+def rebuild(folder: Path) -> list[Path]:
     """Rebuild the TensorBoard files of a study's runs and mean runs from their records; return their folders."""
     with locks.locked(folder):
         return [
-            *(runner.repair(run.folder) for run in runs_in(folder)),
+            *(runner.rebuild(run.folder) for run in runs_in(folder)),
             *seed_means.rebuild_mean_runs(folder, read_study(folder)),
         ]

@@ -14,7 +14,7 @@ from headstart.storage.schemas.study import Stage
 
 @dataclass(frozen=True)
 class StudyKind:
-    """How a kind of study evaluates and resumes its runs.
+    """How a kind of study evaluates its runs.
 
     Attributes:
         name: Name in messages.
@@ -22,14 +22,12 @@ class StudyKind:
         evaluates_on_val: If the data declares only train and val, val is used for the evaluation, and a part of train
             for the selection.
         require_images: Raises DataError if the evaluation split of a resolved configuration has too few images.
-        resume_hint: Returns how to resume the stopped study in a folder.
     """
 
     name: Message
     stage: Stage
     evaluates_on_val: bool
     require_images: Callable[[RunConfig], None]
-    resume_hint: Callable[[Path], Message]
 
     def with_evaluation_split(self, plan: RunConfig) -> RunConfig:
         """Return the configuration with the evaluation split that this kind of study needs."""
@@ -50,8 +48,9 @@ def require_test_image_per_class(plan: RunConfig) -> None:
         )
 
 
-def _resume_hint(folder: Path) -> Message:
-    return _("Resume with `headstart resume {folder}`.", folder=folder)
+def resume_hint(folder: Path) -> Message:
+    """Return how to resume the stopped study or ablation in a folder."""
+    return _("Resume with `headstart resume {folder:shell}`.", folder=folder)
 
 
 COMPARISON = StudyKind(
@@ -59,5 +58,4 @@ COMPARISON = StudyKind(
     stage=Stage.MAIN,
     evaluates_on_val=True,
     require_images=require_test_image_per_class,
-    resume_hint=_resume_hint,
 )

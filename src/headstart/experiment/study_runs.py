@@ -23,7 +23,8 @@ from headstart.experiment import cleanup
 from headstart.experiment.health_summary import HealthSummary
 from headstart.experiment.preflight import requested_records
 from headstart.experiment.progress import Progress
-from headstart.experiment.study_kind import COMPARISON, StudyKind
+from headstart.experiment.speed_check import SpeedCheck
+from headstart.experiment.study_kind import COMPARISON, StudyKind, resume_hint
 from headstart.experiment.workload import backbone_images, requested_images
 from headstart.i18n import Message, ngettext
 from headstart.reporter import Reporter
@@ -52,6 +53,7 @@ class StudyRuns:
     datasets: dict[str, Dataset] = field(default_factory=dict)
     image_seconds: dict[str, float] = field(default_factory=dict)  # measured, of a training image
     health: HealthSummary = field(default_factory=HealthSummary)
+    speed_check: SpeedCheck = field(default_factory=lambda: SpeedCheck(0))
 
     def add_variant(self, name: str, run: setup.ResolvedRun) -> None:
         """Add a variant with its resolved configuration."""
@@ -163,6 +165,8 @@ class StudyRuns:
                 self.reporter.study_status(self.progress.finish(role, run))
                 for sentence in self.health.new_finding_sentences(role, run):
                     self.reporter.say(sentence)
+                if sentence := self.speed_check.message(run):
+                    self.reporter.say(sentence)
                 if role.stage is Stage.MAIN:
                     conditions.add((role.variant, role.budget, role.fraction))
         for condition in sorted(conditions):
@@ -211,6 +215,6 @@ def _interruption(study: StudyRuns, number: signal.Signals) -> InterruptedRunErr
     pending = study.progress.pending()
     parents = (study.folder, study.folder / "search", study.folder / "sources")
     started = {run.hash for parent in parents for run in runs_in(parent) if run.has_checkpoint} & pending
-    stop = InterruptedRunError(number, study.kind.resume_hint(study.folder))
+    stop = InterruptedRunError(number, resume_hint(study.folder))
     stop.message = study.progress.stop_message(number.name, len(started))
     return stop

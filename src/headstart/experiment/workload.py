@@ -23,6 +23,11 @@ EPOCH = Duration(1, "ep")
 MIN_FINE_TUNING_SHARE = 0.5  # share of an lp-ft epoch from which on it counts as fine-tuning
 MAX_SEEDS = 10  # with more seeds, more test images would help more
 MIN_TIME_BUDGET_EPOCHS = 2  # to which a time budget may reduce the epochs
+FORWARD_SHARE = 1 / 3  # of a training step: a backward pass costs about two forward passes (Kaplan et al. 2020, 2.1)
+FP32_RATIO = 2.0  # seconds of a forward pass in fp32 over those in bf16
+HEAD_SHARE = 0.01  # of a training step, for the head alone
+RUN_START_S, HEAD_START_S = 0.7, 0.1  # of a run, or of a head: data, network, saves
+PRIOR_SHARE = 0.05  # of the work of a study, after which an arm's own speed counts more than that of all arms
 
 
 @dataclass(frozen=True)
@@ -244,31 +249,74 @@ def fit_time_budget(
 
 
 @dataclass(frozen=True)
-class CostSoFar:
-    """Training images of an arm so far, and the wall-clock seconds that they took."""
+class ArmCost:
+    """Predicted seconds of the work of an arm, for a run alone.
 
-    images: float = 0.0
+    Attributes:
+        image: Seconds of a training image, with its share of a validation.
+        start: Seconds of a run, or of a part of it, besides its images.
+        evaluation: Seconds of the final evaluation of a run, in fp32.
+    """
+
+    image: float
+    start: float
+    evaluation: float
+
+    @classmethod
+    def of(cls, plan: RunConfig, image_seconds: float) -> ArmCost:
+        """Return the cost of an arm from its resolved configuration and the measured seconds of a training image."""
+        counts, share = plan.facts.split_counts, backbone_share(plan)
+        if not share:
+            return cls(HEAD_SHARE * image_seconds, HEAD_START_S, 0.0)
+        validation = counts.val / max(counts.train, 1) * FORWARD_SHARE
+        return cls(
+            image=image_seconds * (max(share, HEAD_SHARE) + validation),
+            start=RUN_START_S,
+            evaluation=image_seconds * FORWARD_SHARE * FP32_RATIO * (counts.val + counts.test),
+        )
+
+    def seconds(self, images: int, *, runs: int = 1, evaluations: int = 1) -> float:
+        """Return the seconds of training images in some runs, and of their final evaluations."""
+        return self.image * images + self.start * runs + self.evaluation * evaluations
+
+
+def backbone_share(plan: RunConfig) -> float:
+    """Return the share of the training images with which more than the head is trained."""
+    whole = requested_images(plan, rung=False)
+    return backbone_images(plan, 0, whole) / whole
+
+
+@dataclass(frozen=True)
+class CostSoFar:
+    """Predicted seconds of the work of an arm so far, and the wall-clock seconds that it took."""
+
+    predicted: float = 0.0
     seconds: float = 0.0
 
 
 def seconds_left(spent: Mapping[str, CostSoFar], remaining: Mapping[str, float]) -> float | None:
-    """Estimate the seconds for the remaining images.
+    """Estimate the seconds for the remaining work.
 
-    An arm's images cost what its images have cost so far; without any, the average over all arms. The estimate is exact
-    if every image takes the same time, never negative, and 0 if nothing remains.
+    The work of an arm takes longer than predicted by the same factor as its work so far, and by the factor of all arms
+    as long as little of its own is done. The estimate is exact if the factor is the same for all work, never negative,
+    and 0 if nothing remains.
 
     Args:
         spent: Cost so far, by arm.
-        remaining: Remaining training images, by arm.
+        remaining: Predicted seconds of the remaining work, by arm.
 
     Returns:
         Seconds, or None if nothing has been measured yet.
     """
     if not any(remaining.values()):
         return 0.0
-    images = sum(arm.images for arm in spent.values())
-    if images <= 0:
+    predicted = sum(arm.predicted for arm in spent.values())
+    if predicted <= 0:
         return None
-    average = sum(arm.seconds for arm in spent.values()) / images
-    rates = {name: arm.seconds / arm.images for name, arm in spent.items() if arm.images > 0}
-    return sum(count * rates.get(name, average) for name, count in remaining.items())
+    average = sum(arm.seconds for arm in spent.values()) / predicted
+    prior = PRIOR_SHARE * (predicted + sum(remaining.values()))  # seconds of work with the average factor
+    left = 0.0
+    for name, work in remaining.items():
+        arm = spent.get(name, CostSoFar())
+        left += work * (arm.seconds + prior * average) / (arm.predicted + prior)
+    return left

@@ -7,6 +7,7 @@ machine's matmul peak.
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,10 +15,15 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from headstart.hardware.devices import synchronize
 from headstart.hardware.precision import autocast
+from headstart.models.resnet import ResNet
+
+MEASUREMENT_S = 0.8  # approximate duration of the measured steps of all precisions together
+SMALL_BATCHES = (2, 8)  # images of the first steps, which show how many images fit into the measurement
+REPETITIONS = 3
+PEAK_LIMIT_S = 0.5
 
 
 def training_step(network: nn.Module, batch: Tensor, precision: str) -> None:
@@ -29,18 +35,25 @@ def training_step(network: nn.Module, batch: Tensor, precision: str) -> None:
 
 
 def step_seconds(
-    network: nn.Module, shape: tuple[int, ...], device: torch.device, precisions: Sequence[str]
+    network: nn.Module,
+    shape: tuple[int, ...],
+    device: torch.device,
+    precisions: Sequence[str],
+    limit: float = MEASUREMENT_S,
 ) -> dict[str, float]:
-    """Return the seconds of one training step in each precision, the fastest of three measurements.
+    """Return the seconds of one training step in each precision, the fastest of up to three measurements.
 
-    The precisions alternate, so that a short load on the machine does not favor one of them. The measurement uses a
-    copy of the network: its weights and statistics do not change.
+    Steps of two small batches show how long a step of the whole batch takes. If it takes too long, a smaller batch is
+    measured, and the seconds of the other images are added. The precisions alternate, so that a short load on the
+    machine does not favor one of them. The measurement uses a copy of the network: its weights and statistics do not
+    change.
 
     Args:
         network: The network to train.
-        shape: Shape of the batch of zeros, [n, 3, h, w].
+        shape: Shape of the batch, [n, 3, h, w].
         device: Device of the network.
         precisions: Names of precisions, `fp32` or `bf16`.
+        limit: Approximate duration of the measurement in seconds, after the steps of the small batches.
 
     Returns:
         Seconds by precision, without precisions that the device does not support.
@@ -48,46 +61,57 @@ def step_seconds(
     Raises:
         RuntimeError: If the step fails in fp32.
     """
-    trial = copy.deepcopy(network).train()
-    batch = torch.zeros(shape, device=device).contiguous(memory_format=torch.channels_last)
-    timings: dict[str, list[float]] = {name: [] for name in precisions}
-    for repetition in range(4):
-        for name in list(timings):
-            try:
-                seconds = _fastest(
-                    partial(training_step, trial, batch, name), device, warm_ups=int(repetition == 0), times=1
-                )
-            except RuntimeError:  # the device or one of its kernels does not support bf16
-                if name == "fp32":
-                    raise
-                del timings[name]
-                continue
-            timings[name] += [seconds] if repetition else []
-    return {name: min(seconds) for name, seconds in timings.items()}
+    trial, batch = copy.deepcopy(network).train(), shape[0]
+    small, medium = (min(images, batch) for images in SMALL_BATCHES)
+    per_image: dict[str, float] = {}
+    first = 0.0  # seconds of the steps of all precisions on `medium` images
+    for name in precisions:
+        try:
+            times = [
+                _step_time(trial, (images, *shape[1:]), device, name, warm_ups=1) for images in sorted({small, medium})
+            ]
+        except RuntimeError:  # the device or one of its kernels does not support bf16
+            if name == "fp32":
+                raise
+            continue
+        per_image[name] = max(times[-1] - times[0], 0.0) / max(medium - small, 1)
+        first += times[-1]
+    steps = limit / (REPETITIONS + 1)  # seconds for one step of each precision
+    room = math.floor((steps - first) / max(sum(per_image.values()), 1e-9))
+    images = min(max(medium + room, medium), batch)
+    timings: dict[str, list[float]] = {name: [] for name in per_image}
+    begin = time.perf_counter()
+    for repetition in range(REPETITIONS):
+        for name, seconds in timings.items():
+            seconds.append(_step_time(trial, (images, *shape[1:]), device, name, warm_ups=int(repetition == 0)))
+        if time.perf_counter() - begin > limit:
+            break
+    return {name: min(seconds) + (batch - images) * per_image[name] for name, seconds in timings.items()}
 
 
-def warm_up_kernels(network: nn.Module, shape: tuple[int, ...], device: torch.device, precision: str) -> None:
-    """Run training and evaluation steps of `shape` on a copy, because oneDNN is slow at each new shape."""
-    trial = copy.deepcopy(network)
+def _step_time(trial: nn.Module, shape: tuple[int, ...], device: torch.device, precision: str, warm_ups: int) -> float:
+    """Return the seconds of a training step on a batch of zeros, after steps that do not count."""
     batch = torch.zeros(shape, device=device).contiguous(memory_format=torch.channels_last)
-    trial.train()
-    for _ in range(2):
-        training_step(trial, batch, precision)
-    trial.eval()
-    with torch.no_grad(), autocast(precision, device):
-        trial(batch)
-    synchronize(device)
+    return _fastest(partial(training_step, trial, batch, precision), device, warm_ups=warm_ups, times=1)
 
 
 def matmul_peak(device: torch.device, precision: str, times: int = 5) -> float:
     """Return the FLOP/s of a square matrix product in `precision`, the best of `times`; the denominator of the MFU."""
     side = 8192 if device.type == "cuda" else 2048
     a = torch.ones((side, side), device=device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
-    return 2 * side**3 / _fastest(lambda: a @ a, device, warm_ups=2, times=times)
+    return 2 * side**3 / _fastest(lambda: a @ a, device, warm_ups=1, times=times, limit=PEAK_LIMIT_S)
 
 
 def training_flops(network: nn.Module, size: int) -> float:
-    """Count the FLOPs of one image [3, size, size], forward and backward, with torch.utils.flop_counter."""
+    """Count the FLOPs of one image [3, size, size], forward and backward.
+
+    Those of a `ResNet` are the products of its convolutions and linear layers, counted from their shapes. Those of
+    other networks are counted by torch.utils.flop_counter, whose import takes two seconds.
+    """
+    if isinstance(network, ResNet):
+        return _layer_flops(network, size)
+    from torch.utils.flop_counter import FlopCounterMode
+
     trial = copy.deepcopy(network).cpu().train()
     counter = FlopCounterMode(display=False)
     with counter:
@@ -95,12 +119,45 @@ def training_flops(network: nn.Module, size: int) -> float:
     return counter.get_total_flops() / 2
 
 
-def _fastest(work: Callable[[], Tensor | None], device: torch.device, *, warm_ups: int, times: int) -> float:
-    """Return the seconds of the fastest call of `work` after `warm_ups` calls that do not count."""
-    seconds = []
+def _layer_flops(network: ResNet, size: int) -> float:
+    """Count the FLOPs of convolutions and linear layers from their shapes in a forward pass."""
+    trial = copy.deepcopy(network).cpu().eval()
+    flops: list[int] = []
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """Add the products of the output, and of each gradient that the backward pass computes."""
+        weight = module.weight
+        assert isinstance(weight, Tensor)  # noqa: S101  (the modules below)
+        gradients = int(weight.requires_grad) + int(inputs[0].requires_grad)
+        flops.append(2 * output.numel() * weight[0].numel() * (1 + gradients))
+
+    for module in trial.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            module.register_forward_hook(count)
+    with torch.enable_grad():
+        trial(torch.zeros(1, 3, size, size))
+    return float(sum(flops))
+
+
+def _fastest(
+    work: Callable[[], Tensor | None],
+    device: torch.device,
+    *,
+    warm_ups: int,
+    times: int,
+    limit: float = math.inf,
+) -> float:
+    """Return the seconds of the fastest of `times` calls of `work` after `warm_ups` calls that do not count.
+
+    After `limit` seconds no further call begins, but one is always timed.
+    """
+    seconds: list[float] = []
+    begin = time.perf_counter()
     for _ in range(warm_ups + times):
         synchronize(device)
         start = time.perf_counter()
+        if len(seconds) > warm_ups and start - begin > limit:
+            break
         work()
         synchronize(device)
         seconds.append(time.perf_counter() - start)

@@ -25,13 +25,7 @@ def resolve_machine(draft: RunConfig) -> RunConfig:
     Raises:
         UsageError: If the device is not available.
     """
-    try:
-        device = devices.pick_device(draft.machine.device)
-    except (ValueError, RuntimeError):
-        raise UsageError(
-            _("There is no device {device} on this machine.", device=draft.machine.device),
-            _("Use --device cpu, or omit the flag."),
-        ) from None
+    device = devices.pick_device(draft.machine.device)
     threads = draft.machine.threads or devices.usable_cores()
     return draft.changed(device=str(device), threads=threads)
 
@@ -41,51 +35,97 @@ def batch_shape(plan: RunConfig) -> tuple[int, ...]:
     return (plan.recipe.batch_size, 3, plan.recipe.image_size, plan.recipe.image_size)
 
 
-# A product this much faster than the cached peak shows that the machine was busy when the peak was measured.
-BUSY_SPEED_RATIO = 1.3
+# A product this much faster than the cached peak shows that the machine was busy when it was measured.
+BUSY_SPEED_RATIO = 2.0
 
-_warmed: set[tuple[str, ...]] = set()
 _trusted: set[str] = set()  # digests that this process has measured or checked
 
 
-def warm_up(plan: RunConfig, network: nn.Module) -> None:
-    """Warm up the kernels, once in a process for each network and shape."""
-    key = (plan.network.model_dump_json(), plan.machine.model_dump_json(), str(batch_shape(plan)))
-    if key not in _warmed:
-        benchmark.warm_up_kernels(network, batch_shape(plan), torch.device(plan.machine.device), plan.machine.precision)
-        _warmed.add(key)
+class MatmulPeak:
+    """The FLOP/s of a matrix product on this machine, the denominator of the MFU.
+
+    Attributes:
+        flops_per_second: The peak.
+    """
+
+    def __init__(self, flops_per_second: float, device: torch.device, precision: str) -> None:
+        """Start with a measured peak of `device` in `precision`."""
+        self.flops_per_second = flops_per_second
+        self._device, self._precision = device, precision
+
+    def utilization(self, flops_per_second: float) -> float:
+        """Return the share of the peak, at most 1: a faster training shows that the peak was measured too low.
+
+        The peak is then measured again.
+        """
+        if flops_per_second > self.flops_per_second:
+            again = benchmark.matmul_peak(self._device, self._precision)
+            self.flops_per_second = max(again, flops_per_second)
+        return flops_per_second / self.flops_per_second
 
 
 def measure_machine(
-    plan: RunConfig, network: nn.Module, shape: tuple[int, ...], device: torch.device, reporter: Reporter
-) -> tuple[RunConfig, float, float]:
+    plan: RunConfig, network: nn.Module, device: torch.device, reporter: Reporter
+) -> tuple[RunConfig, MatmulPeak, float]:
     """Resolve the precision of a plan, and measure the peak and the step time of the machine.
 
-    The measurement is cached for each machine, network and shape. It is repeated when the machine is faster than the
-    cached peak by more than `BUSY_SPEED_RATIO`.
+    The measurement is cached for each machine, network and shape. Each process measures the peak again: it keeps the
+    larger one, and repeats the whole measurement if the cached peak was too low by more than `BUSY_SPEED_RATIO`.
 
     Args:
         plan: The plan; its precision may be `auto`.
         network: The network of the plan, on `device`.
-        shape: Shape of a training batch, [n, 3, size, size].
         device: Device of the plan.
         reporter: Receives the result as a sentence.
 
     Returns:
-        The plan with the fastest precision, the matmul peak in FLOP/s and the seconds of a training step.
+        The plan with the fastest precision, the matmul peak and the seconds of a training step.
 
     Raises:
         UsageError: If the device does not support the precision of the plan.
     """
+    speed = _measured_speed(plan, network, device, reporter)
+    candidates = _candidates(plan)
+    selected = _fastest(speed, candidates)
+    measured = [p for p in candidates if p not in speed.unsupported]
+    rates = ", ".join(f"{p} {plan.recipe.batch_size / speed.seconds[p]:.0f}" for p in measured)
+    reporter.say(_precision_words(selected, device, plan.machine.threads, rates))
+    peak = MatmulPeak(speed.peak[selected], device, selected)
+    return plan.changed(precision=selected), peak, speed.seconds[selected]
+
+
+def step_seconds(plan: RunConfig, network: nn.Module, device: torch.device, reporter: Reporter) -> float:
+    """Return the seconds of a training step in the fastest precision; arguments and errors as in `measure_machine`."""
+    speed = _measured_speed(plan, network, device, reporter)
+    return speed.seconds[_fastest(speed, _candidates(plan))]
+
+
+def known_step_seconds(plan: RunConfig) -> float | None:
+    """Return the seconds of a training step of a resolved plan from the cache, or None if it was not measured."""
+    key = _measurement_key(plan, batch_shape(plan), devices.pick_device(plan.machine.device))
+    return _read_speed(_path(key), key).seconds.get(plan.machine.precision)
+
+
+def _path(key: MeasurementKey) -> Path:
+    return cache_root() / "machine" / f"{key.digest}.json"
+
+
+def _candidates(plan: RunConfig) -> tuple[str, ...]:
+    return ("fp32", "bf16") if plan.machine.precision == "auto" else (plan.machine.precision,)
+
+
+def _measured_speed(plan: RunConfig, network: nn.Module, device: torch.device, reporter: Reporter) -> StepSpeed:
+    """Return the speed of a network at least in one precision of the plan, measured or from the cache."""
+    shape = batch_shape(plan)
     key = _measurement_key(plan, shape, device)
     digest = key.digest
-    path = cache_root() / "machine" / f"{digest}.json"
-    speed = _read_speed(path, key)
-    candidates = ("fp32", "bf16") if plan.machine.precision == "auto" else (plan.machine.precision,)
-    missing = any(p not in speed.peak and p not in speed.unsupported for p in candidates)
+    path = _path(key)
+    speed = cached = _read_speed(path, key)
+    candidates = _candidates(plan)
     with precision.deterministic(device, plan.machine.threads):
-        if not missing and digest not in _trusted and (fastest := _fastest(speed, candidates)):
-            missing = benchmark.matmul_peak(device, fastest, times=2) > BUSY_SPEED_RATIO * speed.peak[fastest]
+        missing = any(p not in speed.seconds and p not in speed.unsupported for p in candidates)
+        if not missing and digest not in _trusted:
+            speed, missing = _check_peak(speed, candidates, device)
             if missing:
                 reporter.say(_("The machine was busy when it was measured."))
         if missing:
@@ -94,21 +134,40 @@ def measure_machine(
             speed = StepSpeed(
                 key=key,
                 seconds=speed.seconds | seconds,
-                peak=speed.peak | {p: benchmark.matmul_peak(device, p) for p in seconds},
+                peak={p: peak for p, peak in speed.peak.items() if p not in candidates},
                 unsupported=tuple(sorted({*speed.unsupported, *candidates} - set(seconds))),
             )
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, speed.to_json())
+        if not any(p in speed.seconds for p in candidates):
+            raise UsageError(
+                _("{device} does not support {precision}.", device=str(device), precision=candidates[0]),
+                _("Use --precision fp32."),
+            )
+        if (fastest := _fastest(speed, candidates)) not in speed.peak:
+            speed = _with_peak(speed, fastest, benchmark.matmul_peak(device, fastest))
+    if speed != cached:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, speed.to_json())
     _trusted.add(digest)
-    if (selected := _fastest(speed, candidates)) is None:
-        raise UsageError(
-            _("{device} does not support {precision}.", device=str(device), precision=candidates[0]),
-            _("Use --precision fp32."),
-        )
-    measured = [p for p in candidates if p not in speed.unsupported]
-    rates = ", ".join(f"{p} {shape[0] / speed.seconds[p]:.0f}" for p in measured)
-    reporter.say(_precision_words(selected, device, plan.machine.threads, rates))
-    return plan.changed(precision=selected), speed.peak[selected], speed.seconds[selected]
+    return speed
+
+
+def _check_peak(speed: StepSpeed, candidates: tuple[str, ...], device: torch.device) -> tuple[StepSpeed, bool]:
+    """Return the speed with the larger of the cached and the present peak, and whether the cached one was far too low.
+
+    Without a supported precision or a cached peak, nothing is checked.
+    """
+    measured = [p for p in candidates if p in speed.seconds]
+    if not measured or (fastest := _fastest(speed, candidates)) not in speed.peak:
+        return speed, False
+    peak = benchmark.matmul_peak(device, fastest, times=2)
+    is_low = peak > BUSY_SPEED_RATIO * speed.peak[fastest]
+    return _with_peak(speed, fastest, max(peak, speed.peak[fastest])), is_low
+
+
+def _with_peak(speed: StepSpeed, name: str, peak: float) -> StepSpeed:
+    return StepSpeed(
+        key=speed.key, seconds=speed.seconds, peak=speed.peak | {name: peak}, unsupported=speed.unsupported
+    )
 
 
 def _precision_words(selected: str, device: torch.device, threads: int, rates: str) -> Message:
@@ -139,7 +198,6 @@ def _read_speed(path: Path, key: MeasurementKey) -> StepSpeed:
         return StepSpeed(key=key, seconds={}, peak={}, unsupported=())
 
 
-def _fastest(speed: StepSpeed, candidates: tuple[str, ...]) -> str | None:
-    """Return the precision with the fastest training step, or None if none of the candidates is supported."""
-    measured = [p for p in candidates if p in speed.seconds]
-    return min(measured, key=lambda p: speed.seconds[p], default=None)
+def _fastest(speed: StepSpeed, candidates: tuple[str, ...]) -> str:
+    """Return the precision with the fastest training step; one of the candidates is supported."""
+    return min((p for p in candidates if p in speed.seconds), key=lambda p: speed.seconds[p])

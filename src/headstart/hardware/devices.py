@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import os
+import re
+from contextlib import suppress
+from pathlib import Path
 
 import torch
 from torch import nn
+
+from headstart.config.run_config import DEVICE_PATTERN
+from headstart.errors import UsageError
+from headstart.i18n import _
 
 
 def pick_device(name: str) -> torch.device:
     """Return the device `name`; `auto` is the first of cuda, mps and cpu that is available.
 
     Raises:
-        ValueError: If the device is not available.
+        UsageError: If there is no such device on this machine.
     """
+    if not re.fullmatch(DEVICE_PATTERN, name):
+        raise _no_device(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     device = torch.device(name)
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not available.get(device.type, False) or (device.index or 0) >= max(torch.cuda.device_count(), 1):
-        raise ValueError(f"no device {name} on this machine")
+        raise _no_device(name)
     return device
+
+
+def _no_device(name: str) -> UsageError:
+    return UsageError(
+        _("There is no device {device} on this machine.", device=name), _("Use --device cpu, or omit the flag.")
+    )
 
 
 def usable_cores() -> int:
@@ -32,6 +47,20 @@ def usable_cores() -> int:
         return min(cores, max(1, int(quota) // int(period))) if quota != "max" else cores
     except (OSError, ValueError):
         return cores
+
+
+def available_memory() -> int | None:
+    """Return the bytes of memory that new processes can use, within the cgroup's limit; None if unknown."""
+    limits: list[int] = []
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        limits.append(1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]))
+    with suppress(OSError, ValueError):  # "max" is no number
+        limit, used = (
+            int(Path("/sys/fs/cgroup", name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current")
+        )
+        limits.append(limit - used)
+    return min(limits, default=None)
 
 
 def place(network: nn.Module, device: torch.device) -> nn.Module:

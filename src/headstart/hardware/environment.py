@@ -9,7 +9,6 @@ from pathlib import Path
 
 import PIL.features
 import torch
-import torchvision
 
 from headstart.hardware import precision
 from headstart.models import convolution
@@ -37,7 +36,7 @@ def environment(device: str = "cpu") -> dict[str, str | int]:
         "numerics": precision.NUMERICS,
         "python": sys.version.split()[0],
         "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
+        "torchvision": version("torchvision"),
         "timm": version("timm"),
         "numpy": version("numpy"),
         "pillow": f"{version('pillow')}, libjpeg {PIL.features.version('jpg')}",

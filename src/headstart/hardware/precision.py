@@ -59,14 +59,16 @@ def deterministic(device: torch.device, threads: int) -> Iterator[None]:
     )
     fill_before = settings.fill_uninitialized_memory
     with cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):  # fp32 means fp32
-        torch.use_deterministic_algorithms(device.type == "cuda" or deterministic_before, warn_only=True)
+        if device.type == "cuda":  # imports torch's compiler, which takes two seconds
+            torch.use_deterministic_algorithms(True, warn_only=True)
         torch.set_float32_matmul_precision("highest")
         settings.fill_uninitialized_memory = False  # it costs one kernel launch for each new tensor
         try:
             yield
         finally:
             torch.set_num_threads(threads_before)
-            torch.use_deterministic_algorithms(deterministic_before)
+            if device.type == "cuda":
+                torch.use_deterministic_algorithms(deterministic_before)
             torch.set_float32_matmul_precision(matmul_before)
             settings.fill_uninitialized_memory = fill_before
 

@@ -12,9 +12,10 @@ from pydantic import Field
 
 from headstart.analysis.confusion import confused_pairs
 from headstart.artifacts.predictions import evaluation
+from headstart.config.flag_words import flag_text
 from headstart.data import hashing, pixel_store, sources
 from headstart.data.dataset import left_out_note
-from headstart.data.image_index import ImageIndex
+from headstart.data.image_index import ImageIndex, several_names_hint
 from headstart.data.splits import divide
 from headstart.errors import DataError, UsageError
 from headstart.hardware.devices import usable_cores
@@ -37,7 +38,15 @@ LISTED_NAMES, LISTED_PAIRS = 10, 10
 
 
 class ModelEvaluation(Evaluation):
-    """Result of a model on labeled images."""
+    """Result of a model on labeled images.
+
+    Examples:
+        >>> evaluation = run.evaluate(split="val")
+        >>> evaluation.n, evaluation.classes
+        (54, ('0', '1'))
+        >>> evaluation.interval[0] <= evaluation.accuracy <= evaluation.interval[1]
+        True
+    """
 
     split: str = Field(description="name of the evaluated split")
     own: bool = Field(description="whether the data is the one that the model was trained on")
@@ -68,6 +77,7 @@ def evaluate(
     classes: Sequence[str] = (),
     skip_bad: bool = False,
     allow_outside: bool = False,
+    device: str = "cpu",
 ) -> ModelEvaluation:
     """Evaluate a model on labeled images.
 
@@ -80,17 +90,18 @@ def evaluate(
         classes: Evaluate on images of these classes only.
         skip_bad: Leave out images that cannot be decoded.
         allow_outside: Allow files outside the folder of the data.
+        device: Where the model runs: cpu, cuda, cuda:N, mps or auto.
 
     Raises:
         ModelFileError: There is no usable model.
         DataError: The data cannot be read, or does not match the model.
-        UsageError: A split or a class does not exist.
+        UsageError: A split, a class or the device does not exist.
     """
     if split not in SPLITS:
         raise UsageError(
             _("There is no split {split!r}.", split=split), _("Choose one of {splits}.", splits=", ".join(SPLITS))
         )
-    predictor = Predictor(model)
+    predictor = Predictor(model, device)
     open_store = partial(
         pixel_store.open_store,
         side=predictor.model.cache_side,
@@ -195,7 +206,7 @@ def _require_classes(predictor: Predictor, index: ImageIndex, classes: Sequence[
             message = _("There is no class {name!r} in {source}.", name=name, source=index.source)
         if name not in available:
             hint = _("Choose from {classes}.", classes=join_first(available, LISTED_NAMES))
-            raise UsageError(message, replacement_hint(name, available) or hint)
+            raise UsageError(message, several_names_hint(name, available) or replacement_hint(name, available) or hint)
 
 
 def _reject_unknown_classes(predictor: Predictor, index: ImageIndex, classes: Sequence[str]) -> None:
@@ -209,7 +220,7 @@ def _reject_unknown_classes(predictor: Predictor, index: ImageIndex, classes: Se
                 unknown=join_first(unknown, LISTED_NAMES),
                 known=join_first(predictor.classes, LISTED_NAMES),
             ),
-            _("Use --classes {classes}.", classes=",".join(shared)) if shared else _("Name other data."),
+            _("Use {flags}.", flags=flag_text("classes", shared)) if shared else _("Name other data."),
         )
 
 

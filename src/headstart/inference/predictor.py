@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from scipy.special import softmax
 
+from headstart.artifacts.find_model import find_model
 from headstart.artifacts.model_folder import SavedModel, read_model
-from headstart.data import transforms
-from headstart.data.decode import ImageFileError, decode, suppress_pillow_warnings
+from headstart.data.decode import ImageFileError, suppress_pillow_warnings
 from headstart.data.folder import list_images
 from headstart.errors import DataError
 from headstart.hardware import devices
 from headstart.i18n import Message, _, ngettext, verbatim
+from headstart.inference.preprocessing import ImageInput, Preprocessing, require_pixels
 from headstart.reporter import NullReporter, Reporter
-from headstart.results.run import find_model
 from headstart.storage.files import JsonData
 
 INFERENCE_BATCH_SIZE = 32
-CPU = torch.device("cpu")
 NO_ERROR = verbatim("")
 
 
@@ -31,11 +32,16 @@ class Prediction:
     """Prediction for one image.
 
     Attributes:
-        image: Path of the image.
+        image: Path of the image; of pixels `image N`, their place among the images from 0.
         label: Most probable class; "" after an error.
         confidence: Its probability; 0 after an error.
         probabilities: [classes], with a sum of 1; empty after an error.
         error: Why the image could not be read, as a sentence without its path; "" without an error.
+
+    Examples:
+        >>> (prediction,) = run.predict(Image.new("RGB", (16, 16)))
+        >>> prediction.label in ("0", "1") and prediction.confidence == max(prediction.probabilities)
+        True
     """
 
     image: str
@@ -58,17 +64,29 @@ class Prediction:
 
 
 class Predictor:
-    """A saved model with its preprocessing, on the CPU in fp32."""
+    """A saved model with its preprocessing, in fp32.
 
-    def __init__(self, path: str | Path) -> None:
+    Examples:
+        >>> predictor = headstart.Predictor(run.folder)
+        >>> predictor.classes
+        ('0', '1')
+    """
+
+    def __init__(self, path: str | Path, device: str = "cpu") -> None:
         """Open a run, a model folder or a folder of runs.
+
+        Args:
+            path: The run, model folder or folder of runs.
+            device: Where the model runs: cpu, cuda, cuda:N, mps, or auto for the first GPU, else cpu.
 
         Raises:
             ModelFileError: There is no usable model.
+            UsageError: The device is not available.
         """
+        self.device = devices.pick_device(device)
         self.path, self.folder = Path(path), find_model(Path(path))
         self.model: SavedModel = read_model(self.folder)
-        devices.place(self.model.network, CPU)
+        devices.place(self.model.network, self.device)
 
     @property
     def selection_note(self) -> Message | None:
@@ -83,6 +101,11 @@ class Predictor:
         """Class names, in the order of the logits."""
         return self.model.classes
 
+    @cached_property
+    def preprocessing(self) -> Preprocessing:
+        """The path from an image to the input of the network."""
+        return Preprocessing(self.model.size, self.model.cache_side, self.model.mean, self.model.std)
+
     def load_image(self, source: Path | bytes) -> np.ndarray:
         """Decode and reduce one image as in training.
 
@@ -92,7 +115,7 @@ class Predictor:
         Raises:
             ImageFileError: The image cannot be read or decoded.
         """
-        return decode(source, self.model.cache_side)
+        return self.preprocessing.pixels(source)
 
     @torch.no_grad()
     def logits(self, images: Sequence[np.ndarray]) -> np.ndarray:
@@ -104,55 +127,86 @@ class Predictor:
         Returns:
             float32 [n, classes].
         """
-        pixels = transforms.plain_batch(images, self.model.size)
-        batch = transforms.normalize(pixels, self.model.mean, self.model.std, CPU)
-        return np.asarray(self.model.network(batch).numpy())
+        return np.asarray(self.model.network(self.preprocessing.batch(images, self.device)).cpu().numpy())
 
-    def predict(self, paths: Sequence[Path], reporter: Reporter | None = None) -> Iterator[Prediction]:
-        """Predict each image file, in order.
+    def predict(self, images: Sequence[ImageInput], reporter: Reporter | None = None) -> Iterator[Prediction]:
+        """Predict each image, in order.
 
         A file that is missing or unreadable yields a prediction with an `error`; the others are still predicted.
 
         Args:
-            paths: Image files, and folders that are searched for images recursively.
+            images: Image files, folders that are searched for images recursively, contents of files, images of Pillow,
+                and uint8 arrays [h, w, 3].
             reporter: Reports progress.
+
+        Raises:
+            UsageError: An array is not an image.
         """
         reporter = reporter or NullReporter()
-        files = [file for path in paths for file in _images(path)]
-        for begin in range(0, len(files), INFERENCE_BATCH_SIZE):
-            yield from self._predict_batch(files[begin : begin + INFERENCE_BATCH_SIZE])
-            reporter.progress(_("predicting"), min(begin + INFERENCE_BATCH_SIZE, len(files)), len(files))
+        items = list(_items(images))
+        for begin in range(0, len(items), INFERENCE_BATCH_SIZE):
+            yield from self._predict_batch(items[begin : begin + INFERENCE_BATCH_SIZE])
+            reporter.progress(_("predicting"), min(begin + INFERENCE_BATCH_SIZE, len(items)), len(items))
 
-    def _predict_batch(self, files: Sequence[Path | Prediction]) -> list[Prediction]:
-        images: dict[int, np.ndarray] = {}
-        predictions = {index: file for index, file in enumerate(files) if isinstance(file, Prediction)}
+    def _predict_batch(self, items: Sequence[_Item | Prediction]) -> list[Prediction]:
+        pixels: dict[int, np.ndarray] = {}
+        names: list[str] = []  # of the images with pixels
+        predictions = {index: item for index, item in enumerate(items) if isinstance(item, Prediction)}
         with suppress_pillow_warnings():
-            for index, file in enumerate(files):
-                if isinstance(file, Path):
+            for index, item in enumerate(items):
+                if isinstance(item, _Item):
                     try:
-                        images[index] = self.load_image(file)
+                        pixels[index] = self.preprocessing.pixels(item.image)
+                        names.append(item.name)
                     except ImageFileError as error:
-                        predictions[index] = _failed(file, error.reason)
-        if images:
-            rows = softmax(self.logits(list(images.values())).astype(np.float64), axis=1)
-            predictions |= {index: self._prediction(files[index], row) for index, row in zip(images, rows, strict=True)}
-        return [predictions[index] for index in range(len(files))]
+                        predictions[index] = _failed(item.name, error.reason)
+        if pixels:
+            rows = softmax(self.logits(list(pixels.values())).astype(np.float64), axis=1)
+            predicted = (self._prediction(name, row) for name, row in zip(names, rows, strict=True))
+            predictions |= dict(zip(pixels, predicted, strict=True))
+        return [predictions[index] for index in range(len(items))]
 
-    def _prediction(self, file: object, probabilities: np.ndarray) -> Prediction:
+    def _prediction(self, name: str, probabilities: np.ndarray) -> Prediction:
         best = int(probabilities.argmax())
         values = tuple(float(p) for p in probabilities)
-        return Prediction(str(file), self.classes[best], values[best], values)
+        return Prediction(name, self.classes[best], values[best], values)
 
 
-def _images(path: Path) -> list[Path | Prediction]:
+def image_list(images: ImageInput | Sequence[ImageInput]) -> Sequence[ImageInput]:
+    """Return one image, a sequence of images, or an array [n, h, w, 3], as a sequence of images."""
+    if isinstance(images, np.ndarray):
+        return list(images) if images.ndim == 4 else [images]
+    return [images] if isinstance(images, (str, Path, bytes, Image.Image)) else images
+
+
+@dataclass(frozen=True)
+class _Item:
+    """An image to predict, and its name in the prediction."""
+
+    name: str
+    image: ImageInput
+
+
+def _items(images: Sequence[ImageInput]) -> Iterator[_Item | Prediction]:
+    """Yield the images, those of folders included; a folder that cannot be read yields a failed prediction."""
+    for position, image in enumerate(images):
+        if isinstance(image, (str, Path)):
+            yield from _files(Path(image))
+        else:
+            if isinstance(image, np.ndarray):
+                require_pixels(image)
+            yield _Item(str(getattr(image, "filename", "") or f"image {position}"), image)
+
+
+def _files(path: Path) -> list[_Item | Prediction]:
     try:
-        return [*list_images(path)]
+        return [_Item(str(file), file) for file in list_images(path)]
     except DataError as error:
-        return [_failed(path, error.message)]  # names a folder or file in the folder `path`
+        return [_failed(str(path), error.message)]  # names a folder or file in the folder `path`
 
 
-def _failed(path: Path, reason: Message) -> Prediction:
-    return Prediction(str(path), "", 0.0, (), reason)
+def _failed(name: str, reason: Message) -> Prediction:
+    return Prediction(name, "", 0.0, (), reason)
 
 
 def require_predictions(predictions: Sequence[Prediction]) -> None:

@@ -1,9 +1,29 @@
-"""Accuracy, in numpy alone: every command needs it, and importing scikit-learn takes a while."""
+"""Accuracy and confusion counts, in numpy alone: every run needs them, and scikit-learn takes a while to import."""
 
 from __future__ import annotations
 
+import math
+from statistics import NormalDist
+
 import numpy as np
 import numpy.typing as npt
+
+
+def confusion_counts(
+    labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], classes: int
+) -> npt.NDArray[np.int64]:
+    """Return the number of images of each true and predicted class.
+
+    Args:
+        labels: True classes, [m].
+        predicted: Predicted classes, [m].
+        classes: Number of classes.
+
+    Returns:
+        Counts [true, predicted].
+    """
+    cells = labels.astype(np.int64) * classes + predicted
+    return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
 
 
 def accuracy(counts: npt.NDArray[np.int64]) -> float:
@@ -14,3 +34,25 @@ def accuracy(counts: npt.NDArray[np.int64]) -> float:
 def correct(labels: npt.NDArray[np.int64], logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """Return 1 for each image whose largest logit is that of its label, else 0; labels [m], logits [m, classes]."""
     return np.asarray(logits.argmax(axis=1) == labels, dtype=np.float64)
+
+
+def wilson_interval(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Return the score interval of an accuracy (Wilson 1927).
+
+    It covers the sampling of the images, not that of the training.
+
+    Args:
+        correct: Number of correctly classified images.
+        n: Number of images.
+        level: Confidence level.
+
+    Raises:
+        ValueError: n < 1.
+    """
+    if n < 1:
+        raise ValueError("an accuracy needs at least one image")
+    z, share = NormalDist().inv_cdf((1 + level) / 2), correct / n
+    center = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half_width = z * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2) / (1 + z**2 / n)
+    # at the ends the limits are exactly 0 and 1, up to rounding
+    return (0.0 if not correct else center - half_width), (1.0 if correct == n else center + half_width)

@@ -1,27 +1,11 @@
-"""Confusion counts, and the metrics of classes that they determine, by scikit-learn."""
+"""Metrics of classes that confusion counts determine, by scikit-learn."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import confusion_matrix, f1_score, recall_score
+from sklearn.metrics import f1_score, recall_score
 from sklearn.utils.class_weight import compute_sample_weight
-
-
-def confusion_counts(
-    labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], classes: int
-) -> npt.NDArray[np.int64]:
-    """Return the number of images of each true and predicted class.
-
-    Args:
-        labels: True classes, [m].
-        predicted: Predicted classes, [m].
-        classes: Number of classes.
-
-    Returns:
-        Counts [true, predicted].
-    """
-    return np.asarray(confusion_matrix(labels, predicted, labels=np.arange(classes)), dtype=np.int64)
 
 
 def balanced_accuracy(counts: npt.NDArray[np.int64]) -> float:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.factories import load_factory
+from headstart.metrics.accuracy import confusion_counts
 from headstart.metrics.registry import METRICS
 
 
@@ -49,8 +50,6 @@ def metric_value(name: str, labels: npt.NDArray[np.int64], logits: npt.NDArray[n
     """Return the metric `name` of labels [m] and logits [m, classes]."""
     if not METRICS[name].of_counts:
         return float((image_values(name, labels, logits) * image_weights(name, labels)).mean())
-    from headstart.metrics.confusion import confusion_counts  # imports scikit-learn, which accuracy does not need
-
     return counts_value(name, confusion_counts(labels, logits.argmax(axis=1), logits.shape[1]))
 
 

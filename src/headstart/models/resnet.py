@@ -7,6 +7,7 @@ BatchNorm and the ImageNet stem, outputs and gradients in fp32 are bit-equal to 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -98,8 +99,27 @@ def make_layer(
     return nn.Sequential(first, *rest)
 
 
+@dataclass(frozen=True)
+class Architecture:
+    """One network of the family.
+
+    Attributes:
+        block: Class of its blocks.
+        depths: Blocks of each stage.
+        width: Channels of the first stage.
+        published: torchvision publishes weights for it.
+    """
+
+    block: Block
+    depths: tuple[int, ...]
+    width: int = 64
+    published: bool = True
+
+
 class ResNet(nn.Module):
-    """Stem, four stages, global average, linear head: (n, 3, h, w) -> (n, num_classes).
+    """Stem, stages, global average, linear head: (n, 3, h, w) -> (n, num_classes).
+
+    The first stage has the architecture's `width` in channels, each further one twice as many and half the resolution. With three stages, the last map is twice as wide and high as said below.
 
     `stem="imagenet"` is a 7x7 convolution of stride 2 and a max-pool (the last map has 1/32 of the image's side).
     `stem="small"` is a 3x3 convolution of stride 1 without a pool (1/8), for images of about 32 px. Its `maxpool` is an
@@ -108,9 +128,7 @@ class ResNet(nn.Module):
 
     def __init__(
         self,
-        architecture: str,
-        block: Block,
-        depths: tuple[int, int, int, int],
+        architecture: Architecture,
         num_classes: int,
         *,
         shortcut: bool = True,
@@ -118,30 +136,35 @@ class ResNet(nn.Module):
         stem: str = "imagenet",
     ) -> None:
         super().__init__()
-        self.architecture = architecture
+        block, width = architecture.block, architecture.width
         small = stem == "small"
-        self.conv1 = _convolution(3, 64, 3, 1, norm) if small else _convolution(3, 64, 7, 2, norm)
-        self.bn1 = _norm(64, norm)
+        self.conv1 = _convolution(3, width, 3, 1, norm) if small else _convolution(3, width, 7, 2, norm)
+        self.bn1 = _norm(width, norm)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.Identity() if small else nn.MaxPool2d(3, 2, padding=1)
-        wide = block.expansion
-        self.layer1 = make_layer(block, 64, 64, depths[0], 1, shortcut=shortcut, norm=norm)
-        self.layer2 = make_layer(block, 64 * wide, 128, depths[1], 2, shortcut=shortcut, norm=norm)
-        self.layer3 = make_layer(block, 128 * wide, 256, depths[2], 2, shortcut=shortcut, norm=norm)
-        self.layer4 = make_layer(block, 256 * wide, 512, depths[3], 2, shortcut=shortcut, norm=norm)
+        inputs = width
+        self.stage_names = tuple(f"layer{number}" for number in range(1, 1 + len(architecture.depths)))
+        for name, depth in zip(self.stage_names, architecture.depths, strict=True):
+            stride = 1 if name == "layer1" else 2
+            self.add_module(name, make_layer(block, inputs, width, depth, stride, shortcut=shortcut, norm=norm))
+            inputs, width = width * block.expansion, 2 * width
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
-        self.fc = nn.Linear(512 * wide, num_classes)
+        self.fc = nn.Linear(inputs, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (n, num_classes) for images (n, 3, h, w)."""
         # ReLU after max-pool equals max-pool after ReLU bit for bit, gradients too, and does a quarter of the work
         x = self.relu(self.maxpool(self.bn1(self.conv1(x))))
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        for name in self.stage_names:
+            x = self.get_submodule(name)(x)
         return cast(Tensor, self.fc(torch.flatten(self.avgpool(x), 1)))
 
 
-FAMILY: dict[str, tuple[Block, tuple[int, int, int, int]]] = {
-    "resnet18": (BasicBlock, (2, 2, 2, 2)),
-    "resnet34": (BasicBlock, (3, 4, 6, 3)),
-    "resnet50": (Bottleneck, (3, 4, 6, 3)),
+FAMILY: dict[str, Architecture] = {
+    "resnet18": Architecture(BasicBlock, (2, 2, 2, 2)),
+    "resnet34": Architecture(BasicBlock, (3, 4, 6, 3)),
+    "resnet50": Architecture(Bottleneck, (3, 4, 6, 3)),
+    # He et al. 2015, section 4.2, for images of 32 px; its shortcuts are projections here
+    "resnet20": Architecture(BasicBlock, (3, 3, 3), width=16, published=False),
 }
+PUBLISHED = tuple(name for name, architecture in FAMILY.items() if architecture.published)

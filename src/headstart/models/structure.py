@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol, cast
 
+import numpy as np
+import numpy.typing as npt
+import torch
 from torch import nn
 
 from headstart.models.resnet import ResNet
@@ -45,15 +48,15 @@ def in_part(name: str, prefixes: list[str]) -> bool:
 def stages(network: nn.Module) -> list[tuple[str, list[str]]]:
     """Return the parts of a network from input to output, with the head last.
 
-    A ResNet has stem, layer1 to layer4 and head. A timm network has timm's coarse groups (`group_matcher`), named by
-    the common prefix of their parameters. Modules between the last group and the head, such as a final norm, belong to
-    the last group. A network for which timm has no groups has a backbone and a head.
+    A ResNet has stem, layer1 to layer4 (resnet20: layer3) and head. A timm network has timm's coarse groups
+    (`group_matcher`), named by the common prefix of their parameters. Modules between the last group and the head, such
+    as a final norm, belong to the last group. A network for which timm has no groups has a backbone and a head.
 
     Returns:
         One pair for each part: its name and the prefixes of its parameter names, see `in_part`.
     """
     if isinstance(network, ResNet):
-        layers = [(f"layer{i}", [f"layer{i}"]) for i in (1, 2, 3, 4)]
+        layers = [(name, [name]) for name in network.stage_names]
         return [("stem", ["conv1", "bn1"]), *layers, ("head", ["fc"])]
     from timm.models import group_parameters
 
@@ -113,3 +116,11 @@ def _is_list_of_blocks(module: nn.Module) -> bool:
         and bool(children)
         and all(any(True for _ in child.children()) for child in children)
     )
+
+
+def first_filters(network: nn.Module) -> npt.NDArray[np.float32] | None:
+    """Return a copy of the first convolution's weights, [n, 3, k, k]; None if its input is not RGB."""
+    first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
+    if first is None or first.in_channels != 3:
+        return None
+    return first.weight.detach().to("cpu", torch.float32, copy=True).contiguous().numpy()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,6 +14,8 @@ from torch import Tensor, nn
 from headstart.factories import load_factory
 from headstart.optim.param_groups import ParameterGroup
 from headstart.optim.registry import OPTIMIZERS, Kernels, require_options
+
+_EXCLUDED = "__dynamo_disable"  # attribute of a function in which torch keeps its version without compilation
 
 
 def build(name: str, groups: list[ParameterGroup], lr: float, options: Mapping[str, Any]) -> torch.optim.Optimizer:
@@ -32,14 +37,51 @@ def build(name: str, groups: list[ParameterGroup], lr: float, options: Mapping[s
     if spec.kernels is not Kernels.NONE:
         kernels = {"fused" if spec.kernels is Kernels.FUSED and kinds <= {"cpu", "cuda"} else "foreach": True}
     own = {option: options[option] for option in spec.options}
-    optimizer: torch.optim.Optimizer = load_factory(spec.factory)(groups, lr, **own, **kernels)
+    with _without_compiler():
+        optimizer: torch.optim.Optimizer = load_factory(spec.factory)(groups, lr, **own, **kernels)
     return optimizer
+
+
+@contextmanager
+def _without_compiler() -> Iterator[None]:
+    """Keep torch from importing its compiler when an optimizer is made, which takes two seconds.
+
+    torch imports it to exclude a method from compilations when the method is first called (torch 2.14). Nothing is
+    compiled here.
+    """
+    method = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    if "torch._dynamo" in sys.modules:
+        yield
+        return
+    setattr(method, _EXCLUDED, method)
+    try:
+        yield
+    finally:
+        delattr(method, _EXCLUDED)
+
+
+def step(optimizer: torch.optim.Optimizer) -> None:
+    """Update the weights of an optimizer that `build` or `make_optimizer` has returned, and clear their gradients."""
+    for group in optimizer.param_groups:
+        for view, weight, order in zip(
+            group["params"], group.get("weights", ()), group.get("orders", ()), strict=False
+        ):
+            view.grad = None if weight.grad is None else weight.grad.permute(order)
+    update = type(optimizer).step
+    if update.__module__.startswith("torch.optim."):  # its wrapper imports torch's compiler; see `_without_compiler`
+        with torch.no_grad():
+            inspect.unwrap(update)(optimizer)
+    else:
+        optimizer.step()
+    for group in optimizer.param_groups:
+        for weight in (*group["params"], *group.get("weights", ())):
+            weight.grad = None
 
 
 def make_optimizer(
     name: str, groups: list[ParameterGroup], lr: float, options: Mapping[str, Any]
 ) -> torch.optim.Optimizer:
-    """Return an optimizer that clears the gradients after each update.
+    """Return an optimizer of views of the weights, which `step` updates.
 
     An optimizer with element-wise updates gets views of the weights. The views, and so the optimizer's slots, have
     their dimensions in memory order, and the results are bit-equal. torch's fused CPU kernels copy a gradient in any
@@ -52,28 +94,12 @@ def make_optimizer(
         lr: Learning rate.
         options: Values of options, see `build`.
     """
-    bindings: list[tuple[nn.Parameter, nn.Parameter, tuple[int, ...]]] = []
     view_groups: list[ParameterGroup] = []
     for group in groups:
         orders = [_memory_order(weight, permuted=OPTIMIZERS[name].elementwise) for weight in group["params"]]
         views = [nn.Parameter(w.detach().permute(order)) for w, order in zip(group["params"], orders, strict=True)]
-        bindings += zip(group["params"], views, orders, strict=True)
-        view_groups.append({**group, "params": views})
-
-    def bind_grads(*_: Any) -> None:
-        """Give the views the gradients of their weights, in the order of memory."""
-        for weight, view, order in bindings:
-            view.grad = None if weight.grad is None else weight.grad.permute(order)
-
-    def clear_grads(*_: Any) -> None:
-        """Drop the gradients of weights and views."""
-        for weight, view, _order in bindings:
-            weight.grad = view.grad = None
-
-    optimizer = build(name, view_groups, lr, options)
-    optimizer.register_step_pre_hook(bind_grads)
-    optimizer.register_step_post_hook(clear_grads)
-    return optimizer
+        view_groups.append({**group, "params": views, "weights": group["params"], "orders": orders})
+    return build(name, view_groups, lr, options)
 
 
 def _memory_order(weight: Tensor, *, permuted: bool) -> tuple[int, ...]:

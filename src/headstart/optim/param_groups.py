@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import torch
 from torch import nn
 
 
 class ParameterGroup(TypedDict):
-    """One parameter group of an optimizer; `factor` is relative to the learning rate of the plan."""
+    """One parameter group of an optimizer; `factor` is relative to the learning rate of the plan.
+
+    In a group of views, `weights` are the parameters of the network, and `orders` their dimensions in each view.
+    """
 
     name: str
     params: list[nn.Parameter]
     weight_decay: float
     factor: float
+    weights: NotRequired[list[nn.Parameter]]
+    orders: NotRequired[list[tuple[int, ...]]]
 
 
 def groups(

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from headstart.analysis.run_records import RunRecord, runs_in
 from headstart.analysis.wording import arm_words, length_words, split_names, state_words
+from headstart.config.flag_words import flag_text
 from headstart.config.model_file import CONFIG_FILE, read_model_config
 from headstart.config.plan_file import PlanFile, read_plan_file
+from headstart.config.presets import Setting
 from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import ResolvedFacts, SettingValue, plan_fields
 from headstart.config.start_spec import start_row
@@ -233,18 +235,20 @@ def train_command(folder: Path) -> str:
         for names in (SETS_DEFAULTS, plan_fields()):
             defaults = resolve_settings({"source": plan.data.source, **settings}).plan
             settings |= {name: value for name in names if (value := plan.value(name)) != defaults.value(name)}
-        words = {name: value if isinstance(value, bool) else _flag_words(value) for name, value in settings.items()}
-        if resolve_settings({"source": plan.data.source, **words}).plan != plan:
+        typed = {name: _as_typed(value) for name, value in settings.items()}
+        if resolve_settings({"source": plan.data.source, **typed}).plan != plan:
             return ""
     except HeadstartError:
         return ""
-    flags = [f"--{name.replace('_', '-')}" + ("" if value is True else f" {shlex.quote(str(value))}")
-             for name, value in words.items()]  # fmt: skip
+    flags = [flag_text(name, value) for name, value in settings.items()]
     return " ".join(["headstart train", shlex.quote(plan.data.source), *flags])
 
 
-def _flag_words(value: SettingValue) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+def _as_typed(value: SettingValue) -> Setting:
+    """Return a value as the command line passes it on."""
+    if isinstance(value, bool):
+        return value
+    return list(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def environment_rows(runs: Iterable[PlottedRun]) -> list[tuple[str, Message]]:

@@ -25,6 +25,11 @@ class Diagnosis:
     """Findings in one run. `health` says what was checked, without a period; it is empty if something is wrong.
 
     Runs of one arm may differ in `network`, `epochs` (as declared: "3ep"), `fraction` of the training images and `lr`.
+
+    Examples:
+        >>> diagnosis = run.diagnose()
+        >>> diagnosis.seed, diagnosis.epochs
+        (0, '1ep')
     """
 
     run: str

@@ -10,16 +10,17 @@ from pathlib import Path
 from markupsafe import Markup
 
 from headstart.analysis import confusion
-from headstart.analysis.run_records import runs_in
-from headstart.analysis.wording import named_words, splits
+from headstart.analysis.run_records import read_run, runs_in
+from headstart.analysis.wording import arm_words, named_words, splits
 from headstart.errors import UsageError
-from headstart.i18n import Message, _, join, ngettext, translated
+from headstart.i18n import Message, _, join, ngettext, translated, verbatim
 from headstart.report import curves, heatmaps, photos, series
 from headstart.report.health import health_section
-from headstart.report.inputs import StudyInputs, arm_colors
+from headstart.report.inputs import PageInputs, StudyInputs, arm_colors
 from headstart.report.layout import Figure, Section
 from headstart.report.series import PlottedRun
 from headstart.report.svg import charts
+from headstart.storage.schemas.metrics import Evaluation
 from headstart.storage.schemas.result import RunResult
 from headstart.storage.schemas.study import Stage
 from headstart.storage.schemas.verdict import Verdict
@@ -34,7 +35,13 @@ HEAT_MAP = Markup('<img src="{src}" width="96" height="96" alt="{text}">')
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart with its main result as title and an explanation of how to read it."""
+    """A chart with its main result as title and an explanation of how to read it.
+
+    Examples:
+        >>> chart = run.plot.confusion()  # a notebook displays it
+        >>> chart.save("confusion.html").name
+        'confusion.html'
+    """
 
     title: Message
     html: Markup
@@ -52,6 +59,54 @@ class Chart:
         return path
 
 
+class RunPlots:
+    """Charts of one run. Every method raises UsageError if the run has no data for the chart."""
+
+    def __init__(self, folder: Path) -> None:
+        """Use the run in `folder`."""
+        self._run = read_run(folder)
+
+    def curves(self, over: str = "epochs") -> Chart:
+        """Draw accuracy on val during training.
+
+        Args:
+            over: Unit of the x axis: epochs, images or seconds.
+        """
+        index = _unit_index(over)
+        section = curves.standalone_section(self._inputs)
+        if not section.figures:
+            raise UsageError(
+                _("The run {folder} has no finished epoch.", folder=self._run.folder),
+                _("Run `headstart resume {folder:shell}`.", folder=self._run.folder),
+            )
+        return _chart(section, index)
+
+    def health(self) -> Chart:
+        """Draw the findings on the training, and the gradient norm at each block."""
+        return _health_chart(self._inputs)
+
+    def confusion(self) -> Chart:
+        """Draw the confusion matrix of the best model on the test images, or on val without a test split."""
+        result = self._run.result
+        if result is None:
+            raise _not_evaluated(self._run.folder)
+        names = self._run.plan.facts.class_names
+        split = verbatim(self._run.evaluation_split)
+        return _confusion_chart(result.test or result.val, names, split, arm_words(self._run.spec))
+
+    def mistakes(self) -> Chart:
+        """Show the worst mistakes with the regions that supported them (Grad-CAM), else the least certain images."""
+        hint = _("Run `headstart resume {folder:shell}`.", folder=self._run.folder)
+        if self._run.done:
+            hint = _("Of a study only the run of the exported model has them: use `study.best()`.")
+        return _mistakes_chart(self._run.folder, hint)
+
+    @cached_property
+    def _inputs(self) -> PageInputs:
+        run = series.load_run(self._run)
+        return PageInputs(self._run.folder, series.with_unique_names([run]), arm_colors([self._run.spec], ""))
+
+
 class Plots:
     """Charts of one finished study. Every method raises UsageError if the study has no data for the chart."""
 
@@ -65,13 +120,8 @@ class Plots:
         Args:
             over: Unit of the x axis: epochs, images or seconds.
         """
-        if over not in curves.UNITS:
-            raise UsageError(
-                _("There are no curves over {over!r}.", over=over),
-                _("Choose one of {units}.", units=", ".join(curves.UNITS)),
-            )
-        section = curves.learning_section(self._inputs(self._runs))
-        return _chart(section, list(curves.UNITS).index(over))
+        index = _unit_index(over)
+        return _chart(curves.learning_section(self._inputs(self._runs)), index)
 
     def grid(self) -> Chart:
         """Draw accuracy by arm and learning rate: the rates that were compared, or those of each search."""
@@ -89,77 +139,23 @@ class Plots:
 
     def health(self) -> Chart:
         """Draw findings on the training of all runs, and the gradient norm at each block for one run of each arm."""
-        section = health_section(self._inputs(self._runs))
-        lead, notes = (
-            Markup("").join(PARAGRAPH.format(translated(text)) for text in texts)
-            for texts in (section.lead, section.notes)
-        )
-        return Chart(section.finding, lead + Markup("").join(map(_figure, section.figures)) + notes)
+        return _health_chart(self._inputs(self._runs))
 
     def confusion(self) -> Chart:
         """Draw the confusion matrix of the exported model on the evaluation images."""
         evaluation = RunResult.read(self._exported / "result.json").test
         if evaluation is None:
-            raise UsageError(
-                _("The exported model was not evaluated."),
-                _("Resume it: headstart resume {folder}.", folder=self._folder),
-            )
-        counts = evaluation.confusion
-        shown = confusion.shown_classes(counts)
-        names = [self._verdict.classes[index] for index in shown]
-        rows = [([counts[true][predicted] for predicted in shown], max(sum(counts[true]), 1)) for true in shown]
-        shares = [[count / total for count in row] for row, total in rows]
-        grid = charts.Grid(names, names, shares, [[str(count) for count in row] for row, _unused in rows])
-        correct, total = sum(row[index] for index, row in enumerate(counts)), sum(map(sum, counts))
+            raise _not_evaluated(self._folder)
         arm = named_words(self._verdict, self._verdict.selected)
-        title = ngettext(
-            "{correct} of {count} {split} image is correct ({arm})",
-            "{correct} of {count} {split} images are correct ({arm})",
-            total,
-            correct=correct,
-            split=splits(self._verdict)[1],
-            arm=arm,
-        )
-        explanation = _("Rows: true class; columns: predicted class. Darker: a larger share of the row.")
-        if others := len(counts) - len(shown):
-            left_out = ngettext(
-                "Shown: the most confused classes; {count} other is left out.",
-                "Shown: the most confused classes; {count} others are left out.",
-                others,
-            )
-            explanation = join([explanation, left_out])
-        chart = charts.heat_map(grid, label=title, columns=_("predicted"))
-        table = [[name, *texts] for name, texts in zip(names, grid.texts, strict=True)]
-        return Chart(title, _figure(Figure(chart, explanation, ["", *names], table)))
+        return _confusion_chart(evaluation, self._verdict.classes, splits(self._verdict)[1], arm)
 
     def mistakes(self) -> Chart:
         """Show the worst mistakes of the exported model, with the regions that supported its predictions (Grad-CAM).
 
         If nothing is wrong, the least certain predictions are shown.
         """
-        gallery = photos.load_gallery(self._exported)
-        if gallery is None:
-            raise UsageError(
-                _("The study has no images of mistakes."),
-                _("Resume it: headstart resume {folder}.", folder=self._folder),
-            )
-        images = [gallery.tile(index) for index in gallery.mistakes or gallery.least_confident]
-        items = [PHOTO.format(src=image.src, text=translated(image.text), map=_heat_map(image.map)) for image in images]
-        if gallery.mistakes:
-            title = ngettext(
-                "{wrong} of {count} image is wrong",
-                "{wrong} of {count} images are wrong",
-                gallery.total,
-                wrong=gallery.wrong,
-            )
-        else:
-            title = ngettext(
-                "{wrong} of {count} image is wrong; the least certain predictions are shown",
-                "{wrong} of {count} images are wrong; the least certain predictions are shown",
-                gallery.total,
-                wrong=gallery.wrong,
-            )
-        return Chart(title, GALLERY.format(Markup("").join(items)))
+        hint = _("Run `headstart resume {folder:shell}`.", folder=self._folder)
+        return _mistakes_chart(self._exported, hint)
 
     @cached_property
     def _runs(self) -> Sequence[PlottedRun]:
@@ -173,6 +169,82 @@ class Plots:
     @property
     def _exported(self) -> Path:
         return self._folder / self._verdict.exported.run
+
+
+def _unit_index(unit: str) -> int:
+    """Return the place of the figure with this x axis. Raises UsageError for an unknown unit."""
+    if unit not in curves.UNITS:
+        raise UsageError(
+            _("There are no curves over {over!r}.", over=unit),
+            _("Choose one of {units}.", units=", ".join(curves.UNITS)),
+        )
+    return list(curves.UNITS).index(unit)
+
+
+def _not_evaluated(folder: Path) -> UsageError:
+    return UsageError(_("The model was not evaluated."), _("Run `headstart resume {folder:shell}`.", folder=folder))
+
+
+def _health_chart(inputs: PageInputs) -> Chart:
+    section = health_section(inputs)
+    lead, notes = (
+        Markup("").join(PARAGRAPH.format(translated(text)) for text in texts) for texts in (section.lead, section.notes)
+    )
+    return Chart(section.finding, lead + Markup("").join(map(_figure, section.figures)) + notes)
+
+
+def _confusion_chart(evaluation: Evaluation, classes: Sequence[str], split: Message, arm: Message) -> Chart:
+    """Draw the confusion counts of a model; `split` names the images and `arm` the model, in words."""
+    counts = evaluation.confusion
+    shown = confusion.shown_classes(counts)
+    names = [classes[index] for index in shown]
+    rows = [([counts[true][predicted] for predicted in shown], max(sum(counts[true]), 1)) for true in shown]
+    shares = [[count / total for count in row] for row, total in rows]
+    grid = charts.Grid(names, names, shares, [[str(count) for count in row] for row, _unused in rows])
+    correct, total = sum(row[index] for index, row in enumerate(counts)), sum(map(sum, counts))
+    title = ngettext(
+        "{correct} of {count} {split} image is correct ({arm})",
+        "{correct} of {count} {split} images are correct ({arm})",
+        total,
+        correct=correct,
+        split=split,
+        arm=arm,
+    )
+    explanation = _("Rows: true class; columns: predicted class. Darker: a larger share of the row.")
+    if others := len(counts) - len(shown):
+        left_out = ngettext(
+            "Shown: the most confused classes; {count} other is left out.",
+            "Shown: the most confused classes; {count} others are left out.",
+            others,
+        )
+        explanation = join([explanation, left_out])
+    chart = charts.heat_map(grid, label=title, columns=_("predicted"))
+    table = [[name, *texts] for name, texts in zip(names, grid.texts, strict=True)]
+    return Chart(title, _figure(Figure(chart, explanation, ["", *names], table)))
+
+
+def _mistakes_chart(run: Path, hint: Message) -> Chart:
+    """Show the worst mistakes in the gallery of a run; `hint` is that of the error if there is none."""
+    gallery = photos.load_gallery(run)
+    if gallery is None:
+        raise UsageError(_("There are no images of mistakes."), hint)
+    images = [gallery.tile(index) for index in gallery.mistakes or gallery.least_confident]
+    items = [PHOTO.format(src=image.src, text=translated(image.text), map=_heat_map(image.map)) for image in images]
+    if gallery.mistakes:
+        title = ngettext(
+            "{wrong} of {count} image is wrong",
+            "{wrong} of {count} images are wrong",
+            gallery.total,
+            wrong=gallery.wrong,
+        )
+    else:
+        title = ngettext(
+            "{wrong} of {count} image is wrong; the least certain predictions are shown",
+            "{wrong} of {count} images are wrong; the least certain predictions are shown",
+            gallery.total,
+            wrong=gallery.wrong,
+        )
+    return Chart(title, GALLERY.format(Markup("").join(items)))
 
 
 def _heat_map(src: str) -> Markup:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -11,21 +12,33 @@ from torch import nn
 
 from headstart.analysis.wording import state_words
 from headstart.artifacts.model_folder import read_model
-from headstart.config.plan_file import PLAN_FILE, read_plan_file
-from headstart.config.run_config import RunConfig
-from headstart.errors import ModelFileError
+from headstart.config.plan_file import read_plan_file
+from headstart.data.frames import DataSource, is_path, temporary_source
 from headstart.i18n import Message, _, translated
-from headstart.metrics.values import counts_value
+from headstart.inference.evaluate import ModelEvaluation, evaluate
+from headstart.inference.predictor import Prediction, Predictor, image_list
+from headstart.inference.preprocessing import ImageInput, Preprocessing, read_preprocessing
+from headstart.report.page import write_page
+from headstart.reporter import NullReporter
+from headstart.results.diagnosis import Diagnosis, diagnose
+from headstart.results.plots import RunPlots
 from headstart.results.summary import result_sentences
 from headstart.storage.files import JsonData
-from headstart.storage.folders import require_model
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import EpochLine, Evaluation
 from headstart.storage.schemas.result import RESULT_FILE, RunResult, RunState
 
 
 class Run:
-    """One run, read from its folder; it may be finished, diverged or unfinished."""
+    """One run, read from its folder; it may be finished, diverged or unfinished.
+
+    Examples:
+        >>> run = headstart.Run(run.folder)
+        >>> str(run.state), len(run.history)
+        ('finished', 1)
+        >>> run.plan.recipe.optimizer
+        'sgd'
+    """
 
     def __init__(self, folder: str | Path) -> None:
         """Read the plan in `folder`.
@@ -73,6 +86,85 @@ class Run:
         """
         return read_model(self.folder / "model").network
 
+    def predict(self, images: ImageInput | Sequence[ImageInput], *, device: str = "cpu") -> list[Prediction]:
+        """Classify images with the best model; see `headstart.predict`.
+
+        Examples:
+            >>> len(run.predict([np.zeros((8, 8, 3), np.uint8), Image.new("L", (9, 9))]))
+            2
+        """
+        return list(Predictor(self.folder, device).predict(image_list(images)))
+
+    def evaluate(
+        self, data: DataSource | None = None, *, split: str = "auto", skip_bad: bool = False, device: str = "cpu"
+    ) -> ModelEvaluation:
+        """Evaluate the best model on labeled images; see `headstart.evaluate`.
+
+        Args:
+            data: The images. Default: the data of the run.
+            split: train, val, test, all, or auto (the images that the model was not trained on).
+            skip_bad: Leave out images that cannot be decoded.
+            device: Where the model runs, as in `headstart.predict`.
+
+        Examples:
+            >>> run.evaluate().accuracy == run.test.accuracy
+            True
+        """
+        own = self.plan.data
+        if data is None:
+            data, skip_bad, allow_outside = own.source, skip_bad or own.skip_bad, own.allow_outside
+        else:
+            allow_outside = not is_path(data)
+        with temporary_source(data) as source:
+            return evaluate(
+                self.folder,
+                source,
+                NullReporter(),
+                split=split,
+                skip_bad=skip_bad,
+                allow_outside=allow_outside,
+                device=device,
+            )
+
+    def diagnose(self) -> Diagnosis:
+        """Return the health findings of the training, with what was checked.
+
+        Examples:
+            >>> run.diagnose().arm.name
+            'scratch@sgd'
+        """
+        return diagnose(self.folder)[0]
+
+    def report(self) -> Path:
+        """Write `report.html` into the folder of the run, and return its path.
+
+        Examples:
+            >>> run.report().name
+            'report.html'
+        """
+        return write_page(self.folder)
+
+    def transform(self) -> Preprocessing:
+        """Return the preprocessing of the best model, a function from an image to the input of the network.
+
+        It is the one of validation, test and prediction, for images of Pillow, uint8 arrays [h, w, 3] and files.
+
+        Examples:
+            >>> run.transform()(Image.new("RGB", (20, 10))).shape
+            torch.Size([3, 16, 16])
+        """
+        return read_preprocessing(self.folder)
+
+    @property
+    def plot(self) -> RunPlots:
+        """Charts: `curves()`, `health()`, `confusion()`, `mistakes()`.
+
+        Examples:
+            >>> run.plot.curves().save("curves.html").name
+            'curves.html'
+        """
+        return RunPlots(self.folder)
+
     def __repr__(self) -> str:
         text = " ".join(map(translated, self._sentences()))
         return f"Run({self.plan.arm_name}, seed {self.plan.seeding.seed}: {text})"
@@ -92,40 +184,3 @@ class Run:
         if self.result is None or self.state is not RunState.FINISHED:
             return [state_words(self.state)]
         return result_sentences(self.result)
-
-
-def _val_rank(plan: RunConfig, val: Evaluation) -> tuple[float, float]:
-    """Return the key that orders runs: the metric on val that selected their best epoch, then the lower loss."""
-    return (counts_value(plan.recipe.select, val.confusion), -val.loss)
-
-
-def find_model(path: Path) -> Path:
-    """Return the model folder of a path.
-
-    Args:
-        path: A run, its `model/` folder, or a folder of runs, whose best run on val is selected.
-
-    Raises:
-        ModelFileError: There is no model, or the runs cannot be compared: their classes or selection metrics differ.
-    """
-    require_model(path)
-    for candidate in (path, path / "model"):
-        if (candidate / "config.json").is_file():
-            return candidate
-    folders = [plan.parent for plan in sorted(path.glob(f"*/{PLAN_FILE}"))]
-    runs = [Run(folder) for folder in folders if (folder / "model" / "config.json").is_file()]
-    finished = [(run, run.result.val) for run in runs if run.result and run.state is RunState.FINISHED]
-    if len({run.plan.facts.class_names for run, _unused in finished}) > 1:
-        raise ModelFileError(_("The runs in {path} have different classes.", path=path), _("Name one of these runs."))
-    if len({run.plan.recipe.select for run, _unused in finished}) > 1:
-        raise ModelFileError(
-            _("The runs in {path} select their best epoch by different metrics.", path=path),
-            _("Name one of these runs."),
-        )
-    if finished:  # model selection is on val, never on test
-        best, _unused = max(finished, key=lambda item: _val_rank(item[0].plan, item[1]))
-        return best.folder / "model"
-    raise ModelFileError(
-        _("There is no model and no finished run in {path}.", path=path),
-        _("Name a run, its model folder, or a folder of finished runs."),
-    )

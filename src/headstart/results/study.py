@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from headstart.analysis.headline import flip_contrast
-from headstart.analysis.run_records import runs_in
+from headstart.analysis.run_records import RunRecord, runs_in
 from headstart.analysis.sentences import verdict_messages
 from headstart.analysis.status import read_verdict
 from headstart.analysis.wording import arm_words
@@ -24,7 +24,14 @@ from headstart.text import join_list
 
 
 class StudyVerdict(Verdict):
-    """Content of verdict.json (docs/formats.md), displayed as sentences."""
+    """Content of verdict.json (docs/formats.md), displayed as sentences.
+
+    Examples:
+        >>> study.verdict.winner is None, study.verdict.n  # one seed decides nothing
+        (True, 1)
+        >>> study.verdict.selected in ("scratch", "scratch@adam")
+        True
+    """
 
     def __str__(self) -> str:
         return translated(verdict_messages(self).paragraph)
@@ -37,7 +44,15 @@ class StudyVerdict(Verdict):
 
 
 class Study:
-    """One study, read from its folder; it may be finished or unfinished."""
+    """One study, read from its folder; it may be finished or unfinished.
+
+    Examples:
+        >>> study = headstart.Study(study.folder)
+        >>> [arm.name for arm in study.verdict.arms]
+        ['scratch', 'scratch@adam']
+        >>> study.best().folder.parent == study.folder
+        True
+    """
 
     def __init__(self, folder: str | Path) -> None:
         """Read study.toml in `folder`.
@@ -58,19 +73,40 @@ class Study:
         """Charts: `curves()`, `grid()`, `health()`, `confusion()`, `mistakes()`. Raises DataError without a verdict."""
         return Plots(self.folder, self.verdict)
 
+    @property
+    def runs(self) -> list[Run]:
+        """Runs of the comparison so far, sorted by arm (in the declared order), budget, fraction and seed.
+
+        Examples:
+            >>> [run.plan.recipe.optimizer for run in study.runs]
+            ['sgd', 'adam']
+        """
+        names = [variant.name for variant in self.spec.variants]
+        budgets = [str(budget) for budget in self.spec.budgets]
+
+        def sort_key(record: RunRecord) -> tuple[int, int, float, int]:
+            budget, fraction = record.condition
+            return names.index(record.arm), budgets.index(budget), fraction, record.seed
+
+        return [Run(record.folder) for record in sorted(self._main_runs, key=sort_key)]
+
+    @property
+    def _main_runs(self) -> list[RunRecord]:
+        """Runs of the comparison, sorted by the names of their folders."""
+        return [record for record in runs_in(self.folder) if record.stage is Stage.MAIN]
+
     @cached_property
     def frame(self) -> pd.DataFrame:
         """One row per epoch of each run of the comparison: arm, seed, budget, fraction, lr, the epoch's results."""
         tables = []
-        for record in runs_in(self.folder):
-            if record.stage is Stage.MAIN:
-                table = Run(record.folder).history
-                budget, fraction = record.condition
-                columns: dict[str, str | float | None] = {"arm": record.arm, "seed": record.seed}
-                columns |= {"budget": budget, "fraction": fraction, "lr": record.rate}
-                for position, (name, value) in enumerate(columns.items()):
-                    table.insert(position, name, value)
-                tables.append(table.assign(run=record.folder.name, state=record.state.value))
+        for record in self._main_runs:
+            table = Run(record.folder).history
+            budget, fraction = record.condition
+            columns: dict[str, str | float | None] = {"arm": record.arm, "seed": record.seed}
+            columns |= {"budget": budget, "fraction": fraction, "lr": record.rate}
+            for position, (name, value) in enumerate(columns.items()):
+                table.insert(position, name, value)
+            tables.append(table.assign(run=record.folder.name, state=record.state.value))
         return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
     def contrast(

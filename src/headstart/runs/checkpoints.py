@@ -27,7 +27,7 @@ class RunCheckpoints:
             save_every: Interval between checkpoints.
         """
         self._folder, self._context, self._state = folder, context, state
-        self._policy = CheckpointPolicy(save_every, context)
+        self._policy = CheckpointPolicy(save_every, context, checkpoint.checkpoint_bytes(context, state))
         self._saved_at: tuple[int, int] | None = None  # step and epoch of the last checkpoint
 
     @property
@@ -45,12 +45,13 @@ class RunCheckpoints:
         for warning in warnings:
             reporter.say(warning)
         if saved is None:  # fail before training, not at the first checkpoint
-            folders.require_space(self._folder, checkpoint.max_checkpoint_bytes(self._context, self._state))
+            needed = (checkpoint.MAX_CHECKPOINTS + 1) * checkpoint.checkpoint_bytes(self._context, self._state)
+            folders.require_space(self._folder, needed)
         return saved
 
     def is_due(self, event: events.Event) -> bool:
         """Return whether a checkpoint is due after `event`."""
-        return self._policy.is_due(event, self._state.progress)
+        return self._policy.is_due(event)
 
     def save(self, session: RunSession) -> None:
         """Write a checkpoint with the present length of the record, unless this state is saved already."""

@@ -16,6 +16,7 @@ from headstart.errors import (
     InterruptedRunError,
     MissingWeightsError,
     ModelFileError,
+    NoWinnerError,
     ResourceError,
     UsageError,
 )
@@ -24,7 +25,7 @@ from headstart.storage.schemas.schema import Schema, VersionedSchema
 from headstart.storage.schemas.study import RunRole
 
 # Errors that are made from a message and a hint; the other classes of `errors` take a value of their own too.
-_PLAIN_ERRORS = (HeadstartError, UsageError, DataError, DivergedError, ResourceError, ModelFileError)
+_PLAIN_ERRORS = (HeadstartError, UsageError, DataError, DivergedError, NoWinnerError, ResourceError, ModelFileError)
 _HINT = _("Use the same version of headstart and the same plugins in all processes and on all machines.")
 
 

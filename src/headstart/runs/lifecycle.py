@@ -83,7 +83,7 @@ def run(trainer: Trainer[S], reporter: Reporter, *, until: int | None = None) ->
     for session in trainer.sessions if is_ended else ():
         # a study makes a gallery only for the run whose model it exports
         if session.role is None and session.diverged is None:
-            gallery.write_if_possible(session.run_logger.folder, reporter)
+            gallery.write_if_possible(session.run_logger.folder, reporter, session.setup)
 
 
 class _Lifecycle(Generic[S]):

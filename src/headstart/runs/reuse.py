@@ -75,7 +75,7 @@ def copy_finished(parent: Path, request: RunRequest, until: int | None = None) -
     """Copy a finished run of a plan from elsewhere into a new folder in `parent`; else its rung of `until` epochs.
 
     Files of the model are hard-linked if possible, since they are only replaced atomically. The others are copied,
-    since `repair` truncates TensorBoard's files in place. The plan is written last: a folder without it is not a run.
+    since `rebuild` truncates TensorBoard's files in place. The plan is written last: a folder without it is not a run.
 
     Returns:
         The new folder, or None if there is no such run.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -28,12 +29,13 @@ from headstart.storage.schemas.arm import TuningKind
 from headstart.storage.schemas.result import RESULT_FILE, RunResult, RunState
 from headstart.storage.schemas.study import RunRole
 from headstart.telemetry import tensorboard
+from headstart.telemetry.hyperparameters import hyperparameters
 from headstart.telemetry.observer import Observer
 from headstart.telemetry.probe import Probe
-from headstart.telemetry.run_logger import hyperparameters
+from headstart.telemetry.trackers.tracking import tracked
 from headstart.training import events, loop
 from headstart.training.scoring import Score
-from headstart.training.setup import TrainingSetup, make_network, prepare
+from headstart.training.setup import TrainingSetup, check_plan, prepare
 
 
 def run_new(
@@ -44,6 +46,7 @@ def run_new(
     save_every: SaveInterval = None,
     until: int | None = None,
     role: RunRole | None = None,
+    trackers: Sequence[str] = (),
 ) -> Path:
     """Run a plan in a new folder.
 
@@ -54,6 +57,7 @@ def run_new(
         save_every: Interval between checkpoints.
         until: Epoch after which the run pauses, with a checkpoint and no result; `resume` continues it.
         role: The role of the run in a study, written beside the plan; its variant also names the folder.
+        trackers: Names of trackers to which the record is sent meanwhile.
 
     Returns:
         The folder of the run.
@@ -68,12 +72,35 @@ def run_new(
     with precision.deterministic(torch.device(draft.machine.device), draft.machine.threads):
         setup = prepare(draft, reporter)
         folder = make_run_folder(setup.plan, runs, role)
-        _run(folder, setup, role, reporter, save_every, until)
+        with tracked(folder, trackers, reporter):
+            _run(folder, setup, role, reporter, save_every, until)
     return folder
 
 
-def resume(folder: Path, reporter: Reporter, *, save_every: SaveInterval = None, until: int | None = None) -> Path:
-    """Continue a stopped run, and return its folder; `save_every` and `until` as in `run_new`.
+def check(draft: RunConfig, reporter: Reporter) -> None:
+    """Raise the error that `run_new` would raise before the first step. Measure and train nothing.
+
+    Args:
+        draft: The plan.
+        reporter: Receives notes about data and start.
+
+    Raises:
+        HeadstartError: The plan or the data are invalid.
+    """
+    draft = calibration.resolve_machine(with_absolute_paths(draft))
+    with precision.deterministic(torch.device(draft.machine.device), draft.machine.threads):
+        check_plan(draft, reporter)
+
+
+def resume(
+    folder: Path,
+    reporter: Reporter,
+    *,
+    save_every: SaveInterval = None,
+    until: int | None = None,
+    trackers: Sequence[str] = (),
+) -> Path:
+    """Continue a stopped run, and return its folder; `save_every`, `until` and `trackers` as in `run_new`.
 
     Raises:
         UsageError: The run has ended, or its plan was changed by hand.
@@ -87,7 +114,7 @@ def resume(folder: Path, reporter: Reporter, *, save_every: SaveInterval = None,
             _("The run {folder} is finished.", folder=folder)
             if is_finished
             else _("The run {folder} has diverged.", folder=folder),
-            _("View it with `headstart board`, or start a new run."),
+            _("View it with `headstart tensorboard`, or start a new run."),
         )
     calibration.resolve_machine(plan)  # raises if the device is no longer available
     with precision.deterministic(torch.device(plan.machine.device), plan.machine.threads):
@@ -98,7 +125,8 @@ def resume(folder: Path, reporter: Reporter, *, save_every: SaveInterval = None,
                 _("Not comparable bit for bit with the start of the run: {changes}.", changes="; ".join(changes))
             )
             require_reproducible_best(folder)
-        _run(folder, setup, content.study, reporter, save_every, until)
+        with tracked(folder, trackers, reporter):
+            _run(folder, setup, content.study, reporter, save_every, until)
     return folder
 
 
@@ -107,7 +135,7 @@ def draft_from_run(folder: Path) -> RunConfig:
     return read_plan_file(folder).plan.with_facts(ResolvedFacts())
 
 
-def repair(folder: Path) -> Path:
+def rebuild(folder: Path) -> Path:
     """Rebuild a run's TensorBoard files from its record, and return the folder."""
     plan = read_plan_file(folder).plan
     with locks.locked(folder):
@@ -151,7 +179,7 @@ class _NetworkTrainer:
         self.session = RunSession(setup, role, observer, reporter)
         self.sessions = (self.session,)
         self.checkpoints = RunCheckpoints(folder, context, self._state, save_every)
-        self.resume_hint = _("Continue with `headstart resume {folder}`.", folder=folder)
+        self.resume_hint = _("Continue with `headstart resume {folder:shell}`.", folder=folder)
 
     def folder(self, session: RunSession) -> Path:
         """Return the folder of the run."""
@@ -163,7 +191,8 @@ class _NetworkTrainer:
         if session.is_resumed:
             self._reporter.say(
                 _(
-                    "Run {folder}, at step {step} of {steps}. Ctrl-C is safe: resume with `headstart resume {folder}`.",
+                    "Run {folder}, at step {step} of {steps}. Ctrl-C is safe: resume with "
+                    "`headstart resume {folder:shell}`.",
                     folder=self._folder,
                     step=session.step,
                     steps=steps,
@@ -172,8 +201,8 @@ class _NetworkTrainer:
         else:
             self._reporter.say(
                 ngettext(
-                    "Run {folder}, {count} step. Ctrl-C is safe: resume with `headstart resume {folder}`.",
-                    "Run {folder}, {count} steps. Ctrl-C is safe: resume with `headstart resume {folder}`.",
+                    "Run {folder}, {count} step. Ctrl-C is safe: resume with `headstart resume {folder:shell}`.",
+                    "Run {folder}, {count} steps. Ctrl-C is safe: resume with `headstart resume {folder:shell}`.",
                     steps,
                     folder=self._folder,
                 )
@@ -206,7 +235,7 @@ class _NetworkTrainer:
     def evaluate(self, session: RunSession) -> Iterator[tuple[str, Score | None]]:
         """Evaluate the best model in fp32; see `Trainer`."""
         setup = session.setup
-        network = make_network(setup.plan.network, setup.plan.arm.head, len(setup.index.classes), 0)
+        network = copy.deepcopy(self._state.network)
         network.load_state_dict(load_file(self._folder / "model" / "model.safetensors"))
         devices.place(network, self._context.device)
         for name, images in setup.evaluation_images.items():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -95,6 +96,35 @@ def read_lines(path: Path) -> Iterator[Line]:
         for number, text in enumerate(file, 1):
             if text.endswith("\n"):
                 yield _parse_line(text, number, path)
+
+
+@dataclass(frozen=True)
+class RecordPosition:
+    """A place between two lines of a record.
+
+    Attributes:
+        bytes: Bytes before it.
+        lines: Lines before it.
+    """
+
+    bytes: int = 0
+    lines: int = 0
+
+
+def read_lines_from(path: Path, position: RecordPosition, end: int) -> Iterator[tuple[Line, RecordPosition]]:
+    """Yield the complete lines of a record from a position up to byte `end`, each with the position after it.
+
+    Raises:
+        DataError: a line is damaged, or the record is of another schema version.
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        file.seek(position.bytes)
+        for line in file:
+            position = RecordPosition(position.bytes + len(line), position.lines + 1)
+            if position.bytes > end or not line.endswith(b"\n"):
+                return
+            yield _parse_line(line.decode(), position.lines, path), position
 
 
 def _parse_line(text: str, number: int, path: Path) -> Line:

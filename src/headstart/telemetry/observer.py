@@ -59,7 +59,7 @@ class Observer:
         flops = sum(self._flops[phase] * count for phase, count in event.images.items())
         speed = Speed(
             images_per_second=sum(event.images.values()) / seconds,
-            mfu=flops / seconds / self._peak,
+            mfu=self._peak.utilization(flops / seconds),
             train_seconds=event.train_seconds,
             val_seconds=event.val_seconds,
         )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headstart.config.run_config import RunConfig, SettingValue, plan_fields
+from headstart.config.run_config import RunConfig
 from headstart.storage import journal
 from headstart.storage.schemas.metrics import Line
 from headstart.storage.schemas.study import RunRole, Stage
 from headstart.telemetry import tensorboard
+from headstart.telemetry.hyperparameters import hyperparameters
 
 
 class RunLogger:
@@ -42,20 +43,6 @@ class RunLogger:
     def __exit__(self, *_: object) -> None:
         self.journal.close()
         self.tensorboard.close()
-
-
-def hyperparameters(plan: RunConfig) -> dict[str, tensorboard.Hyperparameter]:
-    """Return every field of the plan, so that all runs have the same hyperparameter keys in TensorBoard."""
-    values = {name: plan.value(name) for name in plan_fields()}
-    # TensorBoard has numbers and text, and would show a bool as a number
-    return {
-        name: value if isinstance(value, (int, float)) and not isinstance(value, bool) else _text(value)
-        for name, value in values.items()
-    }
-
-
-def _text(value: SettingValue) -> str:
-    return ", ".join(str(part) for part in value) if isinstance(value, tuple) else str(value)
 
 
 def run_name(plan: RunConfig, role: RunRole | None) -> str:

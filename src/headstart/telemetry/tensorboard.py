@@ -1,7 +1,7 @@
 """Write TensorBoard event files from the record: the same lines always give the same points, at the same times.
 
 `headstart.telemetry.scalars` selects the scalars. `rebuild_event_file` rewrites the event file from `metrics.jsonl`, on
-resume and for repair.
+resume and for `headstart rebuild`.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from headstart.storage.schemas.metrics import (
 )
 from headstart.telemetry.confusion_image import confusion_picture
 from headstart.telemetry.event_file import EventFile
+from headstart.telemetry.hyperparameters import Hyperparameter
 from headstart.telemetry.scalars import scalars
 
 RUN_LAYOUT = {
@@ -47,7 +48,6 @@ RUN_LAYOUT = {
     },
     "learning rate": {"lr": ["Multiline", ["lr/head", "lr/backbone"]]},
 }
-Hyperparameter = int | float | str
 _file_numbers = itertools.count()
 HPARAM_METRICS = ("accuracy/best", "accuracy/test", "accuracy/val", "loss/val")  # columns beside hyperparameters
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from headstart.data.loader import training_rows
 from headstart.errors import DivergedError
-from headstart.optim import param_groups
+from headstart.optim import optimizers, param_groups
 from headstart.optim.param_groups import ParameterGroup
 from headstart.training import loop, scoring
 from headstart.training.events import BatchDone, Epoch
@@ -186,9 +186,8 @@ class HeadStack:
                      for leaves in self.leaves] if is_due else []  # fmt: skip
         for number, (spec, optimizer) in enumerate(zip(self.recipe_specs, self.optimizers, strict=True)):
             spec.context.objective.clip_gradients(self.leaves[number].values(), stacked=True)
-            optimizer.step()
+            optimizers.step(optimizer)
             self.rates[number].append(loop.verify_rates(optimizer, rates[number], self.step))
-            optimizer.zero_grad(set_to_none=True)
         if is_due:
             self._take_snapshots(before, gradients, self._copy_weights())
         return loss.detach(), count_correct(logits.detach(), labels)

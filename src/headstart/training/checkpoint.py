@@ -99,11 +99,11 @@ def save_state(folder: Path, state: State, position: RunPosition) -> Path:
     return final
 
 
-def max_checkpoint_bytes(context: TrainingContext, state: State) -> int:
-    """Return the most bytes that the checkpoints of a run take, including the one that is being written."""
+def checkpoint_bytes(context: TrainingContext, state: State) -> int:
+    """Return the most bytes that a checkpoint of a run takes."""
     network: int = sum(tensor.nbytes for tensor in state.network.state_dict().values())
     slots = max(phase.slots for phase in context.phases)
-    return (MAX_CHECKPOINTS + 1) * network * (1 + slots + int(state.ema is not None))
+    return network * (1 + slots + int(state.ema is not None))
 
 
 def load_state(folder: Path, context: TrainingContext, state: State) -> tuple[RunPosition | None, list[Message]]:
@@ -203,8 +203,9 @@ def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], Optim
     """Return an optimizer's slots that are tensors, named `3.exp_avg`, and its numbers."""
     tensors: dict[str, Tensor] = {}
     slots: dict[str, bool | int | float] = {}
-    for index, state in optimizer.state_dict()["state"].items():
-        for name, value in state.items():
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, parameter in enumerate(parameters):
+        for name, value in optimizer.state.get(parameter, {}).items():
             if isinstance(value, Tensor):
                 tensors[f"{index}.{name}"] = value
             else:

@@ -25,7 +25,7 @@ from headstart.errors import HeadstartError
 from headstart.hardware.precision import autocast
 from headstart.i18n import _
 from headstart.models import freezing, structure
-from headstart.optim import param_groups
+from headstart.optim import optimizers, param_groups
 from headstart.rng import torch_stream
 from headstart.storage.schemas.arm import TuningKind
 from headstart.storage.schemas.checkpoint import TrainingProgress
@@ -111,7 +111,7 @@ def _step(context: TrainingContext, state: State, step_in_epoch: int) -> Iterato
     yield Backward(progress.step + 1, state.network)
 
     context.objective.clip_gradients(state.network.parameters())
-    optimizer.step()
+    optimizers.step(optimizer)
     rates = verify_rates(optimizer, rate, progress.step + 1)
     if state.ema is not None:
         state.ema.update_parameters(state.network)

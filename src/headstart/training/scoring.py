@@ -8,8 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from headstart.metrics.accuracy import accuracy
-from headstart.metrics.confusion import confusion_counts
+from headstart.metrics.accuracy import accuracy, confusion_counts
 from headstart.storage.schemas.metrics import SplitScore
 
 

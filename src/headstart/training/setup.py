@@ -24,10 +24,9 @@ from headstart.data.image_index import ImageIndex
 from headstart.data.loader import ImageSubset, Prefetcher, TrainingBatches
 from headstart.data.mixing import Mixer, RecipeMixer
 from headstart.data.transforms import Augmentation
-from headstart.errors import UsageError
 from headstart.factories import load_factory
-from headstart.hardware import benchmark, devices, precision
-from headstart.hardware.calibration import batch_shape, measure_machine, warm_up
+from headstart.hardware import benchmark, devices
+from headstart.hardware.calibration import MatmulPeak, measure_machine
 from headstart.hardware.environment import environment
 from headstart.i18n import _
 from headstart.models import factory, freezing, heads, structure
@@ -36,6 +35,7 @@ from headstart.reporter import Reporter
 from headstart.storage.schemas.arm import FULL, TuningKind
 from headstart.training.batched_heads import HeadSpec
 from headstart.training.feature_cache import FeatureCache, FeatureSettings
+from headstart.training.network_checks import check_image_size_and_precision
 from headstart.training.objective import Objective
 from headstart.training.phases import make_phases
 from headstart.training.state import TrainingContext
@@ -53,7 +53,8 @@ class TrainingSetup:
     split: splits.Split
     test: ImageSubset
     flops: tuple[float, ...]  # of one training image, per phase
-    peak: float  # FLOP/s of this machine in the plan's precision
+    peak: MatmulPeak  # of this machine in the plan's precision
+    initial_filters: np.ndarray | None  # weights of the first convolution, [n, 3, k, k]; None if its input is not RGB
     blind: bool = False  # no evaluation on test: a trial of a search
 
     @property
@@ -68,6 +69,17 @@ class TrainingSetup:
 
 
 @dataclass(frozen=True)
+class LoadedRun:
+    """A plan and its inputs; what depends on measurements of the machine is open. The network has initial weights."""
+
+    plan: RunConfig
+    start: starts.Start
+    dataset: Dataset
+    split: splits.Split
+    network: nn.Module
+
+
+@dataclass(frozen=True)
 class ResolvedRun:
     """A plan without open fields, and its inputs. The network has its initial weights."""
 
@@ -76,7 +88,7 @@ class ResolvedRun:
     dataset: Dataset
     split: splits.Split
     network: nn.Module
-    peak: float  # FLOP/s of this machine in the plan's precision
+    peak: MatmulPeak  # of this machine in the plan's precision
     step_seconds: float  # of one training step, measured
 
 
@@ -111,11 +123,36 @@ def resolve_run(draft: RunConfig, reporter: Reporter) -> ResolvedRun:
     Raises:
         HeadstartError: If anything in the plan is wrong.
     """
+    run = _load(draft, reporter)
+    device = torch.device(run.plan.machine.device)
+    devices.place(run.network, device)
+    plan, peak, seconds = measure_machine(run.plan, run.network, device, reporter)
+    return ResolvedRun(plan, run.start, run.dataset, run.split, run.network, peak, seconds)
+
+
+def check_plan(draft: RunConfig, reporter: Reporter) -> None:
+    """Raise every error in a draft that a training would raise before its first step; the machine is not measured.
+
+    Args:
+        draft: As for `resolve_run`.
+        reporter: Receives notes about the data and the start.
+
+    Raises:
+        HeadstartError: If anything in the plan is wrong.
+    """
+    run = _load(draft, reporter)
+    images = _subset(run.dataset, run.split.train)
+    steps = TrainingBatches(images, run.plan.recipe.batch_size, Augmentation.of(run.plan.recipe), 0, 0).steps_per_epoch
+    make_phases(run.plan, steps, run.start)
+
+
+def _load(draft: RunConfig, reporter: Reporter) -> LoadedRun:
+    """Read the inputs of a draft and check it. Arguments and errors are those of `resolve_run`."""
     plan, index, start = load_inputs(draft)
     for sentence in (*index.summary(), *index.notes):
         reporter.say(sentence)
     network = make_network(plan.network, plan.arm.head, len(index.classes), plan.seeding.seed)
-    plan = _check_image_size_and_precision(plan, network, reporter)
+    plan = check_image_size_and_precision(plan, network, reporter)
     freezing.trainable(network, plan.arm.tuning.trained_stages)  # raises if the network has fewer stages
     starts.initialize(network, start, seed=plan.seeding.seed)
 
@@ -126,29 +163,27 @@ def resolve_run(draft: RunConfig, reporter: Reporter) -> ResolvedRun:
     for note in (*start.notes, *dataset.store.notes, *(overlap.sentence for overlap in overlaps)):
         reporter.say(note)
     plan = plan.changed(flip=_flip(plan, dataset.images))
-    plan = _with_facts(plan, dataset, split, start)
-    device = torch.device(plan.machine.device)
-    devices.place(network, device)
-    plan, peak, seconds = measure_machine(plan, network, batch_shape(plan), device, reporter)
-    return ResolvedRun(plan, start, dataset, split, network, peak, seconds)
+    return LoadedRun(_with_facts(plan, dataset, split, start), start, dataset, split, network)
 
 
 def prepare(draft: RunConfig, reporter: Reporter) -> TrainingSetup:
     """Resolve a draft and make all objects that the training needs; see `resolve_run`."""
     resolved = resolve_run(draft, reporter)
     plan, dataset = resolved.plan, resolved.dataset
-    warm_up(plan, resolved.network)
     context = _make_context(plan, resolved, resolved.split)
     test = _subset(dataset, resolved.split.test)
     flops = _flops(context, plan, resolved.network)
-    return TrainingSetup(plan, context, resolved.start, dataset.images, resolved.split, test, flops, resolved.peak)
+    filters = structure.first_filters(resolved.network)
+    return TrainingSetup(
+        plan, context, resolved.start, dataset.images, resolved.split, test, flops, resolved.peak, filters
+    )
 
 
 def prepare_heads(plans: Sequence[RunConfig], reporter: Reporter) -> list[tuple[TrainingSetup, HeadSpec]]:
     """Prepare resolved plans of heads on one frozen backbone, which is read and placed on the device once."""
     resolved = resolve_run(plans[0], reporter)
     dataset, network = resolved.dataset, resolved.network
-    name = structure.head_name(network)
+    name, filters = structure.head_name(network), structure.first_filters(network)
     pairs: list[tuple[TrainingSetup, HeadSpec]] = []
     backbone: FeatureCache | None = None
     for resolved_plan in plans:
@@ -159,7 +194,7 @@ def prepare_heads(plans: Sequence[RunConfig], reporter: Reporter) -> list[tuple[
         heads.reset_head(network, seed=plan.seeding.seed)
         head = copy.deepcopy(network.get_submodule(name))
         test, flops = _subset(dataset, split.test), _flops(context, plan, network)
-        setup = TrainingSetup(plan, context, resolved.start, dataset.images, split, test, flops, resolved.peak)
+        setup = TrainingSetup(plan, context, resolved.start, dataset.images, split, test, flops, resolved.peak, filters)
         make_optimizer = partial(
             optimizers.build, plan.recipe.optimizer, lr=plan.recipe.lr, options=plan.recipe.model_dump()
         )
@@ -172,53 +207,6 @@ def evaluation_cache(setup: TrainingSetup) -> FeatureCache:
     """Return the feature cache of the frozen backbone in fp32, the precision in which a model is evaluated and used."""
     plan = setup.plan.changed(precision="fp32")
     return _make_cache(plan, setup.network, setup.context.batches, setup.start)
-
-
-def _check_image_size_and_precision(plan: RunConfig, network: nn.Module, reporter: Reporter) -> RunConfig:
-    """Return the plan, with fp32 instead of `auto` where bf16 gives wrong gradients.
-
-    Raises:
-        UsageError: If the network does not accept the image size, or the plan has bf16 where it gives wrong gradients.
-    """
-    size, name, machine = plan.recipe.image_size, plan.network.network, plan.machine
-    if structure.fixed_size(network) not in (None, size):
-        fixed_size = structure.fixed_size(network)
-        message = _(
-            "{network} takes images of {fixed_size} px only, but the plan has {size} px.",
-            network=name,
-            fixed_size=fixed_size,
-            size=size,
-        )
-        raise UsageError(message, _("Use --image-size {fixed_size}, or another network.", fixed_size=fixed_size))
-    try:
-        layer = precision.find_single_pixel_stride(network, size)
-    except (RuntimeError, ValueError, AssertionError) as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise UsageError(
-            _("{network} cannot take images of {size} px ({reason}).", network=name, size=size, reason=reason),
-            _("Use a larger --image-size, or another network."),
-        ) from error
-    if not layer or machine.precision == "fp32" or torch.device(machine.device).type != "cpu":
-        return plan
-    if machine.precision == "bf16":
-        message = _(
-            "{network} cannot be trained in bf16 at {size} px; bf16 gives wrong gradients there: {layer} has a stride "
-            "over a single pixel.",
-            network=name,
-            size=size,
-            layer=layer,
-        )
-        raise UsageError(message, _("Use --precision fp32, or a larger --image-size."))
-    reporter.say(
-        _(
-            "{network} is trained in fp32 at {size} px; bf16 gives wrong gradients there: {layer} has a stride over a "
-            "single pixel.",
-            network=name,
-            size=size,
-            layer=layer,
-        )
-    )
-    return plan.changed(precision="fp32")
 
 
 def make_network(config: NetworkConfig, head: str, num_classes: int, seed: int) -> nn.Module:

@@ -59,7 +59,7 @@ def read_weights(path: Path) -> WeightsFile:
     except IsADirectoryError as error:
         raise DataError(
             _("{path} is a folder.", path=path),
-            _("Name a weights file, or write {start} for a model.", start=run_start(path)),
+            _("Name a weights file, or write {start:shell} for a model.", start=run_start(path)),
         ) from error
     except OSError as error:
         raise unreadable_weights_error(path, str(error.strerror)) from error

@@ -31,7 +31,7 @@ from headstart.factories import load_factory
 from headstart.i18n import Message, _
 from headstart.models.factory import build, pretrained_cfg
 from headstart.models.heads import reset_head
-from headstart.models.resnet import FAMILY
+from headstart.models.resnet import FAMILY, PUBLISHED
 from headstart.models.structure import head_name, in_part
 from headstart.weights.files import WeightsFile, adapt_weights, read_weights
 from headstart.weights.hub import PretrainedWeights, Triple, convert_timm_keys, fetch_timm, fetch_torchvision
@@ -201,12 +201,12 @@ def from_torchvision(_unused: str, target: NetworkTarget) -> Start:
     Raises:
         UsageError: The network is none for which torchvision has weights.
     """
-    if target.network not in FAMILY or not target.is_standard:
+    if target.network not in PUBLISHED or not target.is_standard:
         raise UsageError(
             _(
                 "The start {start} has weights for {networks} as published, not for {network}.",
                 start=PRETRAINED_START,
-                networks=", ".join(FAMILY),
+                networks=", ".join(PUBLISHED),
                 network=target.label,
             ),
             _(

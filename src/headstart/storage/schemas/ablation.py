@@ -1,4 +1,4 @@
-"""Schemas of an ablation's result, which `headstart diagnose --ablation --json` prints."""
+"""Schemas of an ablation's result, which `headstart ablate --json` prints."""
 
 from __future__ import annotations
 

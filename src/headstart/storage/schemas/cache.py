@@ -33,13 +33,6 @@ class StepSpeed(Schema):
     unsupported: tuple[str, ...] = Field(description="precisions that the device does not support")
 
 
-class WorkerRates(Schema):
-    """Speed of runs side by side on all cores."""
-
-    key: MeasurementKey
-    rates: dict[int, float] = Field(description="images per second of all workers, by threads per worker")
-
-
 class StoreManifest(Schema):
     """Content of MANIFEST.json of a store of decoded images."""
 

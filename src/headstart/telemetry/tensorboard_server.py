@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
 from pathlib import Path
-
-from tensorboard import program
-from tensorboard.program import TensorBoardServerException
 
 from headstart.errors import DataError, ResourceError, UsageError
 from headstart.i18n import Message, _
@@ -30,30 +26,42 @@ def legend(folder: Path) -> list[Message]:
     ]
 
 
-def serve(folder: Path, port: int, show_url: Callable[[str], None]) -> None:
-    """Serve `folder` on this machine only, pass the URL to `show_url`, and block until interrupted.
+def launch(folder: Path, port: int, host: str = "127.0.0.1") -> str:
+    """Serve `folder` in a thread until the process ends, and return the URL.
+
+    Args:
+        folder: Folder of runs.
+        port: 0 uses any free port.
+        host: Address to listen at; by default only this machine can connect.
 
     Raises:
-        UsageError: the port is out of range.
-        DataError: the folder does not exist.
-        ResourceError: the port is in use.
+        UsageError: The port is out of range.
+        DataError: The folder does not exist.
+        ResourceError: The port is in use, or the address is not of this machine.
     """
     if not 0 <= port <= 65535:
         raise UsageError(_("{port} is not a port.", port=port), _("Choose 1 to 65535, or 0 for any free port."))
     if not folder.is_dir():
         raise DataError(
             _("There is no folder {folder}.", folder=folder),
-            _("Use the folder of your runs, e.g. `headstart board runs`."),
+            _("Use the folder of your runs, e.g. `headstart tensorboard runs`."),
         )
+    from tensorboard import program  # slow: after the checks
+    from tensorboard.program import TensorBoardServerException
+
     board = program.TensorBoard()
-    address = ["--port", str(port), "--host", "127.0.0.1"]
+    address = ["--port", str(port), "--host", host]
     board.configure(argv=[None, "--logdir", str(folder), *address, "--samples_per_plugin", SAMPLES_PER_PLUGIN])
     try:
-        show_url(board.launch())
+        return str(board.launch())
     except TensorBoardServerException as error:
         raise ResourceError(
-            _("TensorBoard cannot use port {port} ({reason}).", port=port, reason=error.msg.strip()),
-            _("Choose another port with --port."),
+            _("TensorBoard cannot use {host}:{port} ({reason}).", host=host, port=port, reason=error.msg.strip()),
+            _("Choose another --port, or another --host."),
         ) from None
+
+
+def wait() -> None:
+    """Block until Ctrl-C."""
     with contextlib.suppress(KeyboardInterrupt):
         threading.Event().wait()

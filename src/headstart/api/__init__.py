@@ -1,0 +1,1 @@
+"""Python API: the commands as functions that return values. `headstart` exports them."""

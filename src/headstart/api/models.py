@@ -1,0 +1,90 @@
+"""Use a trained model: predict and evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from headstart.api.options import PathLike
+from headstart.data.frames import DataSource, is_path, temporary_source
+from headstart.inference.evaluate import ModelEvaluation
+from headstart.inference.evaluate import evaluate as _evaluate
+from headstart.inference.predictor import Prediction, Predictor, image_list
+from headstart.inference.preprocessing import ImageInput
+from headstart.reporter import NullReporter
+from headstart.results.run import Run
+from headstart.results.study import Study
+
+Model: TypeAlias = "PathLike | Run | Study"
+
+
+def predict(model: Model, images: ImageInput | Sequence[ImageInput], *, device: str = "cpu") -> list[Prediction]:
+    """Classify images with a trained model; return one prediction per image.
+
+    A missing or unreadable image gives a prediction with an `error`.
+
+    Args:
+        model: run, study, model folder, or folder of runs (the best by val).
+        images: image files and folders (a folder gives its images and those of its subfolders), contents of files,
+            images of Pillow, and uint8 arrays [h, w, 3]; one, or a sequence of them.
+        device: where the model runs: cpu, cuda, cuda:N, mps, or auto for the first GPU, else cpu.
+
+    Raises:
+        ModelFileError: the model is missing, unsafe or incomplete.
+        UsageError: an array is not an image, or the device is not available.
+
+    Examples:
+        >>> (prediction,) = headstart.predict(run, Image.new("RGB", (16, 16), "white"))
+        >>> prediction.image, prediction.label in ("0", "1")
+        ('image 0', True)
+    """
+    return list(Predictor(_folder(model), device).predict(image_list(images)))
+
+
+def evaluate(
+    model: Model,
+    data: DataSource,
+    *,
+    split: str = "auto",
+    classes: str | Sequence[str] = (),
+    skip_bad: bool = False,
+    allow_outside: bool = False,
+    device: str = "cpu",
+) -> ModelEvaluation:
+    """Return accuracy with its confidence interval, loss and confusion matrix of a model on labeled images.
+
+    Args:
+        model: run, study, model folder, or folder of runs (the best by val).
+        data: images, as in `train`.
+        split: train, val, test, all, or auto (the images that the model was not trained on).
+        classes: evaluate only these classes. Default: all.
+        skip_bad: leave out images that cannot be decoded.
+        allow_outside: allow files outside the data folder in manifests and links.
+        device: as in `predict`.
+
+    Raises:
+        UsageError: a class or split is unknown, or the device is not available.
+        DataError: the images are missing or unsuitable.
+        ModelFileError: the model is missing, unsafe or incomplete.
+
+    Examples:
+        >>> evaluation = headstart.evaluate(run, "digits:0-1")
+        >>> evaluation.accuracy == run.test.accuracy, evaluation.split
+        (True, 'test')
+    """
+    with temporary_source(data) as source:
+        return _evaluate(
+            _folder(model),
+            source,
+            NullReporter(),
+            split=split,
+            classes=[classes] if isinstance(classes, str) else classes,
+            skip_bad=skip_bad,
+            allow_outside=allow_outside or not is_path(data),
+            device=device,
+        )
+
+
+def _folder(model: Model) -> Path:
+    return Path(model.folder if isinstance(model, (Run, Study)) else model)

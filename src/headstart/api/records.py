@@ -1,0 +1,105 @@
+"""Inspect finished work: report, diagnosis, TensorBoard. Importing this module needs no torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from headstart.api.options import PathLike, reporter_for, tracker_names
+from headstart.experiment import compare as orchestrator
+from headstart.results.diagnosis import Diagnosis
+from headstart.results.diagnosis import diagnose as _diagnose
+
+if TYPE_CHECKING:
+    from headstart.results.run import Run
+    from headstart.results.study import Study
+
+Record: TypeAlias = "PathLike | Run | Study"
+
+
+def write_report(folder: Record) -> Path:
+    """Write `report.html` for a study, a run, or runs that were copied into one folder; return its path.
+
+    The function is not called `report`, because that is a package of headstart.
+
+    Args:
+        folder: the run, the study, or a folder.
+
+    Raises:
+        DataError: the folder contains no runs.
+
+    Examples:
+        >>> headstart.write_report(study).name
+        'report.html'
+    """
+    from headstart.report.page import write_page
+
+    return write_page(_folder(folder))
+
+
+def diagnose(folder: Record) -> list[Diagnosis]:
+    """Return for each run in a run's or study's folder the health findings of its training, each with advice.
+
+    Args:
+        folder: the run, the study, or a folder.
+
+    Raises:
+        DataError: the folder contains no runs.
+
+    Examples:
+        >>> [diagnosis.seed for diagnosis in headstart.diagnose(study)]
+        [0, 0]
+    """
+    return _diagnose(_folder(folder))
+
+
+def rebuild(folder: Record, *, log: str | Sequence[str] = (), quiet: bool = False) -> list[Path]:
+    """Rebuild the TensorBoard files of a run, or of the runs of a study or an ablation, from the records.
+
+    Args:
+        folder: the run, the study, or a folder.
+        log: trackers to which what they do not have is sent, as in `train`.
+        quiet: report no progress.
+
+    Returns:
+        The folders whose files were rebuilt.
+
+    Raises:
+        UsageError: a tracker is unknown or not installed.
+        DataError: the folder is no run, study or ablation.
+
+    Examples:
+        >>> headstart.rebuild(run) == [run.folder]
+        True
+    """
+    trackers = tracker_names(log)
+    with reporter_for(quiet) as reporter:
+        return orchestrator.rebuild(_folder(folder), reporter, trackers)
+
+
+def tensorboard(folder: Record = "runs", *, port: int = 6006, host: str = "127.0.0.1") -> str:
+    """Start TensorBoard in this process and return its URL; it serves until the process ends.
+
+    Args:
+        folder: the run, the study, or a folder of runs.
+        port: 0 uses any free port.
+        host: address to listen at; by default only this machine can connect.
+
+    Raises:
+        UsageError: the port is out of range.
+        DataError: the folder does not exist.
+        ResourceError: the port is in use.
+
+    Examples:
+        >>> headstart.tensorboard("runs")  # doctest: +SKIP
+        'http://127.0.0.1:6006/'
+    """
+    from headstart.telemetry.tensorboard_server import launch
+
+    return launch(_folder(folder), port, host)
+
+
+def _folder(record: Record) -> Path:
+    return Path(record if isinstance(record, (str, os.PathLike)) else record.folder)

@@ -1,0 +1,197 @@
+"""Compare arms, forecast a study, run an ablation, and require a winner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Unpack
+
+from headstart.api.options import (
+    PathLike,
+    engine_choice,
+    given_settings,
+    path_or_none,
+    reporter_for,
+    tracker_names,
+)
+from headstart.config.plan_values import AblationSettings, StudySettings, VariedValues
+from headstart.config.presets import Setting
+from headstart.config.study_file import StudySpec
+from headstart.config.study_request import build_study_spec, reject_extra_options
+from headstart.data.frames import DataSource, is_path, stored_source, temporary_source
+from headstart.engines.registry import EngineChoice
+from headstart.experiment import best_model
+from headstart.experiment import compare as orchestrator
+from headstart.experiment.ablation_grid import ablation_spec
+from headstart.experiment.ablation_summary import AblationSummary
+from headstart.experiment.planning import Forecast
+from headstart.results.run import Run
+from headstart.results.study import Study
+
+
+def compare(
+    data: DataSource | None = None,
+    *,
+    arms: str | Sequence[str] = (),
+    vary: Mapping[str, VariedValues] | None = None,
+    study: PathLike | None = None,
+    config: PathLike | None = None,
+    preset: str | None = None,
+    runs: PathLike = "runs",
+    engine: str | EngineChoice = "auto",
+    log: str | Sequence[str] = (),
+    quiet: bool = False,
+    **settings: Unpack[StudySettings],
+) -> Study:
+    """Compare arms in a pre-declared experiment with paired seeds and searched learning rates; return the study.
+
+    Args:
+        data: folder of class folders, manifest, or `digits`; a data frame with the columns path, label, and optionally
+            split and group; or an `ImageFolder` of torchvision. Default: the data of `config`, or `digits`.
+        arms: arms as `START[+TUNING][+HEAD][@OPTIMIZER]`. Default: scratch, and ImageNet weights with full fine-tuning,
+            a frozen backbone, and LP-FT. On the built-in digits: scratch and weights pretrained on digits 0 to 5.
+        vary: values of plan fields by field name; the arms are crossed with them.
+        study: study.toml of a declared study, or folder of a study to resume; excludes the other settings.
+        config: TOML file with settings of the plan; `settings` override it.
+        preset: name of a preset; `config` and `settings` override it.
+        runs: folder in which the study's folder is created. A data frame is kept as a file in its folder `manifests/`.
+        engine: where runs execute: the name of an engine as in `headstart compare --help`, or `EngineChoice(NAME,
+            ADDRESS)` for an engine that connects to a cluster.
+        log: trackers for all runs, as in `train`.
+        quiet: report no progress.
+        **settings: fields of the protocol (`seeds=5`, `target=0.75`, `margin=0.01`) and of the plan (`epochs=10`); None
+            means not set.
+
+    Raises:
+        HeadstartError: as for `train`.
+
+    Examples:
+        >>> study = headstart.compare(
+        ...     "digits:0-1", arms=["scratch", "scratch@adam"], seeds=1, search="off", epochs=1, quiet=True
+        ... )
+        >>> len(study.frame)  # one row per run and epoch
+        2
+    """
+    chosen, given = engine_choice(engine), given_settings(settings, data)
+    trackers = tracker_names(log)
+    target: StudySpec | Path
+    if study is not None and Path(study).is_dir():
+        reject_extra_options(Path(study), data is not None, arms, vary, config, preset, given)
+        target = Path(study)
+    else:
+        if not is_path(data):  # report invalid settings before the data is written
+            _spec(None, arms, vary, study, config, preset, given)
+        source = None if data is None else stored_source(data, Path(runs))
+        target = _spec(source, arms, vary, study, config, preset, given)
+    explicit = given if study is None else None
+    with reporter_for(quiet) as reporter:
+        finished = orchestrator.compare(target, Path(runs), chosen, reporter, explicit=explicit, trackers=trackers)
+        return Study(finished.folder)
+
+
+def plan(
+    data: DataSource | None = None,
+    *,
+    arms: str | Sequence[str] = (),
+    vary: Mapping[str, VariedValues] | None = None,
+    study: PathLike | None = None,
+    config: PathLike | None = None,
+    preset: str | None = None,
+    engine: str | EngineChoice = "auto",
+    quiet: bool = False,
+    **settings: Unpack[StudySettings],
+) -> Forecast:
+    """Check everything that `compare` checks, and return what it would do and how long it would take; train nothing.
+
+    The arguments are those of `compare`. The machine is measured if that has not been done yet.
+
+    Raises:
+        HeadstartError: as for `train`.
+
+    Examples:
+        >>> forecast = headstart.plan("digits:0-1", arms=["scratch", "scratch@adam"], seeds=3, epochs=1, quiet=True)
+        >>> forecast.spec.protocol.seeds, forecast.seconds > 0
+        (3, True)
+        >>> print(forecast)  # doctest: +ELLIPSIS
+        2 arms: scratch and scratch@adam; 3 seeds.
+        ...
+    """
+    chosen, given = engine_choice(engine), given_settings(settings, data)
+    with temporary_source("digits" if data is None else data) as text, reporter_for(quiet) as reporter:
+        spec = _spec(None if data is None else text, arms, vary, study, config, preset, given)
+        return orchestrator.forecast(spec, chosen, reporter, explicit=given if study is None else None)
+
+
+def ablate(
+    data: DataSource,
+    *,
+    seeds: int = 1,
+    runs: PathLike = "runs",
+    engine: str | EngineChoice = "auto",
+    log: str | Sequence[str] = (),
+    quiet: bool = False,
+    **settings: Unpack[AblationSettings],
+) -> AblationSummary:
+    """Train networks with and without shortcuts and BatchNorm in three depths; return the effect of each.
+
+    The same call resumes a stopped ablation.
+
+    Args:
+        data: images, as in `train`.
+        seeds: seeds of each network.
+        runs: folder in which the ablation's folder is created.
+        engine: where runs execute, as in `compare`.
+        log: trackers for all runs, as in `train`.
+        quiet: report no progress.
+        **settings: fields of the plan by name, without those that the ablation varies; `start` must be random weights.
+
+    Raises:
+        HeadstartError: as for `train`.
+
+    Examples:
+        >>> summary = headstart.ablate("digits", epochs=1)  # doctest: +SKIP
+        >>> print(summary)  # doctest: +SKIP
+    """
+    chosen, given = engine_choice(engine), given_settings(settings, data)
+    trackers = tracker_names(log)
+    if not is_path(data):
+        ablation_spec("digits", given, seeds)  # reports invalid settings before the data is written
+    spec = ablation_spec(stored_source(data, Path(runs)), given, seeds)
+    with reporter_for(quiet) as reporter:
+        return orchestrator.compare(spec, Path(runs), chosen, reporter, trackers=trackers)
+
+
+def require_winner(study: Study | PathLike) -> Run:
+    """Return the run whose model is exported if its arm is the winner on the evaluation images.
+
+    Args:
+        study: a finished study, or its folder.
+
+    Raises:
+        HeadstartError: there is no winner, or the winner is not the arm that was selected on val.
+        DataError: the study has no verdict yet.
+
+    Examples:
+        >>> try:
+        ...     model = headstart.require_winner(study).model()
+        ... except headstart.HeadstartError as error:  # one seed decides nothing
+        ...     print(error.message)
+        The study has no winner.
+    """
+    opened = study if isinstance(study, Study) else Study(Path(study))
+    best_model.require_winner(opened.verdict)
+    return opened.best()
+
+
+def _spec(
+    source: str | None,
+    arms: str | Sequence[str],
+    vary: Mapping[str, VariedValues] | None,
+    study: PathLike | None,
+    config: PathLike | None,
+    preset: str | None,
+    given: Mapping[str, Setting],
+) -> StudySpec:
+    """Return the study that the arguments specify."""
+    names = [arms] if isinstance(arms, str) else arms
+    return build_study_spec(source, names, vary, path_or_none(study), path_or_none(config), preset, given)

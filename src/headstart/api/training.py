@@ -1,0 +1,158 @@
+"""Train a run, and resume a run, a study or an ablation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Unpack, overload
+
+from headstart.api.options import (
+    PathLike,
+    engine_choice,
+    given_settings,
+    path_or_none,
+    reporter_for,
+    tracker_names,
+)
+from headstart.config.plan_file import PLAN_FILE
+from headstart.config.plan_values import TrainSettings
+from headstart.config.resolve import checkpoint_interval, resolve_settings
+from headstart.data.frames import DataSource, is_path, stored_source
+from headstart.engines.registry import EngineChoice
+from headstart.errors import DataError, UsageError
+from headstart.experiment import compare as orchestrator
+from headstart.experiment.ablation_grid import ABLATION_FILE
+from headstart.experiment.ablation_summary import AblationSummary
+from headstart.i18n import _
+from headstart.results.run import Run
+from headstart.results.study import Study
+from headstart.runs import runner
+
+
+def train(
+    data: DataSource | None = None,
+    *,
+    config: PathLike | None = None,
+    preset: str | None = None,
+    runs: PathLike = "runs",
+    save_every: str | None = None,
+    log: str | Sequence[str] = (),
+    quiet: bool = False,
+    **settings: Unpack[TrainSettings],
+) -> Run:
+    """Train one run and return it.
+
+    Args:
+        data: folder of class folders, manifest, or `digits`; a data frame with the columns path, label, and optionally
+            split and group; or an `ImageFolder` of torchvision. Default: the data of `config`, or `digits`.
+        config: TOML file with settings; `settings` override it.
+        preset: name of a preset; `config` and `settings` override it.
+        runs: folder in which the run's folder is created. A data frame is kept as a file in its folder `manifests/`.
+        save_every: interval between checkpoints, as text: see `--save-every` in `headstart train --help-all`.
+        log: trackers to which the curves are sent too: `wandb`, `mlflow`, or a list of them.
+        quiet: report no progress.
+        **settings: fields of the plan by name, as on the command line (`optimizer="adam"`, `lr=1e-3`, `epochs=10`);
+            None means not set.
+
+    Raises:
+        UsageError: a setting is invalid.
+        DataError: the images or weights are missing or unsuitable.
+        DivergedError: the loss became NaN or infinite.
+        ResourceError: disk space, memory or permissions are insufficient.
+        ModelFileError: a weights file is unsafe or does not fit.
+        InterruptedRunError: SIGINT or SIGTERM stopped the run.
+
+    Examples:
+        >>> run = headstart.train("digits:0-1", epochs=1, optimizer="SGD", quiet=True)
+        >>> run.test.n  # unseen images
+        54
+    """
+    flags, file = given_settings(settings, data), path_or_none(config)
+    interval, trackers = checkpoint_interval(save_every), tracker_names(log)
+    if not is_path(data):
+        resolve_settings(flags, file=file, preset=preset)  # reports invalid settings before the data is written
+    if data is not None:
+        flags["source"] = stored_source(data, Path(runs))
+    plan = resolve_settings(flags, file=file, preset=preset).plan
+    with reporter_for(quiet) as reporter:
+        return Run(runner.run_new(plan, Path(runs), reporter, save_every=interval, trackers=trackers))
+
+
+@overload
+def resume(
+    folder: Run,
+    *,
+    save_every: str | None = None,
+    engine: str | EngineChoice = "auto",
+    log: str | Sequence[str] = (),
+    quiet: bool = False,
+) -> Run: ...
+@overload
+def resume(
+    folder: Study,
+    *,
+    save_every: str | None = None,
+    engine: str | EngineChoice = "auto",
+    log: str | Sequence[str] = (),
+    quiet: bool = False,
+) -> Study: ...
+@overload
+def resume(
+    folder: PathLike,
+    *,
+    save_every: str | None = None,
+    engine: str | EngineChoice = "auto",
+    log: str | Sequence[str] = (),
+    quiet: bool = False,
+) -> Run | Study | AblationSummary: ...
+def resume(
+    folder: PathLike | Run | Study,
+    *,
+    save_every: str | None = None,
+    engine: str | EngineChoice = "auto",
+    log: str | Sequence[str] = (),
+    quiet: bool = False,
+) -> Run | Study | AblationSummary:
+    """Resume a stopped run, study or ablation; the result is bit-identical to that of an uninterrupted one.
+
+    A finished study or ablation is returned as it is.
+
+    Args:
+        folder: its folder, or the run or study itself.
+        save_every: of a run: interval between checkpoints, as in `train`.
+        engine: of a study or an ablation: where its runs execute, as in `compare`.
+        log: trackers, as in `train`; the curves in a tracker are continued.
+        quiet: report no progress.
+
+    Raises:
+        UsageError: the run is finished, its plan has changed, another process uses it, or an option does not apply.
+        DataError: the folder is no run, study or ablation, or the data has changed; the message shows the difference.
+        HeadstartError: as for `train`.
+
+    Examples:
+        >>> headstart.resume(study, quiet=True).verdict == study.verdict  # it is finished
+        True
+    """
+    path = Path(folder.folder if isinstance(folder, (Run, Study)) else folder)
+    chosen, interval = engine_choice(engine), checkpoint_interval(save_every)
+    trackers = tracker_names(log)
+    is_run = (path / PLAN_FILE).is_file()
+    _require_applicable(path, "engine" if is_run and chosen != EngineChoice() else "")
+    _require_applicable(path, "save_every" if not is_run and interval else "")
+    with reporter_for(quiet) as reporter:
+        if is_run:
+            return Run(runner.resume(path, reporter, save_every=interval, trackers=trackers))
+        if (path / ABLATION_FILE).is_file():
+            return orchestrator.resume_ablation(path, chosen, reporter, trackers)
+        if (path / "study.toml").is_file():
+            return Study(orchestrator.compare(path, path.parent, chosen, reporter, trackers=trackers).folder)
+    raise DataError(
+        _("{folder} is no run, study or ablation.", folder=path),
+        _("Use the folder of a run, of a study or of an ablation."),
+    )
+
+
+def _require_applicable(folder: Path, option: str) -> None:
+    """Raise UsageError for an option that does not apply to what is resumed; "" for none."""
+    if option:
+        raise UsageError(_("{option} does not apply to {folder}.", option=option, folder=folder), _("Leave it out."))

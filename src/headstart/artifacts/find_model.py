@@ -1,0 +1,52 @@
+"""Find the model folder that a path names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from headstart.analysis.run_records import RunRecord, read_run
+from headstart.config.model_file import CONFIG_FILE
+from headstart.config.plan_file import PLAN_FILE
+from headstart.errors import ModelFileError
+from headstart.i18n import _
+from headstart.metrics.values import counts_value
+from headstart.storage.folders import require_model
+from headstart.storage.schemas.metrics import Evaluation
+from headstart.storage.schemas.result import RunState
+
+
+def find_model(path: Path) -> Path:
+    """Return the model folder of a path.
+
+    Args:
+        path: A run, its `model/` folder, or a folder of runs, whose best run on val is selected.
+
+    Raises:
+        ModelFileError: There is no model, or the runs cannot be compared: their classes or selection metrics differ.
+    """
+    require_model(path)
+    for candidate in (path, path / "model"):
+        if (candidate / CONFIG_FILE).is_file():
+            return candidate
+    folders = [plan.parent for plan in sorted(path.glob(f"*/{PLAN_FILE}"))]
+    runs = [read_run(folder) for folder in folders if (folder / "model" / CONFIG_FILE).is_file()]
+    finished = [(run, run.result.val) for run in runs if run.result and run.state is RunState.FINISHED]
+    if len({run.plan.facts.class_names for run, _unused in finished}) > 1:
+        raise ModelFileError(_("The runs in {path} have different classes.", path=path), _("Name one of these runs."))
+    if len({run.plan.recipe.select for run, _unused in finished}) > 1:
+        raise ModelFileError(
+            _("The runs in {path} select their best epoch by different metrics.", path=path),
+            _("Name one of these runs."),
+        )
+    if finished:  # model selection is on val, never on test
+        best, _unused = max(finished, key=lambda item: _val_rank(*item))
+        return best.folder / "model"
+    raise ModelFileError(
+        _("There is no model and no finished run in {path}.", path=path),
+        _("Name a run, its model folder, or a folder of finished runs."),
+    )
+
+
+def _val_rank(run: RunRecord, val: Evaluation) -> tuple[float, float]:
+    """Return the key that orders runs: the metric on val that selected their best epoch, then the lower loss."""
+    return (counts_value(run.plan.recipe.select, val.confusion), -val.loss)

@@ -1,0 +1,91 @@
+"""The path from an image to the input of a network, as in validation, test and prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from headstart.artifacts.find_model import find_model
+from headstart.config.model_file import read_preprocess
+from headstart.data import transforms
+from headstart.data.decode import Pixels, decode, decode_image
+from headstart.errors import UsageError
+from headstart.i18n import _
+
+ImageInput: TypeAlias = "str | Path | bytes | Image.Image | np.ndarray"  # a file, its content, or pixels
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Preprocessing of a model: a function from an image to the network's input.
+
+    It needs no model in memory and can be pickled, for example as `transform` of a torchvision data set.
+
+    Attributes:
+        size: Side of the input in px.
+        cache_side: Shorter side in px to which images are first reduced, as in training.
+        mean: Mean of the color channels, for pixels in 0 to 1.
+        std: Standard deviation of the color channels.
+
+    Examples:
+        >>> run.transform()(Image.new("RGB", (20, 10))).shape
+        torch.Size([3, 16, 16])
+    """
+
+    size: int
+    cache_side: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __call__(self, image: ImageInput) -> Tensor:
+        """Return the input of the network for an image: float32 [3, size, size].
+
+        Args:
+            image: File, content of a file, image of Pillow, or uint8 array [h, w, 3].
+
+        Raises:
+            DataError: The image cannot be decoded.
+            UsageError: The image has another type or shape.
+        """
+        return self.batch([self.pixels(image)])[0]
+
+    def pixels(self, image: ImageInput) -> Pixels:
+        """Return an image reduced as in training: uint8 [h, w, 3]. Raises what `__call__` raises."""
+        if isinstance(image, np.ndarray):
+            require_pixels(image)
+            return decode_image(Image.fromarray(image), self.cache_side)
+        if isinstance(image, Image.Image):
+            return decode_image(image, self.cache_side)
+        return decode(image if isinstance(image, bytes) else Path(image), self.cache_side)
+
+    def batch(self, images: Sequence[np.ndarray], device: torch.device = CPU) -> Tensor:
+        """Return the inputs of reduced images, uint8 [h, w, 3] of any sizes: float32 [n, 3, size, size] on a device."""
+        return transforms.normalize(transforms.plain_batch(images, self.size), self.mean, self.std, device)
+
+
+def read_preprocessing(path: Path) -> Preprocessing:
+    """Return the preprocessing of a run, a model folder or a folder of runs.
+
+    Raises:
+        ModelFileError: There is no usable model.
+    """
+    content = read_preprocess(find_model(path))
+    return Preprocessing(content.size, content.cache_side, content.mean, content.std)
+
+
+def require_pixels(image: np.ndarray) -> None:
+    """Raise UsageError unless an array is an image: uint8 [h, w, 3]."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise UsageError(
+            _("An image array must be uint8 [h, w, 3], not {dtype} {shape}.", dtype=image.dtype.name,
+              shape=str(list(image.shape))),
+            _("Convert it, for example with `np.asarray(Image.fromarray(array).convert('RGB'))`."),
+        )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Send the scalars of records to trackers such as Weights & Biases, from a process of their own. No torch."""

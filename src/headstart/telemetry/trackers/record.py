@@ -1,0 +1,162 @@
+"""What trackers read of a run's folder: what identifies the run, and the lines of its record that will stay."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from headstart.config.plan_file import PLAN_FILE, read_plan_file
+from headstart.storage.journal import RecordPosition, read_lines_from
+from headstart.storage.schemas.checkpoint import STATE_FILE
+from headstart.storage.schemas.metrics import BeginLine, TimedLine
+from headstart.storage.schemas.result import RESULT_FILE, RunResult
+from headstart.storage.schemas.study import Stage
+from headstart.telemetry.hyperparameters import hyperparameters
+from headstart.telemetry.scalars import scalars
+from headstart.telemetry.trackers.tracker import Row, TrackedRun
+
+STUDY_SUBFOLDERS = ("search", "sources")  # of a study, with runs
+
+
+class _Position(BaseModel):
+    """The part of `training.checkpoint.RunPosition` that is read here, without torch."""
+
+    bytes: int
+
+
+class _State(BaseModel):
+    """The part of state.json that is read here."""
+
+    position: _Position
+
+
+def run_folders(folder: Path) -> list[Path]:
+    """Return the folder of a run, or the runs of a study or of a folder of runs, sorted by name."""
+    if (folder / PLAN_FILE).exists():
+        return [folder]
+    parents = [folder, *(folder / name for name in STUDY_SUBFOLDERS)]
+    return [path.parent for parent in parents for path in sorted(parent.glob(f"*/{PLAN_FILE}"))]
+
+
+def record_path(folder: Path) -> Path:
+    """Return the path of a run's record."""
+    return folder / "metrics.jsonl"
+
+
+def begin_time(folder: Path) -> float | None:
+    """Return when the record of a run begins, in seconds since 1970; None if it has no line yet.
+
+    Raises:
+        DataError: The line is damaged.
+    """
+    path = record_path(folder)
+    if not path.exists():
+        return None
+    for line, _unused in read_lines_from(path, RecordPosition(), path.stat().st_size):
+        return line.time if isinstance(line, BeginLine) else 0.0
+    return None
+
+
+def tracked_run(folder: Path, begin: float) -> TrackedRun:
+    """Return how trackers show a run.
+
+    Its id is derived from the plan, from when the record begins, and from the names of the run and the study. A resumed
+    or moved run keeps it; a run that starts again, or is copied into another study, has its own.
+
+    Raises:
+        DataError: plan.json is missing or damaged.
+    """
+    content, folder, study = read_plan_file(folder), folder.absolute(), study_folder(folder)
+    role, group = content.study, None if study is None else study.name
+    identity = f"{content.hash} {begin!r} {group} {folder.name}"
+    return TrackedRun(
+        id=hashlib.sha256(identity.encode()).hexdigest()[:16],
+        name=folder.name,
+        arm=content.plan.arm_name if role is None else role.variant,
+        seed=content.plan.seeding.seed,
+        group=group,
+        stage=None if role is None else role.stage.value,
+        begin=begin,
+        hyperparameters=hyperparameters(content.plan),
+    )
+
+
+def study_folder(folder: Path) -> Path | None:
+    """Return the folder of a run's study or ablation; None if it belongs to none.
+
+    Raises:
+        DataError: plan.json is missing or damaged.
+    """
+    role, folder = read_plan_file(folder).study, folder.absolute()
+    if role is None:
+        return None
+    return folder.parent if role.stage in (Stage.MAIN, Stage.ABLATION) else folder.parent.parent
+
+
+def awaits_verdict(study: Path) -> bool:
+    """Return whether a folder is a study without a verdict, whose results on test must not be shown yet."""
+    return (study / "study.toml").exists() and not (study / "verdict.json").exists()
+
+
+def kept_bytes(folder: Path, *, has_result: bool, ended: bool) -> int:
+    """Return how many bytes of a run's record stay as they are: what follows them is cut when the run is resumed.
+
+    Args:
+        folder: The folder of the run.
+        has_result: The run has ended, and all of its record stays.
+        ended: No process works on the run. Without a checkpoint it can only start again, so that all of its record is
+            final; it is not while the first checkpoint is yet to come.
+    """
+    path = record_path(folder)
+    if not path.exists():
+        return 0
+    if not has_result:
+        checkpoints = sorted((folder / "checkpoints").glob(f"step-*/{STATE_FILE}"), reverse=True)
+        for state in (path for path in checkpoints if ".tmp-" not in path.parent.name):
+            try:
+                return _State.model_validate_json(state.read_bytes()).position.bytes
+            except (OSError, ValueError):  # removed by the run meanwhile, or damaged
+                continue
+        if not ended:
+            return 0
+    return path.stat().st_size
+
+
+def read_result(folder: Path) -> RunResult | None:
+    """Return the result of a run; None if it is unfinished. Raises DataError if it is damaged."""
+    path = folder / RESULT_FILE
+    return RunResult.read(path) if path.exists() else None
+
+
+class RowReader:
+    """Reads the scalars of a record, each line once."""
+
+    def __init__(self, folder: Path) -> None:
+        """Start before the first line."""
+        self._path = record_path(folder)
+        self._position, self._time = RecordPosition(), 0.0
+
+    @property
+    def lines(self) -> int:
+        """Number of lines that were read."""
+        return self._position.lines
+
+    def rows(self, end: int) -> Iterator[Row]:
+        """Yield the scalars of the lines up to byte `end`; lines without scalars have no row.
+
+        Raises:
+            DataError: A line is damaged.
+        """
+        if end < self._position.bytes:  # resumed from an older checkpoint: lines may have other lengths
+            self._position = RecordPosition()
+        for line, position in read_lines_from(self._path, self._position, end):
+            self._position = position
+            if isinstance(line, TimedLine):
+                self._time = line.time
+            values = {tag: math.nan if value is None else value for tag, value in scalars(line)}
+            if values:
+                yield Row(self._position.lines, line.step, self._time, values)

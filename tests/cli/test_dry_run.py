@@ -1,0 +1,65 @@
+"""`train --dry-run` refuses what a run refuses, and `--vary` and lists are read as documented."""
+
+import pytest
+
+from headstart.cli.compare import _parse_vary
+from headstart.cli.main import main
+from headstart.errors import UsageError
+from headstart.runs import runner
+from headstart.training import setup
+from tests.cli.test_main import fails
+
+
+def forbid_measuring_and_training(patch: pytest.MonkeyPatch) -> None:
+    for module, name in ((setup, "measure_machine"), (runner, "make_run_folder")):
+        patch.setattr(module, name, lambda *_, **__: pytest.fail("a dry run measures and trains nothing"))
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["nope"], 3),
+        (["digits", "--network", "vit_b_16"], 2),
+        (["digits", "--network", "timm:resnet10x"], 2),
+        (["digits", "--network", "timm:test_resnet", "--stem", "small"], 2),
+        (["digits", "--start", "file:nope"], 3),
+        (["digits", "--start", "nope"], 2),
+        (["digits", "--classes", "nope"], 2),
+        (["digits", "--tuning", "stages:9"], 2),
+        (["digits", "--epochs", "0.001ep"], 2),
+        (["digits", "--device", "cuda:99"], 2),
+        (["digits", "--save-every", "x"], 2),
+    ],
+    ids=lambda part: " ".join(part) if isinstance(part, list) else "",
+)
+def test_dry_run_reports_what_a_run_would_report(words: list[str], code: int, capsys) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        forbid_measuring_and_training(patch)
+        found, message, hint, _ = fails(["train", *words, "--dry-run"], capsys)
+    assert found == code and message and hint
+    again, without, *_ = fails(["train", *words], capsys)
+    assert (again, without) == (found, message)
+
+
+def test_valid_dry_run_prints_the_plan_and_writes_no_run(tmp_path, capsys, monkeypatch) -> None:
+    forbid_measuring_and_training(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    main(["train", "digits:0-1", "--dry-run"])
+    assert "[recipe]" in capsys.readouterr().out and list(tmp_path.iterdir()) == []
+
+
+def test_network_of_timm_without_its_prefix_is_suggested(capsys) -> None:
+    _, _, hint, _ = fails(["train", "digits", "--model", "resnet10t", "--dry-run"], capsys)
+    assert "timm:resnet10t" in hint
+
+
+def test_varied_values_of_a_field_add_up() -> None:
+    assert _parse_vary(["lr=0.1,0.01", "optimizer=sgd", "lr=0.001"]) == {
+        "lr": ["0.1", "0.01", "0.001"],
+        "optimizer": ["sgd"],
+    }
+    lists = ["milestones=10%,20%", "milestones=30%"]
+    assert _parse_vary(lists) == {"milestones": ["10%,20%", "30%"]}
+    for text in ("lr", "lr=", "lr= , "):
+        with pytest.raises(UsageError):
+            _parse_vary([text])
