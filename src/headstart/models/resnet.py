@@ -119,7 +119,8 @@ class Architecture:
 class ResNet(nn.Module):
     """Stem, stages, global average, linear head: (n, 3, h, w) -> (n, num_classes).
 
-    The first stage has the architecture's `width` in channels, each further one twice as many and half the resolution. With three stages, the last map is twice as wide and high as said below.
+    The first stage has the architecture's `width` in channels, each further one twice as many and half the resolution.
+    With three stages, the last map is twice as wide and high as said below.
 
     `stem="imagenet"` is a 7x7 convolution of stride 2 and a max-pool (the last map has 1/32 of the image's side).
     `stem="small"` is a 3x3 convolution of stride 1 without a pool (1/8), for images of about 32 px. Its `maxpool` is an
