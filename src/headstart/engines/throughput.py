@@ -42,9 +42,10 @@ def threads_per_run(plan: RunConfig, jobs: int, reporter: Reporter, *, side_by_s
         return cores
     if plan.network.network == "auto":
         plan = plan.changed(network=starts.default_network(plan.arm.start) or "resnet18")
+    device, images = torch.device("cpu"), plan.recipe.batch_size
     network = make_network(plan.network, "linear", 10, plan.seeding.seed)
     plan = check_image_size_and_precision(plan, network, NullReporter())
-    device, images = torch.device("cpu"), plan.recipe.batch_size
+    devices.place(network, device)
     single = images / calibration.step_seconds(plan.changed(threads=cores), network, device, reporter)
     workers = max(1, min(workers, _workers_in_memory()))
     threads = -(-cores // workers)
