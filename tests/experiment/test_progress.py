@@ -71,7 +71,8 @@ def test_cost_of_an_arm_counts_what_is_trained_and_evaluated() -> None:
     plan = resolve_settings({"source": "digits", "epochs": "2ep", "batch_size": 30}).plan.changed(split_counts=counts)
     full, frozen = (ArmCost.of(plan.changed(tuning=tuning), 0.01) for tuning in ("full", "frozen"))
     assert full.image * 600 == pytest.approx(6.0 + 2 * 100 * 0.01 / 3)
-    assert full.evaluation == pytest.approx(2 * 200 * 0.01 / 3)
+    assert full.evaluation == pytest.approx(200 * 0.01 / 3)
+    assert ArmCost.of(plan.changed(precision="bf16"), 0.01).evaluation == pytest.approx(2 * full.evaluation)
     assert full.seconds(600, runs=2, evaluations=1) == pytest.approx(
         full.image * 600 + 2 * full.start + full.evaluation
     )

@@ -1,5 +1,6 @@
 """A study says once that its runs are much slower than measured, or that one run on all cores would be faster."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ def _measured_speeds(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(calibration, "known_step_seconds", known_step_seconds)
     monkeypatch.setattr("headstart.hardware.devices.usable_cores", lambda: CORES)
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
 
 
 def record(folder: Path, speeds: list[float], seconds: float = 2.0, **settings: str | float) -> RunRecord:
@@ -42,7 +44,7 @@ def record(folder: Path, speeds: list[float], seconds: float = 2.0, **settings: 
 @pytest.mark.parametrize(
     ("threads", "runs", "speed", "fields"),
     [
-        (1, 4, 19.0, {"speed": 19.0, "measured": 40.0}),
+        (1, 4, 19.0, {"count": 4, "speed": 76.0, "measured": 100.0, "cores": CORES}),
         (4, 1, 49.0, {"speed": 49.0, "measured": 100.0}),
         (1, 3, 25.0, {"count": 3, "speed": 75.0, "measured": 100.0, "cores": CORES}),
         (2, 2, 1.0, {"count": 2, "speed": 2.0, "measured": 100.0, "cores": CORES}),  # not measured alone
@@ -72,3 +74,19 @@ def test_short_runs_and_heads_are_not_compared(seconds: float, settings: dict[st
     check = SpeedCheck(4)
     runs = [record(tmp_path / str(number), [1.0, 1.0], seconds, threads=1, **settings) for number in range(5)]
     assert not any(check.message(run) for run in runs)
+
+
+def test_other_programs_are_named_if_the_machine_is_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (5.0, 5.0, 5.0))
+    check = SpeedCheck(4)
+    runs = [record(tmp_path / str(number), [19.0, 19.0], threads=1) for number in range(3)]
+    assert [fields_of(check.message(run)) for run in runs] == [{}, {}, {"speed": 19.0, "measured": 40.0}]
+
+
+@pytest.mark.parametrize("settings", [{"network": "resnet20"}, {"device": "cuda"}], ids=["networks", "gpu"])
+def test_runs_of_other_networks_and_on_a_gpu_are_not_mixed(settings: dict[str, str], tmp_path: Path) -> None:
+    check = SpeedCheck(1)
+    for number in range(4):
+        run = record(tmp_path / str(number), [1.0, 1.0], threads=1)
+        run = dataclasses.replace(run, plan=run.plan.changed(**settings if number > 1 else {}))
+        assert not check.message(run)

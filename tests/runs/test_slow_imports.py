@@ -24,6 +24,7 @@ def test_run_imports_no_slow_package(optimizer: str, tmp_path: Path) -> None:
         image.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (16, 16), (10 * number, 0, 0)).save(image)
     settings = ["--image-size", "16", "--stem", "small", "--network", "resnet20", "--batch-size", "8", "--epochs", "1"]
+    settings += ["--device", "cpu"]
     words = ["train", str(tmp_path / "photos"), "--runs", str(tmp_path / "runs"), "--optimizer", optimizer, *settings]
     program = PROGRAM.format(slow=SLOW)
     done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, timeout=300)

@@ -68,7 +68,7 @@ def automatic_engine(*, parallel: bool) -> str:
 def engine_choices() -> dict[str, Message]:
     """Return where the runs of each engine execute, in words; `auto` included."""
     automatic = _(
-        "{parallel} if measured to be at least as fast as {serial}, else {serial}",
+        "{parallel}, or {serial} if one run on all cores is measured to be clearly faster",
         parallel=automatic_engine(parallel=True),
         serial=automatic_engine(parallel=False),
     )

@@ -16,6 +16,7 @@ from headstart.engines import factory
 from headstart.experiment import preflight, study
 from headstart.experiment.workload import (
     FORWARD_SHARE,
+    ArmCost,
     RunCost,
     backbone_share,
     fit_time_budget,
@@ -31,8 +32,7 @@ from headstart.text import format_duration, join_list
 from headstart.training import setup
 
 EVALUATION_PASSES = 2  # of a frozen backbone over all images without augmentation, for selection and evaluation
-RUN_OVERHEAD_S, HEAD_OVERHEAD_S = 3.5, 0.3  # of a run, or of a head, besides its images: start, saves, evaluation
-STEP_OVERHEAD = 1.15  # factor on the measured step for validation, saves and evaluation
+STEP_OVERHEAD = 1.15  # factor on the measured step for the update, augmentation and logging
 
 
 @dataclass(frozen=True)
@@ -229,14 +229,15 @@ def run_cost(run: setup.ResolvedRun) -> RunCost:
     all runs.
     """
     plan = run.plan
-    share, train_images = backbone_share(plan), plan.facts.split_counts.train
-    seconds_per_image = STEP_OVERHEAD * run.step_seconds / plan.recipe.batch_size
-    passes = plan.recipe.augmented_views + EVALUATION_PASSES if share < 1 else 0
+    train_images = plan.facts.split_counts.train
+    image_seconds = STEP_OVERHEAD * run.step_seconds / plan.recipe.batch_size
+    cost = ArmCost.of(plan, image_seconds)
+    passes = plan.recipe.augmented_views + EVALUATION_PASSES if backbone_share(plan) < 1 else 0
     return RunCost(
         train_images=train_images,
         batch_size=plan.recipe.batch_size,
-        seconds_per_image=share * seconds_per_image,
-        shared_seconds=passes * train_images * FORWARD_SHARE * seconds_per_image,
+        seconds_per_image=cost.image,
+        shared_seconds=passes * train_images * FORWARD_SHARE * image_seconds,
         rung_epochs=rung_length(plan),
-        overhead_seconds_per_run=RUN_OVERHEAD_S if share else HEAD_OVERHEAD_S,
+        overhead_seconds_per_run=cost.start + cost.evaluation,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import defaultdict
 from statistics import median
 
 from headstart.analysis.run_records import RunRecord
@@ -12,6 +14,7 @@ from headstart.storage.schemas.arm import TuningKind
 
 SLOW_SHARE = 0.5  # of the measured speed, below which runs are much slower than measured
 CLEARLY_SLOWER = 1 / 1.2  # of the speed of one run on all cores, below which runs side by side waste the cores
+OTHER_LOAD = 0.5  # load average of other programs from which on they explain slow runs
 MIN_RUNS = 3  # runs whose speeds are compared
 MIN_TRAINING_S = 3.0  # of a run: in a shorter one, the first steps and the reading of images count more
 
@@ -21,7 +24,8 @@ class SpeedCheck:
 
     def __init__(self, runs_here: int) -> None:
         """Start without runs; `runs_here` is the number of runs at a time on this machine, 0 if others run them."""
-        self._runs_here, self._speeds, self._is_reported = runs_here, list[float](), False
+        self._runs_here, self._is_reported = runs_here, False
+        self._speeds: dict[tuple[str, ...], list[float]] = defaultdict(list)  # by network, machine and batch
 
     def message(self, run: RunRecord) -> Message:
         """Return the message about the runs so far, or "" if their speed is as expected or was reported before.
@@ -29,19 +33,32 @@ class SpeedCheck:
         The median over the runs counts, and the fastest epoch of each, since kernels are slower at their first use.
         """
         plan = run.plan
-        is_head = plan.arm.tuning.kind is not TuningKind.FULL
-        if self._is_reported or not self._runs_here or is_head or run.reused_from:
+        is_comparable = plan.arm.tuning.kind is TuningKind.FULL and plan.machine.device == "cpu"
+        if self._is_reported or not self._runs_here or not is_comparable or run.reused_from:
             return join([])
         if sum(line.speed.train_seconds for line in run.epochs) < MIN_TRAINING_S:
             return join([])
-        self._speeds.append(max(line.speed.images_per_second for line in run.epochs))
-        text = self._compare(plan, median(self._speeds)) if len(self._speeds) >= MIN_RUNS else join([])
+        batch = str(calibration.batch_shape(plan))
+        speeds = self._speeds[plan.network.model_dump_json(), plan.machine.model_dump_json(), batch]
+        speeds.append(max(line.speed.images_per_second for line in run.epochs))
+        text = self._compare(plan, median(speeds)) if len(speeds) >= MIN_RUNS else join([])
         self._is_reported = bool(text)
         return text
 
     def _compare(self, plan: RunConfig, speed: float) -> Message:
         """Return what is noticed at a training speed in images/s."""
         cores, threads, together = devices.usable_cores(), plan.machine.threads, self._runs_here * speed
+        single = _measured_speed(plan.changed(threads=cores))
+        is_busy = os.getloadavg()[0] > self._runs_here * threads + OTHER_LOAD
+        if self._runs_here > 1 and not is_busy and together < CLEARLY_SLOWER * single:
+            return _(
+                "{runs} side by side train {speed:.3g} images/s together; {measured:.3g} were measured for one run on "
+                "all cores. A new study with `--threads {cores}` may be faster.",
+                runs=ngettext("{count} run", "{count} runs", self._runs_here),
+                speed=together,
+                measured=single,
+                cores=cores,
+            )
         if speed < SLOW_SHARE * _measured_speed(plan):
             return join(
                 [
@@ -55,16 +72,6 @@ class SpeedCheck:
                     *([_("A new study with `--threads 1` loses less beside other programs.")] if threads > 1 else []),
                 ],
                 " ",
-            )
-        single = _measured_speed(plan.changed(threads=cores))
-        if self._runs_here > 1 and together < CLEARLY_SLOWER * single:
-            return _(
-                "{runs} side by side train {speed:.3g} images/s together; {measured:.3g} were measured for one run on "
-                "all cores. A new study with `--threads {cores}` may be faster.",
-                runs=ngettext("{count} run", "{count} runs", self._runs_here),
-                speed=together,
-                measured=single,
-                cores=cores,
             )
         return join([])
 

@@ -269,10 +269,11 @@ class ArmCost:
         if not share:
             return cls(HEAD_SHARE * image_seconds, HEAD_START_S, 0.0)
         validation = counts.val / max(counts.train, 1) * FORWARD_SHARE
+        slower = FP32_RATIO if plan.machine.precision == "bf16" else 1.0
         return cls(
             image=image_seconds * (max(share, HEAD_SHARE) + validation),
             start=RUN_START_S,
-            evaluation=image_seconds * FORWARD_SHARE * FP32_RATIO * (counts.val + counts.test),
+            evaluation=image_seconds * FORWARD_SHARE * slower * (counts.val + counts.test),
         )
 
     def seconds(self, images: int, *, runs: int = 1, evaluations: int = 1) -> float:

@@ -21,7 +21,7 @@ from headstart.hardware.precision import autocast
 from headstart.models.resnet import ResNet
 
 MEASUREMENT_S = 0.8  # approximate duration of the measured steps of all precisions together
-SMALL_BATCHES = (2, 8)  # images of the first steps, which show how many images fit into the measurement
+FEW_IMAGES = 2  # of the first steps; later ones have more as long as the measurement stays short
 REPETITIONS = 3
 PEAK_LIMIT_S = 0.5
 
@@ -43,17 +43,16 @@ def step_seconds(
 ) -> dict[str, float]:
     """Return the seconds of one training step in each precision, the fastest of up to three measurements.
 
-    Steps of two small batches show how long a step of the whole batch takes. If it takes too long, a smaller batch is
-    measured, and the seconds of the other images are added. The precisions alternate, so that a short load on the
-    machine does not favor one of them. The measurement uses a copy of the network: its weights and statistics do not
-    change.
+    The batch grows from two images as long as its steps are short. If the whole batch takes too long, the seconds of
+    the other images are added. The precisions alternate, so that a short load on the machine does not favor one of
+    them. The measurement uses a copy of the network: its weights and statistics do not change.
 
     Args:
         network: The network to train.
         shape: Shape of the batch, [n, 3, h, w].
         device: Device of the network.
         precisions: Names of precisions, `fp32` or `bf16`.
-        limit: Approximate duration of the measurement in seconds, after the steps of the small batches.
+        limit: Approximate duration of the measurement in seconds, after the steps on two images.
 
     Returns:
         Seconds by precision, without precisions that the device does not support.
@@ -62,31 +61,34 @@ def step_seconds(
         RuntimeError: If the step fails in fp32.
     """
     trial, batch = copy.deepcopy(network).train(), shape[0]
-    small, medium = (min(images, batch) for images in SMALL_BATCHES)
-    per_image: dict[str, float] = {}
-    first = 0.0  # seconds of the steps of all precisions on `medium` images
+    begin = time.perf_counter()
+    small: dict[str, float] = {}
+    few = min(FEW_IMAGES, batch)
     for name in precisions:
         try:
-            times = [
-                _step_time(trial, (images, *shape[1:]), device, name, warm_ups=1) for images in sorted({small, medium})
-            ]
+            small[name] = _step_time(trial, (few, *shape[1:]), device, name, warm_ups=1)
         except RuntimeError:  # the device or one of its kernels does not support bf16
             if name == "fp32":
                 raise
-            continue
-        per_image[name] = max(times[-1] - times[0], 0.0) / max(medium - small, 1)
-        first += times[-1]
-    steps = limit / (REPETITIONS + 1)  # seconds for one step of each precision
-    room = math.floor((steps - first) / max(sum(per_image.values()), 1e-9))
-    images = min(max(medium + room, medium), batch)
-    timings: dict[str, list[float]] = {name: [] for name in per_image}
-    begin = time.perf_counter()
-    for repetition in range(REPETITIONS):
+    timings: dict[str, list[float]] = {name: [seconds] for name, seconds in small.items()}
+    images = few
+    # a step on four times the images takes at most four times as long; it is made once before it counts
+    while images < batch and 8 * sum(min(seconds) for seconds in timings.values()) < limit:
+        images = min(4 * images, batch)
+        timings = {name: [_step_time(trial, (images, *shape[1:]), device, name, warm_ups=1)] for name in small}
+    for _repetition in range(REPETITIONS - 1):
         for name, seconds in timings.items():
-            seconds.append(_step_time(trial, (images, *shape[1:]), device, name, warm_ups=int(repetition == 0)))
-        if time.perf_counter() - begin > limit:
+            seconds.append(_step_time(trial, (images, *shape[1:]), device, name, warm_ups=0))
+        if time.perf_counter() - begin > 2 * limit:
             break
-    return {name: min(seconds) + (batch - images) * per_image[name] for name, seconds in timings.items()}
+    return {name: _extrapolate(min(seconds), small[name], images, few, batch) for name, seconds in timings.items()}
+
+
+def _extrapolate(seconds: float, seconds_of_few: float, images: int, few: int, batch: int) -> float:
+    """Return the seconds of a step on `batch` images from those of steps on `images` and on fewer images."""
+    if images == few:
+        return seconds * batch / images
+    return seconds + (batch - images) * max(seconds - seconds_of_few, 0.0) / (images - few)
 
 
 def _step_time(trial: nn.Module, shape: tuple[int, ...], device: torch.device, precision: str, warm_ups: int) -> float:

@@ -59,7 +59,8 @@ class MatmulPeak:
         The peak is then measured again.
         """
         if flops_per_second > self.flops_per_second:
-            again = benchmark.matmul_peak(self._device, self._precision)
+            # on a GPU, whose memory the training may need, the training itself is the new measurement
+            again = benchmark.matmul_peak(self._device, self._precision) if self._device.type == "cpu" else 0.0
             self.flops_per_second = max(again, flops_per_second)
         return flops_per_second / self.flops_per_second
 
@@ -137,16 +138,17 @@ def _measured_speed(plan: RunConfig, network: nn.Module, device: torch.device, r
                 peak={p: peak for p, peak in speed.peak.items() if p not in candidates},
                 unsupported=tuple(sorted({*speed.unsupported, *candidates} - set(seconds))),
             )
-        if not any(p in speed.seconds for p in candidates):
-            raise UsageError(
-                _("{device} does not support {precision}.", device=str(device), precision=candidates[0]),
-                _("Use --precision fp32."),
-            )
-        if (fastest := _fastest(speed, candidates)) not in speed.peak:
+        is_supported = any(p in speed.seconds for p in candidates)
+        if is_supported and (fastest := _fastest(speed, candidates)) not in speed.peak:
             speed = _with_peak(speed, fastest, benchmark.matmul_peak(device, fastest))
     if speed != cached:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, speed.to_json())
+    if not is_supported:
+        raise UsageError(
+            _("{device} does not support {precision}.", device=str(device), precision=candidates[0]),
+            _("Use --precision fp32."),
+        )
     _trusted.add(digest)
     return speed
 

@@ -55,11 +55,12 @@ def available_memory() -> int | None:
     with suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         limits.append(1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]))
-    with suppress(OSError, ValueError):  # "max" is no number
-        limit, used = (
-            int(Path("/sys/fs/cgroup", name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current")
-        )
-        limits.append(limit - used)
+    with suppress(OSError, ValueError, StopIteration):  # "max" is no number
+        group = Path("/sys/fs/cgroup")
+        limit, used = (int((group / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
+        lines = (group / "memory.stat").read_text(encoding="ascii").splitlines()
+        cached = next(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+        limits.append(limit - used + cached)  # the kernel frees cached files when memory is needed
     return min(limits, default=None)
 
 

@@ -59,7 +59,7 @@ def build(
 
 @lru_cache(maxsize=1)
 def _template(name: str, num_classes: int, shortcut: bool, norm: str, stem: str, device: torch.device) -> ResNet:
-    """Return a network of the family; a copy takes a fifth of the time of drawing the default weights again."""
+    """Return a network of the family, which a process keeps: copying it is faster than drawing the weights again."""
     del device  # part of the key
     with torch_stream(0, "build"):
         return ResNet(FAMILY[name], num_classes, shortcut=shortcut, norm=norm, stem=stem)

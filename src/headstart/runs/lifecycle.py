@@ -154,9 +154,11 @@ class _Lifecycle(Generic[S]):
         return True
 
     def _raise_if_stop_requested(self) -> None:
-        """Raise InterruptedRunError after a signal; open runs that have checkpoints must have been saved."""
+        """Save open runs that have checkpoints, and raise InterruptedRunError, after a signal."""
         if (number := self._guard.pending()) is not None:
             for session in self._open:
+                if self._trainer.checkpoints is not None:
+                    self._trainer.checkpoints.save(session)  # does nothing if this state is saved
                 session.record_stop(number)
             raise InterruptedRunError(number, self._trainer.resume_hint)
 
