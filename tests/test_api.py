@@ -387,6 +387,21 @@ print(len(runs), url)
     assert re.fullmatch(r"1 http://127\.0\.0\.1:\d+/\n", result.stdout), result.stderr
 
 
+def test_address_of_another_machine_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(headstart.ResourceError) as error:
+        headstart.tensorboard(tmp_path, port=0, host="192.0.2.1")
+    assert fields_of(error.value.message)["host"] == "192.0.2.1"
+
+
+def test_contrast_of_a_study_of_a_frame_is_checked_against_its_own_arms(tmp_path: Path) -> None:
+    """A frame has the default arms, not those of the demo."""
+    frame = pd.DataFrame({"path": ["missing.png"], "label": ["a"]})
+    with pytest.raises(headstart.DataError):  # not UsageError: the rules are valid
+        headstart.compare(frame, primary="imagenet vs scratch", runs=tmp_path, quiet=True)
+    with pytest.raises(headstart.UsageError):
+        headstart.compare(frame, primary="source:digits:0-5 vs scratch", runs=tmp_path, quiet=True)
+
+
 def test_frame_and_image_folder_train_like_their_folder(tmp_path: Path) -> None:
     index = read_index("digits:0-1")
     for label, name in enumerate(("cat", "dog")):

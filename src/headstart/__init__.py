@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from headstart.api.models import evaluate, predict
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         HeadstartError,
         InterruptedRunError,
         ModelFileError,
+        NoWinnerError,
         ResourceError,
         UsageError,
     )
@@ -50,6 +51,7 @@ _MODULES = {  # of the public names
     "InterruptedRunError": "errors",
     "ModelEvaluation": "inference.evaluate",
     "ModelFileError": "errors",
+    "NoWinnerError": "errors",
     "Prediction": "inference.predictor",
     "Predictor": "inference.predictor",
     "Preprocessing": "inference.preprocessing",
@@ -88,6 +90,7 @@ __all__ = [
     "InterruptedRunError",
     "ModelEvaluation",
     "ModelFileError",
+    "NoWinnerError",
     "Prediction",
     "Predictor",
     "Preprocessing",
@@ -113,15 +116,17 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import public names on first access, so that `headstart --help` needs no torch; load plugins before."""
-    if name in _MODULES:
-        module = _MODULES[name]
-        if module != "errors":
-            import_module("headstart.errors").require_supported_platform()
-            import_module("headstart.config.plugins").load_plugins()
-        return getattr(import_module(f"headstart.{module}"), name)
-    raise AttributeError(f"module 'headstart' has no attribute {name!r}")
+if not TYPE_CHECKING:  # type checkers know the names above, and report all others
+
+    def __getattr__(name: str) -> object:
+        """Import public names on first access, so that `headstart --help` needs no torch; load plugins before."""
+        if name in _MODULES:
+            module = _MODULES[name]
+            if module != "errors":
+                import_module("headstart.errors").require_supported_platform()
+                import_module("headstart.config.plugins").load_plugins()
+            return getattr(import_module(f"headstart.{module}"), name)
+        raise AttributeError(f"module 'headstart' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

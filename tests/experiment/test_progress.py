@@ -157,8 +157,8 @@ def small_study(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[StudySta
     engine, reporter, estimates = TenSecondEngine(LocalEngine(NullReporter())), Listener(), []
 
     class SimulatedProgress(Progress):
-        def __init__(self, spec: StudySpec) -> None:
-            super().__init__(spec, engine)
+        def __init__(self, spec: StudySpec, *, runs_here: int) -> None:
+            super().__init__(spec, engine, runs_here=runs_here)
 
         def table(self, latest: str) -> StudyStatus:
             estimates.append(self.seconds_left())

@@ -57,16 +57,13 @@ def record(folder: Path, speeds: list[float], seconds: float = 2.0, **settings: 
 def test_slow_runs_are_reported_once(
     threads: int, runs: int, speed: float, fields: dict[str, object], tmp_path: Path
 ) -> None:
-    """The first epoch is slower, and one of three runs."""
+    """The first epoch is slower."""
     check = SpeedCheck(runs)
-    first, second, third, fourth = (
-        record(tmp_path / str(number), [speed / 10, speed / (1 + 9 * (number == 1))], threads=threads)
-        for number in range(4)
-    )
-    assert not check.message(first) and not check.message(second)
-    message = check.message(third)
+    first, second, third = (record(tmp_path / str(number), [speed / 10, speed], threads=threads) for number in range(3))
+    assert not check.message(first)
+    message = check.message(second)
     assert fields_of(message) == fields and bool(message) == bool(fields)
-    assert not check.message(fourth)
+    assert not check.message(third) or not fields
 
 
 @pytest.mark.parametrize(("seconds", "settings"), [(1.0, {}), (2.0, {"tuning": "frozen"})], ids=["short", "heads"])
@@ -80,13 +77,13 @@ def test_other_programs_are_named_if_the_machine_is_busy(tmp_path: Path, monkeyp
     monkeypatch.setattr("os.getloadavg", lambda: (5.0, 5.0, 5.0))
     check = SpeedCheck(4)
     runs = [record(tmp_path / str(number), [19.0, 19.0], threads=1) for number in range(3)]
-    assert [fields_of(check.message(run)) for run in runs] == [{}, {}, {"speed": 19.0, "measured": 40.0}]
+    assert [fields_of(check.message(run)) for run in runs] == [{}, {"speed": 19.0, "measured": 40.0}, {}]
 
 
 @pytest.mark.parametrize("settings", [{"network": "resnet20"}, {"device": "cuda"}], ids=["networks", "gpu"])
 def test_runs_of_other_networks_and_on_a_gpu_are_not_mixed(settings: dict[str, str], tmp_path: Path) -> None:
     check = SpeedCheck(1)
-    for number in range(4):
+    for number in range(2):
         run = record(tmp_path / str(number), [1.0, 1.0], threads=1)
-        run = dataclasses.replace(run, plan=run.plan.changed(**settings if number > 1 else {}))
+        run = dataclasses.replace(run, plan=run.plan.changed(**settings if number else {}))
         assert not check.message(run)

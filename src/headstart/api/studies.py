@@ -80,7 +80,7 @@ def compare(
         target = Path(study)
     else:
         if not is_path(data):  # report invalid settings before the data is written
-            _spec(None, arms, vary, study, config, preset, given)
+            _spec("images", arms, vary, study, config, preset, given)
         source = None if data is None else stored_source(data, Path(runs))
         target = _spec(source, arms, vary, study, config, preset, given)
     explicit = given if study is None else None
@@ -155,7 +155,7 @@ def ablate(
     chosen, given = engine_choice(engine), given_settings(settings, data)
     trackers = tracker_names(log)
     if not is_path(data):
-        ablation_spec("digits", given, seeds)  # reports invalid settings before the data is written
+        ablation_spec("images", given, seeds)  # reports invalid settings before the data is written
     spec = ablation_spec(stored_source(data, Path(runs)), given, seeds)
     with reporter_for(quiet) as reporter:
         return orchestrator.compare(spec, Path(runs), chosen, reporter, trackers=trackers)

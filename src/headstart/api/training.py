@@ -70,7 +70,8 @@ def train(
     flags, file = given_settings(settings, data), path_or_none(config)
     interval, trackers = checkpoint_interval(save_every), tracker_names(log)
     if not is_path(data):
-        resolve_settings(flags, file=file, preset=preset)  # reports invalid settings before the data is written
+        # report invalid settings before the data is written; digits would have settings of their own
+        resolve_settings({**flags, "source": "images"}, file=file, preset=preset)
     if data is not None:
         flags["source"] = stored_source(data, Path(runs))
     plan = resolve_settings(flags, file=file, preset=preset).plan

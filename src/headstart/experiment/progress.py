@@ -69,10 +69,21 @@ class Progress:
     """
 
     def __init__(
-        self, spec: StudySpec, clock: Callable[[], float] = time.monotonic, compared: Stage = Stage.MAIN
+        self,
+        spec: StudySpec,
+        clock: Callable[[], float] = time.monotonic,
+        compared: Stage = Stage.MAIN,
+        runs_here: int = 0,
     ) -> None:
-        """Start without runs; `clock` returns seconds, and `compared` is the stage of the runs that are compared."""
-        self.spec, self._clock, self._compared_stage = spec, clock, compared
+        """Start without runs.
+
+        Args:
+            spec: The study.
+            clock: Returns seconds.
+            compared: Stage of the runs that are compared.
+            runs_here: Number of runs at a time on this machine; 0 if others run them.
+        """
+        self.spec, self._clock, self._compared_stage, self._runs_here = spec, clock, compared, runs_here
         self._started = self._last_answer = clock()
         self._spent: dict[str, CostSoFar] = {}
         self._costs: dict[str, ArmCost] = {}  # by variant
@@ -255,11 +266,17 @@ class Progress:
         )
 
     def seconds_left(self) -> float | None:
-        """Estimate the seconds that the study still takes; None if nothing has been measured yet."""
+        """Estimate the seconds that the study still takes, from predictions alone before the first answer.
+
+        None if nothing is known, as on other machines.
+        """
         remaining = {variant: sum(runs.values()) for variant, runs in self._pending.items()}
         for variant, stages in self._expected.items():
             remaining[variant] = remaining.get(variant, 0.0) + sum(stages.values())
-        return seconds_left(self._spent, remaining)
+        left = seconds_left(self._spent, remaining)
+        if left is None and self._runs_here:
+            return sum(remaining.values()) / self._runs_here
+        return left
 
     def table(self, latest: Message) -> StudyStatus:
         """Return the status of all arms under the current budget and fraction.

@@ -15,7 +15,7 @@ from headstart.storage.schemas.arm import TuningKind
 SLOW_SHARE = 0.5  # of the measured speed, below which runs are much slower than measured
 CLEARLY_SLOWER = 1 / 1.2  # of the speed of one run on all cores, below which runs side by side waste the cores
 OTHER_LOAD = 0.5  # load average of other programs from which on they explain slow runs
-MIN_RUNS = 3  # runs whose speeds are compared
+MIN_RUNS = 2  # runs whose speeds are compared
 MIN_TRAINING_S = 3.0  # of a run: in a shorter one, the first steps and the reading of images count more
 
 

@@ -81,7 +81,8 @@ def run_study(folder: Path, engine: Engine, reporter: Reporter, *, runs_here: in
         InterruptedRunError: A signal stopped a run, or the study between two runs. The study can be resumed.
     """
     spec = read_study(folder)
-    study = StudyRuns(folder, spec, engine, reporter, Progress(spec), speed_check=SpeedCheck(runs_here))
+    progress = Progress(spec, runs_here=runs_here)
+    study = StudyRuns(folder, spec, engine, reporter, progress, speed_check=SpeedCheck(runs_here))
     with in_progress(study):
         return _run_stages(study)
 

@@ -40,7 +40,7 @@ def _edge_words(verdict: Verdict, at_edge: Sequence[str]) -> Message:
         at_edge: Name of the arm for each search with its best rate at the edge.
     """
     if not at_edge:
-        return _("The best rate of every arm has a worse or diverged rate on either side")
+        return _("No arm has a better rate on either side of its best one")
     names = list(dict.fromkeys(at_edge))
     finding = ngettext(
         "The best rate of {arms} is at the edge of the grid",

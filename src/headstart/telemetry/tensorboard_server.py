@@ -54,9 +54,10 @@ def launch(folder: Path, port: int, host: str = "127.0.0.1") -> str:
     board.configure(argv=[None, "--logdir", str(folder), *address, "--samples_per_plugin", SAMPLES_PER_PLUGIN])
     try:
         return str(board.launch())
-    except TensorBoardServerException as error:
+    except (TensorBoardServerException, SystemExit) as error:  # it exits for an address of another machine
+        reason = error.msg.strip() if isinstance(error, TensorBoardServerException) else _("not of this machine")
         raise ResourceError(
-            _("TensorBoard cannot use {host}:{port} ({reason}).", host=host, port=port, reason=error.msg.strip()),
+            _("TensorBoard cannot use {host}:{port} ({reason}).", host=host, port=port, reason=reason),
             _("Choose another --port, or another --host."),
         ) from None
 

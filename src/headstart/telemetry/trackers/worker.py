@@ -68,7 +68,9 @@ class TrackerWorker:
         self.progress_at = time.monotonic()
 
     def make_trackers(self, names: Sequence[str]) -> None:
-        """Make the trackers, which imports their packages."""
+        """Make the trackers, which imports their packages; they send no usage data unless the user asks for it."""
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         for name in names:
             try:
                 self._trackers[name] = load_factory(TRACKERS[name].factory)()
