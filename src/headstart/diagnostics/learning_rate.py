@@ -17,6 +17,7 @@ from headstart.storage.schemas.result import RunState
 TYPICAL_UPDATE_RATIO = 1e-3  # |Δw|/|w| per step, median over layers: a rule of thumb for SGD; Adam has more
 MIN_UPDATE_RATIO = 3e-5
 MAX_UPDATE_RATIO = 3e-2
+HEAD_UPDATE_FACTOR = 10  # updates of a head that is trained alone may be larger by this factor
 MAX_DISTANCE_RATIO = 1.0  # |w - w₀|/|w₀|, median over layers
 MAX_FIRST_EPOCH_LOSS_RATIO = 1.1  # of the uniform loss: mean loss of a first epoch that does no harm
 MAX_EPOCH_LOSS_RATIO = 2.0  # of the uniform loss: a whole epoch above it shows that steps are too large
@@ -32,7 +33,11 @@ def too_high(history: History) -> CheckResult | None:
     epoch, layer, largest = max(updates, key=lambda update: update[2], default=(0, "", 0.0))
     if history.plan.arm.tuning.kind is TuningKind.FROZEN:
         # its initial weights are small, so that large updates are usual, and little progress has other causes
-        is_harmed = not history.has_learned and history.last_loss > MAX_EPOCH_LOSS_RATIO * history.uniform_loss
+        is_harmed = (
+            largest >= HEAD_UPDATE_FACTOR * MAX_UPDATE_RATIO
+            and not history.has_learned
+            and history.last_loss > MAX_EPOCH_LOSS_RATIO * history.uniform_loss
+        )
     else:
         large = largest >= MAX_UPDATE_RATIO or history.distance() >= MAX_DISTANCE_RATIO
         is_harmed = _does_harm(history, large=large)
