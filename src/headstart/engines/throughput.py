@@ -14,8 +14,7 @@ from headstart.hardware import calibration, devices
 from headstart.i18n import _, ngettext
 from headstart.reporter import NullReporter, Reporter
 from headstart.training.network_checks import check_image_size_and_precision
-from headstart.training.setup import make_network
-from headstart.weights import starts
+from headstart.training.setup import make_network, with_network
 
 CLEARLY_FASTER = 1.2  # ratio of speeds from which on one run on all cores is preferred
 
@@ -33,9 +32,7 @@ def threads_per_run(plan: RunConfig, jobs: int, reporter: Reporter, *, side_by_s
     runs = min(cores, jobs)
     if runs < 2:
         return cores
-    plan = plan.changed(device="cpu")
-    if plan.network.network == "auto":
-        plan = plan.changed(network=starts.default_network(plan.arm.start) or "resnet18")
+    plan = with_network(plan.changed(device="cpu"))
     device, images = torch.device("cpu"), plan.recipe.batch_size
     network = make_network(plan.network, "linear", 10, plan.seeding.seed)
     plan = check_image_size_and_precision(plan, network, NullReporter())

@@ -92,16 +92,21 @@ class ResolvedRun:
     step_seconds: float  # of one training step, measured
 
 
+def with_network(draft: RunConfig) -> RunConfig:
+    """Return the draft with its network resolved: `auto` is that of its start, or resnet18."""
+    if draft.network.network != "auto":
+        return draft
+    return draft.changed(network=starts.default_network(draft.arm.start) or "resnet18")
+
+
 def load_inputs(draft: RunConfig) -> tuple[RunConfig, ImageIndex, starts.Start]:
     """Read the inputs of a draft without decoding an image.
 
     Returns:
         The draft with its network resolved, the index of its images and its start.
     """
-    plan = draft
+    plan = with_network(draft)
     index = sources.read_index(plan.data.source, classes=plan.data.classes, allow_outside=plan.data.allow_outside)
-    if plan.network.network == "auto":
-        plan = plan.changed(network=starts.default_network(plan.arm.start) or "resnet18")
     start = starts.resolve_start(
         plan.arm.start,
         network=plan.network.network,
