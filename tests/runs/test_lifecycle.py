@@ -15,7 +15,7 @@ from sklearn.metrics import accuracy_score, log_loss
 from headstart.config.plan_file import PlanFile, write_plan_file
 from headstart.errors import DivergedError, InterruptedRunError
 from headstart.reporter import NullReporter
-from headstart.runs import lifecycle
+from headstart.runs import checkpoint_policy, lifecycle
 from headstart.runs.checkpoints import RunCheckpoints
 from headstart.runs.session import RunSession
 from headstart.storage.journal import read_lines
@@ -45,6 +45,7 @@ class StubTrainer:
         self.checkpoints = RunCheckpoints(folder, setup.context, self.state, None) if has_checkpoints else None
         self._folder = folder
         self.signal_at: int | None = None
+        self.signal_in_evaluation = False
 
     def folder(self, session: RunSession) -> Path:
         return self._folder
@@ -59,6 +60,8 @@ class StubTrainer:
 
     def evaluate(self, session: RunSession) -> Iterator[tuple[str, scoring.Score | None]]:
         for name, images in session.setup.evaluation_images.items():
+            if self.signal_in_evaluation:
+                os.kill(os.getpid(), signal.SIGINT)
             yield name, None
             logits = np.zeros((len(images), len(session.setup.index.classes)), dtype=np.float32)
             logits[np.arange(len(images)), images.labels] = 9  # all are right
@@ -146,3 +149,17 @@ def test_paused_run_continues_from_its_checkpoint_with_the_record_of_an_unbroken
         [(x.step, x.loss) for x in lines(tmp_path / name) if isinstance(x, StepLine)] for name in ("whole", "parts")
     ]
     assert steps[0] == steps[1]
+
+
+def test_signal_during_the_evaluation_saves_the_end_of_the_training(
+    setup: TrainingSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A short run has no checkpoint by then."""
+    monkeypatch.setattr(checkpoint_policy, "ASSUMED_BYTES_PER_SECOND", 1.0)
+    trainer = StubTrainer(setup, tmp_path, has_checkpoints=True)
+    trainer.signal_in_evaluation = True
+    with pytest.raises(InterruptedRunError):
+        lifecycle.run(trainer, NullReporter())
+    (saved,) = (path for path in (tmp_path / "checkpoints").iterdir() if checkpoint.find_damage(path) == [])
+    assert int(saved.name.split("-")[1]) == setup.context.steps
+    assert isinstance(lines(tmp_path)[-1], StoppedLine) and not (tmp_path / RESULT_FILE).exists()
