@@ -100,7 +100,10 @@ def test_invalid_duration_is_an_error(text: str) -> None:
     assert fields_of(error.value.message) == {"name": "time-budget", "value": text, "text": text}
 
 
-TINY = {"precision": "fp32", "threads": 1, "grid": "0.01", "survivors": 1, "search_seeds": 1, "time_budget": "1000h"}
+TINY = {
+    "network": "resnet20", "precision": "fp32", "threads": 1, "grid": "0.01", "survivors": 1, "search_seeds": 1,
+    "time_budget": "1000h",
+}  # fmt: skip
 
 
 def test_study_toml_has_the_fitted_seeds_and_epochs_and_the_time_budget(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ from tests.files import read_json
 from tests.messages import fields_of, values_of
 
 TINY = {
+    "network": "resnet20",
     "batch_size": 8,
     "precision": "fp32",
     "threads": 1,

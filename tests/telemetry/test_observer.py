@@ -220,7 +220,7 @@ def train(setup, *, observe: bool) -> tuple[State, list[Line]]:
     return state, lines
 
 
-SHORT = {"source": "digits:0-1", "batch_size": 32, "epochs": "12st"}
+SHORT = {"source": "digits:0-1", "network": "resnet20", "batch_size": 32, "epochs": "12st"}
 
 
 @pytest.fixture(scope="module")

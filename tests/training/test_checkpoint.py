@@ -23,7 +23,8 @@ from tests.short_runs import prepared
 POSITION = checkpoint.RunPosition(
     bytes=7, seconds=RunSeconds(training=1.0, logging=0.1), plan=RunConfig(), best_epoch=0
 )
-SETTINGS = {"epochs": "70st", "ema": 0.9, "mixup": 0.2, "optimizer": "adam", "lr": 1e-3}  # 62 steps an epoch
+# 62 steps an epoch
+SETTINGS = {"network": "resnet20", "epochs": "70st", "ema": 0.9, "mixup": 0.2, "optimizer": "adam", "lr": 1e-3}
 
 
 def states_equal(a: State, b: State) -> bool:
@@ -108,7 +109,7 @@ def test_resume_is_bit_identical_for_every_optimizer(tmp_path: Path, optimizer: 
 @pytest.fixture(scope="module")
 def small():
     """Return a context and a state in the middle of a run."""
-    setup = prepared(epochs="9st")
+    setup = prepared(network="resnet20", epochs="9st")
     state = loop.initial_state(setup.context)
     for event in loop.train(setup.context, state):
         if isinstance(event, Step) and event.step == 2:
@@ -282,7 +283,7 @@ def test_invalid_manifest_is_told_from_a_missing_one(tmp_path: Path, small) -> N
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_checkpoints_fit_into_the_space_that_is_required(tmp_path: Path, optimizer: str) -> None:
-    setup = prepared(optimizer=optimizer, lr=1e-4, epochs="9st")
+    setup = prepared(network="resnet20", optimizer=optimizer, lr=1e-4, epochs="9st")
     state = loop.initial_state(setup.context)
     next(event for event in loop.train(setup.context, state) if isinstance(event, Step))
     folder = checkpoint.save_state(tmp_path / "c", state, POSITION)

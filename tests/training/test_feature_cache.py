@@ -14,7 +14,7 @@ from headstart.training.feature_cache import PLAIN_VIEW, head_input
 from tests.short_runs import prepared
 from tests.trained import trained
 
-FROZEN = {"tuning": "frozen", "epochs": "3ep", "augmented_views": 2, "batch_size": 16}
+FROZEN = {"network": "resnet20", "tuning": "frozen", "epochs": "3ep", "augmented_views": 2, "batch_size": 16}
 
 
 def weights(setup, *, cached: bool) -> tuple[dict[str, torch.Tensor], list[float]]:
@@ -57,14 +57,15 @@ def test_views_are_shared_by_seeds_and_read_from_disk(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = {"start": f"run:{trained(tmp_path_factory)}", "stem": "imagenet", "source": "digits:4-7"}
-    first, second = prepared(**FROZEN, **start, seed=11).context, prepared(**FROZEN, **start, seed=12).context
+    frozen = {**FROZEN, **start, "network": "resnet18"}
+    first, second = prepared(**frozen, seed=11).context, prepared(**frozen, seed=12).context
     list(first.backbone.fill("view-0", first.batches.images))
     indices = np.intersect1d(first.batches.images.indices, second.batches.images.indices)
     missing = len(np.setdiff1d(second.batches.images.indices, indices))
     remaining = list(second.backbone.fill("view-0", second.batches.images))
     assert len(remaining) <= math.ceil(missing / second.batches.batch_size)  # batches
     assert torch.equal(first.backbone.rows("view-0", indices), second.backbone.rows("view-0", indices))
-    third = prepared(**FROZEN, **start, seed=12).context
+    third = prepared(**frozen, seed=12).context
     monkeypatch.setattr("headstart.training.feature_cache.FeatureCache._compute", None)  # nothing remains to compute
     assert list(third.backbone.fill("view-0", third.batches.images)) == []
 
