@@ -54,24 +54,24 @@ def test_machine_is_measured_once_for_each_network_and_shape(measured: list[tupl
 
 def test_measurement_of_a_busy_machine_is_repeated(monkeypatch, measured: list[tuple[int, ...]]) -> None:
     """A cached peak of a tenth of the real one was measured on a busy machine; a process checks only once."""
-    prepare(batch_size=9, precision="auto")
+    prepare(batch_size=9, precision="fp32")
     path = next(p for p in (cache_root() / "machine").iterdir() if _shape(p) == [9, 3, 16, 16])
     content = json.loads(path.read_text())
     busy = {p: value / 10 for p, value in content["peak"].items()}
     path.write_text(json.dumps({**content, "peak": busy}))
     measured.clear()
-    assert remarks(prepare(batch_size=9, precision="auto")[1]) == measured == []
+    assert remarks(prepare(batch_size=9, precision="fp32")[1]) == measured == []
     monkeypatch.setattr(calibration, "_trusted", set())  # as in another process
-    training_setup, reporter = prepare(batch_size=9, precision="auto")
+    training_setup, reporter = prepare(batch_size=9, precision="fp32")
     assert len(remarks(reporter)) == 2 and measured == [(9, 3, 16, 16)]
-    assert training_setup.peak.flops_per_second > 2 * busy[training_setup.plan.machine.precision]
+    assert training_setup.peak.flops_per_second > 2 * busy["fp32"]
     monkeypatch.setattr(calibration, "_trusted", set())
     monkeypatch.setattr(calibration, "BUSY_SPEED_RATIO", 1e9)  # the machine of these tests may be busy too
     path.write_text(json.dumps({**content, "peak": busy}))
-    training_setup, reporter = prepare(batch_size=9, precision="auto")
+    training_setup, reporter = prepare(batch_size=9, precision="fp32")
     assert remarks(reporter) == [] and len(measured) == 1
-    stored = json.loads(path.read_text())["peak"][training_setup.plan.machine.precision]
-    assert training_setup.peak.flops_per_second == stored > 2 * busy[training_setup.plan.machine.precision]
+    stored = json.loads(path.read_text())["peak"]["fp32"]
+    assert training_setup.peak.flops_per_second == stored > 2 * busy["fp32"]
 
 
 def _shape(path: Path) -> list[int]:
