@@ -46,12 +46,16 @@ def stored_runs(name: str, place: str | Path) -> dict[str, StoredRun]:
 
 
 def wandb_runs(folder: Path) -> Iterator[StoredRun]:
-    """Yield the runs of the offline files in a folder; a run that was opened several times has several files."""
+    """Yield the runs of the offline files in a folder.
+
+    A run that was opened several times has several files. `wandb sync` keeps only one of them, so the newest must be
+    complete. The states are those of all files.
+    """
     from wandb.proto import wandb_internal_pb2
 
     runs: dict[str, StoredRun] = {}
     for file in sorted(folder.glob("offline-run-*/run-*.wandb"), key=lambda path: path.stat().st_mtime_ns):
-        run = runs.get(file.stem)
+        run, states = None, runs[file.stem].states if file.stem in runs else []
         for data in _leveldb_records(file.read_bytes()):
             record = wandb_internal_pb2.Record.FromString(data)
             kind = record.WhichOneof("record_type")
@@ -59,7 +63,7 @@ def wandb_runs(folder: Path) -> Iterator[StoredRun]:
                 config = {item.key: json.loads(item.value_json) for item in record.run.config.update}
                 settings = {key: str(value) for key, value in config.items() if not key.startswith("_")}
                 run = runs[file.stem] = StoredRun(
-                    record.run.display_name, record.run.run_group, record.run.job_type, [], settings, {}
+                    record.run.display_name, record.run.run_group, record.run.job_type, states, settings, {}
                 )
             elif kind == "history":
                 values = _values(record.history.item)

@@ -90,7 +90,7 @@ class RunFeed:
                 self._save(new[-1].line, ended=False)
 
     def _open(self) -> bool:
-        """Open the run in the tracker; return True if it has lost the run, which is then sent from its first line."""
+        """Open the run in the tracker; return True if lines that were sent are missing there: all are sent again."""
         if self._opened is not None:
             return False
         self._opened = self._tracker.open(self.run)

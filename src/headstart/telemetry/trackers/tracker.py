@@ -1,4 +1,4 @@
-"""The interface of a tracker: a derived view of records, which receives lines and gives nothing back.
+"""The interface of a tracker: a derived view of records. It only receives.
 
 A tracker may raise any exception. It is then switched off, and the run goes on.
 """

@@ -54,7 +54,8 @@ class WandbTracker:
             settings=self._settings,
         )
         opened.define_metric("*", step_metric="step")
-        return WandbRun(opened, is_new=not self._is_offline and not opened.resumed)
+        # offline, each opening makes a file of its own, and a later synchronization keeps only one of a run
+        return WandbRun(opened, is_new=self._is_offline or not opened.resumed)
 
 
 class WandbRun:
