@@ -40,6 +40,8 @@ run = headstart.train(lr=None, epochs=None)
 run = headstart.train(pd.DataFrame({"path": ["a.png"], "label": ["a"]}), epochs="10ep")
 headstart.compare("photos", vary={"lr": [0.1, 0.01]}, margin=0.01, seeds=3, budgets=["3ep", "10ep"], study=None)
 run.predict([Image.new("RGB", (8, 8)), "photo.jpg", Path("photo.jpg"), np.zeros((8, 8, 3), np.uint8)])
+run.predict(pd.Series(["photo.jpg"]))
+run.predict(np.array(["photo.jpg"]))
 print(headstart.resume(run).test, headstart.resume(headstart.Study("runs/NAME")).verdict.selected)
 headstart.Classifier(lr=0.1, settings=settings).fit(["a.png"], ["a"]).predict_proba(["b.png"])
 """

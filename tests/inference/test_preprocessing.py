@@ -6,6 +6,7 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -106,6 +107,25 @@ def test_arrays_that_are_no_images_are_errors(array: np.ndarray, run: headstart.
         run.predict(array)
     with pytest.raises(headstart.UsageError):
         run.transform()(array)
+
+
+@pytest.mark.parametrize(
+    "value", [None, 3, torch.zeros(8, 8, 3), Image.new("RGB", (0, 9))], ids=lambda v: type(v).__name__
+)
+def test_values_that_are_no_images_are_errors(value: object, run: headstart.Run) -> None:
+    for images in (value, [value]):
+        with pytest.raises(headstart.UsageError):
+            run.predict(images)
+    with pytest.raises(headstart.UsageError):
+        run.transform()(value)
+
+
+def test_paths_in_arrays_and_series_are_images(run: headstart.Run, files: Inputs) -> None:
+    paths = [str(files["gray.png"]), str(files["large.jpg"])]
+    expected = run.predict(paths)
+    for several in (np.array(paths), np.array(paths, dtype=object), pd.Series(paths), pd.Series(paths, index=[7, 5])):
+        assert run.predict(several) == expected
+    assert run.predict(np.array(paths[0])) == run.predict(paths[0])
 
 
 def test_transform_can_be_pickled_and_used_by_torchvision(run: headstart.Run, files: Inputs, tmp_path: Path) -> None:

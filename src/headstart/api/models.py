@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -10,8 +10,8 @@ from headstart.api.options import PathLike
 from headstart.data.frames import DataSource, is_path, temporary_source
 from headstart.inference.evaluate import ModelEvaluation
 from headstart.inference.evaluate import evaluate as _evaluate
-from headstart.inference.predictor import Prediction, Predictor, image_list
-from headstart.inference.preprocessing import ImageInput
+from headstart.inference.predictor import Prediction, Predictor
+from headstart.inference.preprocessing import ImageInput, image_list
 from headstart.reporter import NullReporter
 from headstart.results.run import Run
 from headstart.results.study import Study
@@ -19,7 +19,7 @@ from headstart.results.study import Study
 Model: TypeAlias = "PathLike | Run | Study"
 
 
-def predict(model: Model, images: ImageInput | Sequence[ImageInput], *, device: str = "cpu") -> list[Prediction]:
+def predict(model: Model, images: ImageInput | Iterable[ImageInput], *, device: str = "cpu") -> list[Prediction]:
     """Classify images with a trained model; return one prediction per image.
 
     A missing or unreadable image gives a prediction with an `error`.
@@ -32,7 +32,7 @@ def predict(model: Model, images: ImageInput | Sequence[ImageInput], *, device: 
 
     Raises:
         ModelFileError: the model is missing, unsafe or incomplete.
-        UsageError: an array is not an image, or the device is not available.
+        UsageError: an item is not an image, or the device is not available.
 
     Examples:
         >>> (prediction,) = headstart.predict(run, Image.new("RGB", (16, 16), "white"))

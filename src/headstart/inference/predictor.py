@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from headstart.data.folder import list_images
 from headstart.errors import DataError
 from headstart.hardware import devices
 from headstart.i18n import Message, _, ngettext, verbatim
-from headstart.inference.preprocessing import ImageInput, Preprocessing, require_pixels
+from headstart.inference.preprocessing import ImageInput, Preprocessing, checked_image
 from headstart.reporter import NullReporter, Reporter
 from headstart.storage.files import JsonData
 
@@ -129,7 +129,7 @@ class Predictor:
         """
         return np.asarray(self.model.network(self.preprocessing.batch(images, self.device)).cpu().numpy())
 
-    def predict(self, images: Sequence[ImageInput], reporter: Reporter | None = None) -> Iterator[Prediction]:
+    def predict(self, images: Iterable[ImageInput], reporter: Reporter | None = None) -> Iterator[Prediction]:
         """Predict each image, in order.
 
         A file that is missing or unreadable yields a prediction with an `error`; the others are still predicted.
@@ -140,7 +140,7 @@ class Predictor:
             reporter: Reports progress.
 
         Raises:
-            UsageError: An array is not an image.
+            UsageError: An item is not an image.
         """
         reporter = reporter or NullReporter()
         items = list(_items(images))
@@ -172,30 +172,22 @@ class Predictor:
         return Prediction(name, self.classes[best], values[best], values)
 
 
-def image_list(images: ImageInput | Sequence[ImageInput]) -> Sequence[ImageInput]:
-    """Return one image, a sequence of images, or an array [n, h, w, 3], as a sequence of images."""
-    if isinstance(images, np.ndarray):
-        return list(images) if images.ndim == 4 else [images]
-    return [images] if isinstance(images, (str, Path, bytes, Image.Image)) else images
-
-
 @dataclass(frozen=True)
 class _Item:
     """An image to predict, and its name in the prediction."""
 
     name: str
-    image: ImageInput
+    image: Path | bytes | Image.Image
 
 
-def _items(images: Sequence[ImageInput]) -> Iterator[_Item | Prediction]:
+def _items(images: Iterable[ImageInput]) -> Iterator[_Item | Prediction]:
     """Yield the images, those of folders included; a folder that cannot be read yields a failed prediction."""
     for position, image in enumerate(images):
-        if isinstance(image, (str, Path)):
-            yield from _files(Path(image))
+        checked = checked_image(image)
+        if isinstance(checked, Path):
+            yield from _files(checked)
         else:
-            if isinstance(image, np.ndarray):
-                require_pixels(image)
-            yield _Item(str(getattr(image, "filename", "") or f"image {position}"), image)
+            yield _Item(str(getattr(checked, "filename", "") or f"image {position}"), checked)
 
 
 def _files(path: Path) -> list[_Item | Prediction]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -19,7 +20,7 @@ from headstart.data.decode import Pixels, decode, decode_image
 from headstart.errors import UsageError
 from headstart.i18n import _
 
-ImageInput: TypeAlias = "str | Path | bytes | Image.Image | np.ndarray"  # a file, its content, or pixels
+ImageInput: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | np.ndarray"  # a file, its content, or pixels
 CPU = torch.device("cpu")
 
 
@@ -59,12 +60,10 @@ class Preprocessing:
 
     def pixels(self, image: ImageInput) -> Pixels:
         """Return an image reduced as in training: uint8 [h, w, 3]. Raises what `__call__` raises."""
-        if isinstance(image, np.ndarray):
-            require_pixels(image)
-            return decode_image(Image.fromarray(image), self.cache_side)
-        if isinstance(image, Image.Image):
-            return decode_image(image, self.cache_side)
-        return decode(image if isinstance(image, bytes) else Path(image), self.cache_side)
+        checked = checked_image(image)
+        if isinstance(checked, Image.Image):
+            return decode_image(checked, self.cache_side)
+        return decode(checked, self.cache_side)
 
     def batch(self, images: Sequence[np.ndarray], device: torch.device = CPU) -> Tensor:
         """Return the inputs of reduced images, uint8 [h, w, 3] of any sizes: float32 [n, 3, size, size] on a device."""
@@ -81,7 +80,52 @@ def read_preprocessing(path: Path) -> Preprocessing:
     return Preprocessing(content.size, content.cache_side, content.mean, content.std)
 
 
-def require_pixels(image: np.ndarray) -> None:
+def image_list(images: ImageInput | Iterable[ImageInput]) -> list[ImageInput]:
+    """Return one image, several images, an array [n, h, w, 3], or an array or series of paths, as a list of images.
+
+    Raises:
+        UsageError: It is none of these.
+    """
+    if isinstance(images, np.ndarray):
+        return images.ravel().tolist() if images.dtype.kind in "UO" else list(images) if images.ndim == 4 else [images]
+    if isinstance(images, (str, os.PathLike, bytes, Image.Image)):
+        return [images]
+    try:
+        return list(images)
+    except TypeError:
+        raise _no_image(images) from None
+
+
+def checked_image(image: ImageInput) -> Path | bytes | Image.Image:
+    """Return the path of an image, the content of a file, or pixels as an image of Pillow.
+
+    Raises:
+        UsageError: It is none of these, or there are no pixels.
+    """
+    if isinstance(image, np.ndarray):
+        _require_pixels(image)
+        return Image.fromarray(image)
+    if isinstance(image, Image.Image):
+        if not all(image.size):
+            raise UsageError(
+                _("The image has no pixels: its size is {size}.", size=str(list(image.size))), _("Leave it out.")
+            )
+        return image
+    if isinstance(image, bytes):
+        return image
+    if isinstance(image, (str, os.PathLike)):
+        return Path(image)
+    raise _no_image(image)
+
+
+def _no_image(value: object) -> UsageError:
+    return UsageError(
+        _("An image cannot be of type {kind}.", kind=type(value).__name__),
+        _("Pass a path, the content of a file, an image of Pillow, or a uint8 array [h, w, 3]."),
+    )
+
+
+def _require_pixels(image: np.ndarray) -> None:
     """Raise UsageError unless an array is an image: uint8 [h, w, 3]."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise UsageError(

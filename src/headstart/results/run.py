@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
@@ -16,8 +16,8 @@ from headstart.config.plan_file import read_plan_file
 from headstart.data.frames import DataSource, is_path, temporary_source
 from headstart.i18n import Message, _, translated
 from headstart.inference.evaluate import ModelEvaluation, evaluate
-from headstart.inference.predictor import Prediction, Predictor, image_list
-from headstart.inference.preprocessing import ImageInput, Preprocessing, read_preprocessing
+from headstart.inference.predictor import Prediction, Predictor
+from headstart.inference.preprocessing import ImageInput, Preprocessing, image_list, read_preprocessing
 from headstart.report.page import write_page
 from headstart.reporter import NullReporter
 from headstart.results.diagnosis import Diagnosis, diagnose
@@ -86,7 +86,7 @@ class Run:
         """
         return read_model(self.folder / "model").network
 
-    def predict(self, images: ImageInput | Sequence[ImageInput], *, device: str = "cpu") -> list[Prediction]:
+    def predict(self, images: ImageInput | Iterable[ImageInput], *, device: str = "cpu") -> list[Prediction]:
         """Classify images with the best model; see `headstart.predict`.
 
         Examples:
