@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -277,6 +278,17 @@ def test_errors_are_headstart_errors(settings, error, tmp_path: Path, capsys) ->
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("function", [headstart.train, headstart.compare, headstart.plan, headstart.ablate])
+def test_settings_that_contradict_the_data_are_errors(function: Callable[..., object], tmp_path: Path) -> None:
+    frame = pd.DataFrame({"path": ["a.png"], "label": ["a"]})
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(headstart.UsageError):
+        function("digits:0-1", source="digits")
+    with pytest.raises(headstart.UsageError):
+        function(frame, allow_outside=False)
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_package_is_typed() -> None:
     assert (Path(headstart.__file__).parent / "py.typed").is_file()
 
@@ -317,7 +329,8 @@ def test_values_of_python_are_those_of_the_command_line() -> None:
     vary = {"schedule": ["One-Cycle"], "warmup": ["0ep", Duration(2, "ep")]}
     same = {"schedule": ["one-cycle"], "warmup": ["0ep", "2ep"]}
     assert study(arms=("scratch@Adam",), vary=vary) == study(arms=("scratch@adam",), vary=same)
-    for margin in (1, 1.5, True, "0.01"):
+    assert study(margin=0) == study(margin=0.0) == study(margin="0pt")
+    for margin in (1, 1.5, True, False, "0.01"):
         with pytest.raises(headstart.UsageError):
             study(margin=margin)
 

@@ -169,6 +169,11 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
                 _("settings contains {name!r}, which is an argument.", name=repeated[0]),
                 _("Pass {name}=… instead.", name=repeated[0]),
             )
+        if of_fit := [name for name in ("source", "classes", "allow_outside") if other.get(name) is not None]:
+            raise UsageError(
+                _("settings contains {name!r}, but fit receives the images and their classes.", name=of_fit[0]),
+                _("Leave it out."),
+            )
         values = {**other, **{name: getattr(self, name) for name in named}}
         return {name: value for name, value in values.items() if value is not None}
 

@@ -13,6 +13,8 @@ from headstart.config.presets import Setting
 from headstart.console import ConsoleReporter
 from headstart.data.frames import DataSource, is_path
 from headstart.engines.registry import EngineChoice
+from headstart.errors import UsageError
+from headstart.i18n import _
 from headstart.reporter import NullReporter, Reporter
 from headstart.telemetry.trackers.registry import require_trackers
 
@@ -22,10 +24,21 @@ PathLike: TypeAlias = "str | os.PathLike[str]"
 def given_settings(
     settings: TrainSettings | StudySettings | AblationSettings, data: DataSource | None
 ) -> dict[str, Setting]:
-    """Return the settings that are not None. Files of a data frame may be in any folder."""
+    """Return the settings that are not None. Files of a data frame may be in any folder.
+
+    Raises:
+        UsageError: A setting repeats or contradicts the data.
+    """
     values = cast(Mapping[str, Setting], settings)
     given: dict[str, Setting] = {name: value for name, value in values.items() if value is not None}
+    if data is not None and "source" in given:
+        raise UsageError(_("The data is given twice, as data and as source."), _("Leave source out."))
     if not is_path(data):
+        if not given.get("allow_outside", True):
+            raise UsageError(
+                _("allow_outside=False does not apply to a data frame or an ImageFolder, whose files may be anywhere."),
+                _("Leave it out."),
+            )
         given["allow_outside"] = True
     return given
 

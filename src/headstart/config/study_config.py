@@ -46,6 +46,8 @@ FLAGS_INSTEAD_OF_VARY = {"epochs": "--budgets", "fraction": "--fractions"}
 
 def _parse_margin(value: Setting) -> str:
     """Check and normalize a width in percentage points: `1pt`, or 0.01 as a difference of accuracies."""
+    if value == 0 and not isinstance(value, bool):
+        value = 0.0  # the same in both units, unlike 1
     if isinstance(value, float) and 0 <= value < 1:
         value = f"{100 * value:.12g}pt"
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*pt", str(value).strip())

@@ -34,9 +34,17 @@ _COLUMNS = ("path", "label", "split", "group")
 class LabeledSamples(Protocol):
     """What is needed of torchvision's `ImageFolder`; its transforms are not used."""
 
-    root: str | Path
-    classes: Sequence[str]
-    samples: Sequence[tuple[str, int]]
+    @property
+    def root(self) -> str | Path:
+        """Folder of the images."""
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the classes."""
+
+    @property
+    def samples(self) -> Sequence[tuple[str, int]]:
+        """Path and number of the class of each image."""
 
 
 DataSource: TypeAlias = "str | os.PathLike[str] | pd.DataFrame | LabeledSamples"
