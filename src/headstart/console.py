@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 
 from rich.console import Console, Group
@@ -13,15 +14,17 @@ from rich.text import Text
 
 from headstart.i18n import Message, _, translated
 from headstart.reporter import StudyStatus
-from headstart.text import printable
+from headstart.text import format_duration, printable
 
 PROGRESS_INTERVAL_S = 10.0  # minimum time between two plain lines of progress
+SILENCE_S = 60.0  # maximum time without a plain line during a study
 
 
 class ConsoleReporter:
     """Context manager that reports on stderr and removes its bar or table at the end, also after an error.
 
     Without a terminal (a log file, a notebook), progress and remaining time are a plain line at most every ten seconds.
+    A study whose runs are long prints one at least every minute.
 
     Args:
         times: Begin each line with the seconds since the reporter was made.
@@ -34,7 +37,11 @@ class ConsoleReporter:
         self._live: Live | None = None
         self._task_id: TaskID | None = None
         self._task = ""
-        self._last_line = time.monotonic()
+        self._last_line = self._last_sentence = time.monotonic()
+        self._status: StudyStatus | None = None  # the latest, without a terminal
+        self._status_time = 0.0
+        self._closed = threading.Event()
+        self._heartbeat: threading.Thread | None = None
 
     def __enter__(self) -> ConsoleReporter:
         return self
@@ -44,9 +51,13 @@ class ConsoleReporter:
         if self._live is not None:
             self._live.stop()
         self._live = None
+        self._closed.set()
+        if self._heartbeat is not None:
+            self._heartbeat.join()
 
     def say(self, sentence: Message) -> None:
         """Print one line, above the bar or table; control sequences in it are escaped."""
+        self._last_sentence = time.monotonic()
         time_of_line = "" if self._start is None else f"{time.monotonic() - self._start:7.1f} s  "
         self._console.print(time_of_line + printable(translated(sentence)), markup=False)
 
@@ -83,11 +94,23 @@ class ConsoleReporter:
                 self._live.start()
             self._live.update(_render_status(status), refresh=True)
             return
+        self._status, self._status_time = status, time.monotonic()
+        if self._heartbeat is None:
+            self._heartbeat = threading.Thread(target=self._break_silence, daemon=True)
+            self._heartbeat.start()
         if status.latest:
             self.say(status.latest)
         if status.remaining and time.monotonic() - self._last_line >= PROGRESS_INTERVAL_S:
             self._last_line = time.monotonic()
             self.say(status.remaining)
+
+    def _break_silence(self) -> None:
+        """Say how far a study is whenever nothing was said for `SILENCE_S`, until the reporter is closed."""
+        while not self._closed.wait(max(0.0, self._last_sentence + SILENCE_S - time.monotonic())):
+            now = time.monotonic()
+            if self._status is not None and now - self._last_sentence >= SILENCE_S:
+                since = format_duration(now - self._status_time)
+                self.say(_("{status}; no run has ended for {duration}.", status=self._status.title, duration=since))
 
     def _print_progress(self, task: Message, done: int, total: int) -> None:
         now = time.monotonic()

@@ -28,6 +28,7 @@ from headstart.console import ConsoleReporter
 from headstart.errors import NoWinnerError, ResourceError, UsageError
 from headstart.i18n import Message, translated, verbatim
 from headstart.optim.registry import DEFAULT_OPTIMIZER, OPTIMIZERS
+from headstart.reporter import StudyStatus
 from headstart.results.summary import result_sentences
 from headstart.runs import runner
 from headstart.storage.schemas.result import RESULT_FILE, RunResult
@@ -340,6 +341,22 @@ def test_progress_without_a_terminal_is_a_line_every_ten_seconds(capsys, monkeyp
     assert [re.findall(r"\w+", line)[0] for line in progress] == 3 * ["training"]
     assert [re.findall(r"\d+", line) for line in progress] == [["3", "10"], ["6", "10"], ["9", "10"]]
     assert said == "a [bold]name[/bold] :smile:\\x1b[31m\\nand more"
+
+
+def test_long_runs_of_a_study_leave_no_silence_without_a_terminal(capsys, monkeypatch) -> None:
+    monkeypatch.setattr("headstart.console.SILENCE_S", 0.05)
+    title = verbatim("comparison 1/9")
+    with ConsoleReporter() as reporter:
+        reporter.study_status(StudyStatus(title, 0.0, (), verbatim("a run"), verbatim("")))
+        deadline = time.monotonic() + 60
+        lines: list[str] = []
+        while len(lines) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+            lines += capsys.readouterr().err.splitlines()
+    assert lines[0] == "a run" and len(lines) >= 3 and all(line.startswith(title) for line in lines[1:])
+    capsys.readouterr()
+    time.sleep(0.2)
+    assert capsys.readouterr().err == ""  # it ends with the reporter
 
 
 def test_unexpected_error_is_one_sentence_and_a_traceback_with_debug(monkeypatch, capsys, tmp_path: Path) -> None:
