@@ -229,13 +229,13 @@ def _split_off(
             name, count = images.classes[selection.short_class], int(selection.total[selection.short_class])
             raise DataError(
                 ngettext(
-                    "Class {name!r} has {count:,} independent image or group, too few for {splits} splits.",
-                    "Class {name!r} has {count:,} independent images or groups, too few for {splits} splits.",
+                    "Class {name!r} has {count:,} independent image or group; it needs {splits}, one for each split.",
+                    "Class {name!r} has {count:,} independent images or groups; it needs {splits}, one for each split.",
                     count,
                     name=name,
                     splits=remaining + 1,
                 ),
-                _("Add images of it, or name the other classes with --classes a --classes b."),
+                _("Add images of it, or leave it out: --classes names the others."),
             )
         if selection.select() and (remaining == 1 or _can_split_rest(selection, seed, attempt)):
             held_out = selection.selected[order[unit]]

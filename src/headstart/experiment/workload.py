@@ -241,10 +241,9 @@ def fit_time_budget(
             length=shortest,
             duration=format_duration(enough),
         ),
-        _(
-            "Increase --time-budget, or use fewer arms, a smaller --image-size or a smaller share of the "
-            "images (--fractions)."
-        ),
+        _("Increase --time-budget, or use --search off, fewer arms, a smaller --image-size or --fractions.")
+        if spec.searches_lr
+        else _("Increase --time-budget, or use fewer arms, a smaller --image-size or --fractions."),
     )
 
 

@@ -175,10 +175,10 @@ def _cost_figure(verdict: Verdict) -> KeyFigure:
     conditions = (
         ngettext(
             "of training in {count:,} run, including the search",
-            "of training in {count:,} runs, including the search",
+            "of training, the sum of {count:,} runs, including the search",
             runs,
         )
         if verdict.cost.search.runs
-        else ngettext("of training in {count:,} run", "of training in {count:,} runs", runs)
+        else ngettext("of training in {count:,} run", "of training, the sum of {count:,} runs", runs)
     )
     return KeyFigure(_("Cost"), time_span(sum(stage.seconds for stage in stages)), conditions)

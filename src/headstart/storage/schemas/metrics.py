@@ -120,7 +120,7 @@ class FreezeCheckLine(Schema):
     kind: Literal["freeze_check"] = "freeze_check"
     step: int = Field(description="number of updates done")
     phase: str = Field(description="name of the training phase")
-    before: str = Field(description="sha256 of all frozen tensors at the begin of the phase")
+    before: str = Field(description="sha256 of all frozen tensors at the beginning of the phase")
     after: str = Field(description="the same at its end")
     trained_tensors: int = Field(description="number of tensors that were not frozen")
     sentence: str = Field(description="the result in words")
