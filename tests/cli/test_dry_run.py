@@ -1,9 +1,13 @@
 """`train --dry-run` refuses what a run refuses, and `--vary` and lists are read as documented."""
 
+import json
+import tomllib
+
 import pytest
 
 from headstart.cli.compare import _parse_vary
 from headstart.cli.main import main
+from headstart.config.run_config import RunConfig
 from headstart.errors import UsageError
 from headstart.runs import runner
 from headstart.training import setup
@@ -45,7 +49,22 @@ def test_valid_dry_run_prints_the_plan_and_writes_no_run(tmp_path, capsys, monke
     forbid_measuring_and_training(monkeypatch)
     monkeypatch.chdir(tmp_path)
     main(["train", "digits:0-1", "--dry-run"])
-    assert "[recipe]" in capsys.readouterr().out and list(tmp_path.iterdir()) == []
+    printed = tomllib.loads(capsys.readouterr().out)
+    assert "recipe" in printed and "facts" not in printed and list(tmp_path.iterdir()) == []
+    main(["train", "digits:0-1", "--dry-run", "--json"])
+    plan = RunConfig.model_validate_json(capsys.readouterr().out)
+    assert plan == RunConfig.model_validate(printed) and list(tmp_path.iterdir()) == []
+
+
+def test_dry_run_of_a_study_as_json(tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["compare", "digits:0-1", "--arm", "scratch", "--arm", "scratch@adam", "--seeds", "3", "--dry-run"]
+    main([*words, "--json"])
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["arms"] == ["scratch", "scratch@adam"] and printed["protocol"]["seeds"] == 3
+    assert printed["seconds"] > 0 and list(tmp_path.iterdir()) == []
+    code, *_ = fails([*words, "--require-winner"], capsys)
+    assert code == 2
 
 
 def test_network_of_timm_without_its_prefix_is_suggested(capsys) -> None:

@@ -82,6 +82,11 @@ def test_all_flags_and_the_settings_of_presets_are_shown_with_help_all(
     assert len(help_of([command, "--help"], capsys).splitlines()) <= 45  # the default is back
 
 
+def test_all_flags_of_an_unknown_command_are_an_error(capsys) -> None:
+    code, message, _, _ = fails(["nope", "--help-all"], capsys)
+    assert code == 2 and "nope" in message
+
+
 def test_help_of_lr_says_what_it_does_to_the_search(commands: App) -> None:
     (lr,) = (argument for argument in commands["compare"].assemble_argument_collection() if "--lr" in argument.names)
     assert "search" in lr.parameter.help and "search" in COMPARE["--lr"]

@@ -153,9 +153,16 @@ def launch(
 
 
 def print_all_help(tokens: Sequence[str]) -> None:
-    """Print the help of a command with all its flags."""
-    _chain, path, _unused = app.parse_commands(list(tokens))
+    """Print the help of a command with all its flags.
+
+    Raises:
+        CycloptsError: There is no such command.
+    """
+    _chain, path, unused = app.parse_commands(list(tokens))
     shown = path[-1]
+    if shown is app and unused:
+        app(tokens, exit_on_error=False, print_error=False)
+        return
     before = shown.help_formatter, shown.help_epilogue
     shown.help_formatter, shown.help_epilogue = DefaultFormatter(), ""
     try:

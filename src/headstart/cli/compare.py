@@ -10,7 +10,7 @@ from headstart.cli.app import DATA_FORMS, RUNS, Address, EngineName, Json, Log, 
 from headstart.cli.common_flags import COMPARE
 from headstart.cli.foreign_flags import ALIASES
 from headstart.cli.options import COMPARISON, DATA, StudyFlags, parameter, switch
-from headstart.cli.render import print_study
+from headstart.cli.render import print_json, print_study
 from headstart.config.field_help import is_list
 from headstart.config.registry.starts import SOURCE_START, STARTS
 from headstart.config.run_config import plan_fields
@@ -72,7 +72,9 @@ def compare(
     engine: EngineName = "auto",
     address: Address = "",
     log: Log = None,
-    dry_run: Annotated[bool, switch(_("Check everything and print what would be done; train nothing."))] = False,
+    dry_run: Annotated[
+        bool, switch(_("Check everything and print what would be done, as text or with --json; train nothing."))
+    ] = False,
     require_winner: Annotated[bool, switch(_("Exit code 7 unless the exported model's arm is the winner."))] = False,
     json: Json = False,
     settings: StudyFlags = None,
@@ -80,6 +82,8 @@ def compare(
     """Compare arms with paired seeds and searched learning rates; print the verdict with its confidence interval."""
     from headstart.config.study_request import build_study_spec, reject_extra_options
 
+    if dry_run and require_winner:
+        raise UsageError(_("--dry-run has no verdict for --require-winner."), _("Leave one of them out."))
     chosen, trackers = EngineChoice(engine, address), require_trackers(log or ())
     varied = _parse_vary(vary or ())
     flags = settings or {}
@@ -94,7 +98,11 @@ def compare(
 
     with reporter() as output:
         if dry_run and not isinstance(target, Path):
-            print(orchestrator.forecast(target, chosen, output, explicit=explicit))
+            forecast = orchestrator.forecast(target, chosen, output, explicit=explicit)
+            if json:
+                print_json(forecast.to_json())
+            else:
+                print(forecast)
             return
         finished = orchestrator.compare(target, runs, chosen, output, explicit=explicit, trackers=trackers)
     print_study(finished.folder, finished.verdict, json)

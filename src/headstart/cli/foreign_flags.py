@@ -1,4 +1,4 @@
-"""Flags of other programs (timm, torchvision, Lightning, Ultralytics): accepted as aliases, or answered with ours.
+"""Flags of other programs (timm, torchvision, Lightning, Ultralytics): accepted as aliases, or refused with advice.
 
 A flag is an alias only where its values mean the same here.
 """
@@ -17,7 +17,7 @@ ALIASES: dict[str, tuple[str, ...]] = {  # accepted names of a flag, by field
     "network": ("--model", "--arch"),
     "epochs": ("--max-epochs",),
     "image_size": ("--imgsz", "--img-size"),
-    "batch_size": ("--batch",),
+    "batch_size": ("--batch", "-b"),
     "optimizer": ("--opt",),
     "schedule": ("--sched",),
     "lr": ("--lr0", "--learning-rate"),
@@ -45,8 +45,13 @@ _OWN_WEIGHTS = Advice(_("Use --start file:PATH."), _("Use --arm file:PATH."))
 _FOLDER = Advice(_("Use --runs FOLDER, in which each run makes its own folder."))
 _WORKERS = Advice(_("Leave it out: decoded images are cached; --threads sets the number of compute threads."))
 _HALF = Advice(_("Use --precision bf16."))
+_AMP = Advice(_("Leave it out: --precision auto uses bf16 where it is faster."))
 _DEVICE = Advice(_("Use --device cuda, or cuda:N."))
 _LOG = Advice(_("Use --log wandb or --log mlflow; TensorBoard files are always written."))
+_NO_NETWORK_NOISE = Advice(
+    _("Leave it out: networks have no dropout; --label-smoothing and --weight-decay regularize.")
+)
+_NO_AUGMENTATION = Advice(_("Leave it out: images are augmented with --crop, --flip, --jitter, --mixup and --cutmix."))
 _CLASSES = Advice(_("Leave it out: the classes are those of the data."))
 ADVICE: dict[str, Advice] = {
     "--pretrained": Advice(_("Use --start imagenet."), _("Use --arm imagenet.")),
@@ -59,8 +64,9 @@ ADVICE: dict[str, Advice] = {
     "--freeze": _FREEZE,
     "--freeze-backbone": _FREEZE,
     "--workers": _WORKERS,
+    "-j": _WORKERS,
     "--num-workers": _WORKERS,
-    "--amp": _HALF,
+    "--amp": _AMP,
     "--half": _HALF,
     "--fp16": _HALF,
     "--bf16": _HALF,
@@ -79,6 +85,13 @@ ADVICE: dict[str, Advice] = {
     "--warmup-epochs": Advice(_("Use --warmup, e.g. --warmup 5ep.")),
     "--lr-scheduler": Advice(_("Use --schedule.")),
     "--color-jitter": Advice(_("Use --jitter.")),
+    "--no-aug": Advice(_("Use --crop 1 --flip off.")),
+    "--drop-path": _NO_NETWORK_NOISE,
+    "--drop": _NO_NETWORK_NOISE,
+    "--dropout": _NO_NETWORK_NOISE,
+    "--reprob": _NO_AUGMENTATION,
+    "--aa": _NO_AUGMENTATION,
+    "--auto-augment": _NO_AUGMENTATION,
     "--hflip": Advice(_("Use --flip on, off or auto.")),
     "--input-size": Advice(_("Use --image-size with one number of px.")),
     "--model-ema": Advice(_("Use --ema with the decay, e.g. --ema 0.999.")),

@@ -25,7 +25,7 @@ from headstart.cli.common_flags import TRAIN
 from headstart.cli.compare import compare
 from headstart.cli.foreign_flags import ALIASES
 from headstart.cli.options import DATA, PlanFlags, parameter, switch
-from headstart.cli.render import print_run
+from headstart.cli.render import print_json, print_run
 from headstart.config.plan_file import PLAN_FILE
 from headstart.config.resolve import checkpoint_interval, resolve_settings
 from headstart.config.start_spec import require_start
@@ -60,7 +60,9 @@ def train(
     runs: Runs = RUNS,
     save_every: SaveEvery = None,
     log: Log = None,
-    dry_run: Annotated[bool, switch(_("Check everything and print the plan as TOML; train nothing."))] = False,
+    dry_run: Annotated[
+        bool, switch(_("Check everything and print the plan, as TOML or with --json; train nothing."))
+    ] = False,
     json: Json = False,
     settings: PlanFlags = None,
 ) -> None:
@@ -77,7 +79,10 @@ def train(
     with reporter() as output:
         if dry_run:
             runner.check(draft.plan, output)
-            print(draft.plan.to_toml(), end="")
+            if json:
+                print_json(draft.plan.to_json())
+            else:
+                print(draft.plan.to_toml(), end="")
             return
         for name, value, origin in draft.table(defaults=is_verbose()):
             output.say(_("  {name} = {value} ({origin})", name=name, value=value, origin=origin))
@@ -115,7 +120,7 @@ def resume(
         return
     if not (folder / PLAN_FILE).is_file():
         raise DataError(_("{folder} is no run, study or ablation.", folder=folder), hint)
-    _reject(folder, {"engine": engine != "auto", "address": address}, _("a study"))
+    _reject(folder, {"engine": engine != "auto", "address": address}, _("a study or an ablation"))
     interval, trackers = checkpoint_interval(save_every), require_trackers(log or ())
     from headstart.runs import runner
 

@@ -46,7 +46,7 @@ def usage_error(error: CycloptsError) -> UsageError:
 
 
 def _unknown_flag(error: UnknownOptionError, chain: Sequence[str], hint: Message) -> UsageError:
-    """Return the error of a flag that a command does not have, with ours for a known flag of another program."""
+    """Return the error of a flag that a command does not have, with advice for a known flag of another program."""
     flag = (error.token.keyword or error.token.value).partition("=")[0]
     message = _("There is no flag {flag}.", flag=flag)
     if instead := advice(flag, chain[0] if chain else ""):

@@ -44,6 +44,12 @@ DEVICE_PATTERN = r"^(auto|cpu|mps|cuda(:\d+)?)$"
 SettingValue: TypeAlias = str | float | bool | Duration | Tuning | tuple[str | Duration, ...]  # of a field of the plan
 
 
+def device_name(value: str | int) -> str:
+    """Return the name of a device; a number alone is a GPU, as in other programs."""
+    text = str(value)
+    return f"cuda:{text}" if text.isdecimal() else text
+
+
 class ConfigSection(BaseModel):
     """Base class of frozen groups of fields; an unknown key is an error."""
 
@@ -191,7 +197,9 @@ class RecipeConfig(ConfigSection):
 class MachineConfig(ConfigSection):
     """The machine. `auto` and 0 are resolved by measurement before the plan is hashed."""
 
-    device: str = Field("auto", pattern=DEVICE_PATTERN, description=_("device: cpu, cuda, cuda:N, mps, or auto"))
+    device: Annotated[str, BeforeValidator(device_name)] = Field(
+        "auto", pattern=DEVICE_PATTERN, description=_("device: cpu, cuda, cuda:N, mps, or auto")
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description=_("precision; auto: the faster one, measured")
     )
@@ -289,8 +297,8 @@ class RunConfig(ConfigSection):
         return self.model_dump(mode="json")
 
     def to_toml(self) -> str:
-        """Return the plan as TOML."""
-        return tomli_w.dumps(self.to_json())
+        """Return the plan as TOML; without its facts while they are unknown."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude=None if self.facts.fingerprint else {"facts"}))
 
     @property
     def arm_name(self) -> str:

@@ -102,9 +102,13 @@ def step_seconds(plan: RunConfig, network: nn.Module, device: torch.device, repo
 
 
 def known_step_seconds(plan: RunConfig) -> float | None:
-    """Return the seconds of a training step of a resolved plan from the cache, or None if it was not measured."""
+    """Return the seconds of a training step of a plan from the cache, or None if it was not measured.
+
+    The precision may be `auto`; the network, the device and the threads are resolved.
+    """
     key = _measurement_key(plan, batch_shape(plan), devices.pick_device(plan.machine.device))
-    return _read_speed(_path(key), key).seconds.get(plan.machine.precision)
+    known = _read_speed(_path(key), key).seconds
+    return min((known[p] for p in _candidates(plan) if p in known), default=None)
 
 
 def _path(key: MeasurementKey) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from headstart.config.run_config import DEVICE_PATTERN
+from headstart.config.run_config import DEVICE_PATTERN, device_name
 from headstart.errors import UsageError
 from headstart.i18n import _
 
@@ -21,6 +21,7 @@ def pick_device(name: str) -> torch.device:
     Raises:
         UsageError: If there is no such device on this machine.
     """
+    name = device_name(name)
     if not re.fullmatch(DEVICE_PATTERN, name):
         raise _no_device(name)
     if name == "auto":

@@ -25,14 +25,15 @@ from headstart.data.loader import ImageSubset, Prefetcher, TrainingBatches
 from headstart.data.mixing import Mixer, RecipeMixer
 from headstart.data.transforms import Augmentation
 from headstart.factories import load_factory
-from headstart.hardware import benchmark, devices
+from headstart.hardware import benchmark, calibration, devices
 from headstart.hardware.calibration import MatmulPeak, measure_machine
 from headstart.hardware.environment import environment
-from headstart.i18n import _
+from headstart.i18n import _, ngettext
 from headstart.models import factory, freezing, heads, structure
 from headstart.optim import optimizers
 from headstart.reporter import Reporter
 from headstart.storage.schemas.arm import FULL, TuningKind
+from headstart.text import format_duration
 from headstart.training.batched_heads import HeadSpec
 from headstart.training.feature_cache import FeatureCache, FeatureSettings
 from headstart.training.network_checks import check_image_size_and_precision
@@ -140,7 +141,8 @@ def check_plan(draft: RunConfig, reporter: Reporter) -> None:
 
     Args:
         draft: As for `resolve_run`.
-        reporter: Receives notes about the data and the start.
+        reporter: Receives notes about the data and the start, the number of steps, and the duration if the speed of
+            this machine is known from an earlier run.
 
     Raises:
         HeadstartError: If anything in the plan is wrong.
@@ -148,7 +150,19 @@ def check_plan(draft: RunConfig, reporter: Reporter) -> None:
     run = _load(draft, reporter)
     images = _subset(run.dataset, run.split.train)
     steps = TrainingBatches(images, run.plan.recipe.batch_size, Augmentation.of(run.plan.recipe), 0, 0).steps_per_epoch
-    make_phases(run.plan, steps, run.start)
+    total = make_phases(run.plan, steps, run.start)[-1].end
+    reporter.say(
+        ngettext(
+            "{count:,} step of {size} images.",
+            "{count:,} steps of {size} images.",
+            total,
+            size=run.plan.recipe.batch_size,
+        )
+    )
+    if seconds := calibration.known_step_seconds(run.plan):
+        reporter.say(
+            _("Training takes at most about {duration} on this machine.", duration=format_duration(seconds * total))
+        )
 
 
 def _load(draft: RunConfig, reporter: Reporter) -> LoadedRun:
