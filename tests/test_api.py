@@ -330,6 +330,7 @@ def test_values_of_python_are_those_of_the_command_line() -> None:
     same = {"schedule": ["one-cycle"], "warmup": ["0ep", "2ep"]}
     assert study(arms=("scratch@Adam",), vary=vary) == study(arms=("scratch@adam",), vary=same)
     assert study(margin=0) == study(margin=0.0) == study(margin="0pt")
+    assert plan(device="1") == plan(device=1) == plan(device="cuda:1") and plan(device="cpu") != plan(device=0)
     for margin in (1, 1.5, True, False, "0.01"):
         with pytest.raises(headstart.UsageError):
             study(margin=margin)

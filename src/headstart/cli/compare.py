@@ -23,6 +23,7 @@ from headstart.telemetry.trackers.registry import require_trackers
 
 if TYPE_CHECKING:
     from headstart.config.study_file import StudySpec
+    from headstart.experiment.planning import Forecast
 
 _ARM_HELP = _(
     "Arm as START[+TUNING][+HEAD][@OPTIMIZER], e.g. imagenet+frozen; repeatable. START: {starts}. The weights of "
@@ -98,11 +99,7 @@ def compare(
 
     with reporter() as output:
         if dry_run and not isinstance(target, Path):
-            forecast = orchestrator.forecast(target, chosen, output, explicit=explicit)
-            if json:
-                print_json(forecast.to_json())
-            else:
-                print(forecast)
+            _print_forecast(orchestrator.forecast(target, chosen, output, explicit=explicit), json)
             return
         finished = orchestrator.compare(target, runs, chosen, output, explicit=explicit, trackers=trackers)
     print_study(finished.folder, finished.verdict, json)
@@ -110,6 +107,13 @@ def compare(
         from headstart.experiment import best_model
 
         best_model.require_winner(finished.verdict)
+
+
+def _print_forecast(forecast: Forecast, as_json: bool) -> None:
+    if as_json:
+        print_json(forecast.to_json())
+    else:
+        print(forecast)
 
 
 def _parse_vary(texts: Sequence[str]) -> dict[str, list[str]]:

@@ -14,6 +14,7 @@ import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
+from headstart.config.device_spec import DEVICE_PATTERN, device_name
 from headstart.config.duration import Duration, EpochDuration
 from headstart.config.field_help import Detail
 from headstart.config.lists import as_list, split_commas
@@ -40,14 +41,7 @@ from headstart.text import join_list
 
 Switch = Literal["on", "off"]
 Norm = Literal["batch", "none"]
-DEVICE_PATTERN = r"^(auto|cpu|mps|cuda(:\d+)?)$"
 SettingValue: TypeAlias = str | float | bool | Duration | Tuning | tuple[str | Duration, ...]  # of a field of the plan
-
-
-def device_name(value: str | int) -> str:
-    """Return the name of a device; a number alone is a GPU, as in other programs."""
-    text = str(value)
-    return f"cuda:{text}" if text.isdecimal() else text
 
 
 class ConfigSection(BaseModel):

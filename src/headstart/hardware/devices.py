@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from headstart.config.run_config import DEVICE_PATTERN, device_name
+from headstart.config.device_spec import DEVICE_PATTERN, device_name
 from headstart.errors import UsageError
 from headstart.i18n import _
 
