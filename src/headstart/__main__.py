@@ -8,6 +8,9 @@ import sys
 def main() -> None:
     """Run the command line; Ctrl-C during its import ends the process without a traceback."""
     try:
+        from headstart.hardware.garbage import collect_rarely
+
+        collect_rarely()
         from headstart.cli.main import main as command
 
         command()

@@ -117,6 +117,16 @@ def test_plain_batches_have_every_photo_once() -> None:
     assert torch.equal(rows, transforms.plain_batch([images[i] for i in (6, 2, 4, 0, 1)], 16))
 
 
+@pytest.mark.parametrize(
+    ("images", "size", "counts"), [(5, 4, [3, 2]), (4, 4, [4]), (3, 8, [3]), (9, 4, [3, 3, 3]), (0, 4, [])]
+)
+def test_plain_batches_have_the_smallest_common_size(images: int, size: int, counts: list[int]) -> None:
+    photos = loader.ImageSubset([photo(9, 9, 0)] * images, np.arange(images), np.zeros(images, np.int64))
+    batches = list(loader.plain_batches(photos, size, 8))
+    assert [count for _, count in batches] == counts
+    assert {len(batch) for batch, _ in batches} == set(counts[:1])
+
+
 def test_frozen_backbone_repeats_its_augmented_views() -> None:
     photos = loader.ImageSubset([photo(40, 40, s) for s in range(4)], np.arange(4), np.arange(4))
     training = loader.TrainingBatches(photos, 4, transforms.Augmentation(16), seed=0)

@@ -123,10 +123,11 @@ def plain_batches(images: ImageSubset, batch_size: int, size: int) -> Iterator[t
     """Yield the split in its own order, without augmentation.
 
     Yields:
-        A batch, uint8 [batch_size, 3, size, size], and how many of its rows count. The last batch is filled with its
-        own first image, so that all batches have one shape.
+        A batch, uint8 [n, 3, size, size] with n of at most `batch_size`, and how many of its rows count. The last batch
+        is filled with its own first image: all batches have one shape, the smallest for their number.
     """
-    for begin in range(0, len(images), batch_size):
-        rows = list(range(begin, min(begin + batch_size, len(images))))
-        padded = rows + rows[:1] * (batch_size - len(rows))
+    equal = math.ceil(len(images) / max(1, math.ceil(len(images) / batch_size)))
+    for begin in range(0, len(images), max(1, equal)):
+        rows = list(range(begin, min(begin + equal, len(images))))
+        padded = rows + rows[:1] * (equal - len(rows))
         yield transforms.plain_batch(images.pixels(padded), size), len(rows)

@@ -15,6 +15,7 @@ from typing import IO
 
 from headstart import signals
 from headstart.engines.worker_protocol import WORKER_MESSAGE, JobMessage, StopMessage
+from headstart.hardware.garbage import collect_rarely
 from headstart.reporter import NullReporter
 
 PARENT_POLL_S = 1
@@ -22,6 +23,7 @@ PARENT_POLL_S = 1
 
 def main() -> None:
     """Answer jobs until the parent closes the pipe."""
+    collect_rarely()
     messages, answers = _open_pipes()
     queue: SimpleQueue[JobMessage] = SimpleQueue()
     threading.Thread(target=_read_messages, args=(messages, queue), daemon=True).start()
