@@ -14,6 +14,7 @@ from headstart.config.run_config import RunConfig
 from headstart.config.study_config import StudyConfig
 from headstart.config.study_file import StudySpec
 from headstart.experiment.workload import (
+    END_S,
     ArmCost,
     CostSoFar,
     requested_images,
@@ -113,8 +114,10 @@ class Progress:
             rung = cost.seconds(load.rung_images, runs=rungs * budgets, evaluations=0)
             whole = cost.seconds(load.full_run_images, runs=trials * budgets, evaluations=trials * budgets)
             compared = protocol.seeds * budgets * len(protocol.fractions)
+            # a rate is often added at an edge of the grid, which costs about as much as one of the grid
+            added = (rung + whole) / len(protocol.grid) if rung else 0.0
             self._expected[variant] = {
-                Stage.SEARCH: rung + whole,
+                Stage.SEARCH: rung + whole + added,
                 self._compared_stage: cost.seconds(load.comparison_images, runs=compared, evaluations=compared),
             }
 
@@ -273,10 +276,8 @@ class Progress:
         remaining = {variant: sum(runs.values()) for variant, runs in self._pending.items()}
         for variant, stages in self._expected.items():
             remaining[variant] = remaining.get(variant, 0.0) + sum(stages.values())
-        left = seconds_left(self._spent, remaining)
-        if left is None and self._runs_here:
-            return sum(remaining.values()) / self._runs_here
-        return left
+        left = seconds_left(self._spent, remaining, 1 / self._runs_here if self._runs_here else None)
+        return left + END_S if left else left
 
     def table(self, latest: Message) -> StudyStatus:
         """Return the status of all arms under the current budget and fraction.

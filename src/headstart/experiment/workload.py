@@ -27,7 +27,8 @@ FORWARD_SHARE = 1 / 3  # of a training step: a backward pass costs about two for
 FP32_RATIO = 2.0  # seconds of a forward pass in fp32 over those in bf16
 HEAD_SHARE = 0.01  # of a training step, for the head alone
 RUN_START_S, HEAD_START_S = 0.7, 0.1  # of a run, or of a head: data, network, saves
-PRIOR_SHARE = 0.05  # of the work of a study, after which an arm's own speed counts more than that of all arms
+PRIOR_SHARE = 0.1  # of the work of a study, after which an arm's own speed counts more than that of all arms
+END_S = 2.0  # of the end of a study: the verdict, the images and the page of its report
 
 
 @dataclass(frozen=True)
@@ -294,27 +295,35 @@ class CostSoFar:
     seconds: float = 0.0
 
 
-def seconds_left(spent: Mapping[str, CostSoFar], remaining: Mapping[str, float]) -> float | None:
+def seconds_left(
+    spent: Mapping[str, CostSoFar], remaining: Mapping[str, float], usual_factor: float | None = None
+) -> float | None:
     """Estimate the seconds for the remaining work.
 
     The work of an arm takes longer than predicted by the same factor as its work so far, and by the factor of all arms
-    as long as little of its own is done. The estimate is exact if the factor is the same for all work, never negative,
-    and 0 if nothing remains.
+    as long as little of its own is done. The factor of all arms is at first the usual one: the first run includes the
+    start of its process. The estimate is exact if the factor is the same for all work, never negative, and 0 if nothing
+    remains.
 
     Args:
         spent: Cost so far, by arm.
         remaining: Predicted seconds of the remaining work, by arm.
+        usual_factor: Wall-clock seconds by predicted seconds, before anything is measured; None if unknown.
 
     Returns:
-        Seconds, or None if nothing has been measured yet.
+        Seconds, or None if nothing has been measured yet and there is no usual factor.
     """
     if not any(remaining.values()):
         return 0.0
     predicted = sum(arm.predicted for arm in spent.values())
-    if predicted <= 0:
+    seconds = sum(arm.seconds for arm in spent.values())
+    prior = PRIOR_SHARE * (predicted + sum(remaining.values()))  # seconds of work with the prior factor
+    if usual_factor is not None:
+        average = (seconds + prior * usual_factor) / (predicted + prior)
+    elif predicted > 0:
+        average = seconds / predicted
+    else:
         return None
-    average = sum(arm.seconds for arm in spent.values()) / predicted
-    prior = PRIOR_SHARE * (predicted + sum(remaining.values()))  # seconds of work with the average factor
     left = 0.0
     for name, work in remaining.items():
         arm = spent.get(name, CostSoFar())
