@@ -222,6 +222,9 @@ def test_invalid_training_is_an_error(name: str, files: Path, tmp_path: Path, ca
 def test_missing_device_is_an_error(files: Path, tmp_path: Path, capsys) -> None:
     code, message, hint = failure(["train", files / "good", "--device", "cuda", "--runs", tmp_path / "runs"], capsys)
     assert code == 2 and values_of(message) == ["cuda"] and "--device cpu" in hint
+    for device, name in (("0", "cuda:0"), ("256", "cuda:256"), ("cuda:007", "cuda:007")):
+        code, message, _ = failure(["train", files / "good", "--device", device, "--runs", tmp_path / "runs"], capsys)
+        assert code == 2 and values_of(message) == [name]
     assert not (tmp_path / "runs").exists()
 
 

@@ -57,7 +57,7 @@ class CommonSettings(TypedDict, total=False):
     clip: float | None
     ema: float | None
     patience: int | None
-    device: str | None
+    device: str | int | None
     precision: Literal["auto", "fp32", "bf16"] | str | None
     threads: int | None
     seed: int | None

@@ -40,13 +40,22 @@ DEFAULT_LR_GRID = (0.05, 0.01, 0.005, 0.001, 0.0001)  # learning rates to search
 MIN_DECISIVE_SEEDS = 3  # with fewer seeds every verdict is undecided
 OptimizerField = Literal["lr", "weight_decay"]
 OPTIMIZER_FIELDS: tuple[OptimizerField, ...] = get_args(OptimizerField)  # fields with a default per optimizer
-NOT_VARIABLE = {"source", "classes", "start", "seed", "test_seed", "fraction", "epochs"}  # `vary` rejects them
+NOT_VARIABLE = {
+    "source",
+    "classes",
+    "start",
+    "seed",
+    "test_seed",
+    "fraction",
+    "epochs",
+    "device",
+}  # `vary` rejects them
 FLAGS_INSTEAD_OF_VARY = {"epochs": "--budgets", "fraction": "--fractions"}
 
 
 def _parse_margin(value: Setting) -> str:
     """Check and normalize a width in percentage points: `1pt`, or 0.01 as a difference of accuracies."""
-    if value == 0 and not isinstance(value, bool):
+    if (value == 0 and not isinstance(value, bool)) or value in ("0", "0.0"):
         value = 0.0  # the same in both units, unlike 1
     if isinstance(value, float) and 0 <= value < 1:
         value = f"{100 * value:.12g}pt"

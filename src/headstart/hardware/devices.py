@@ -10,27 +10,28 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from headstart.config.device_spec import DEVICE_PATTERN, device_name
+from headstart.config.device_spec import DEVICE_PATTERN, normalize_device
 from headstart.errors import UsageError
 from headstart.i18n import _
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(name: str | int) -> torch.device:
     """Return the device `name`; `auto` is the first of cuda, mps and cpu that is available.
 
     Raises:
         UsageError: If there is no such device on this machine.
     """
-    name = device_name(name)
+    name = normalize_device(name)
     if not re.fullmatch(DEVICE_PATTERN, name):
         raise _no_device(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    device = torch.device(name)
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not available.get(device.type, False) or (device.index or 0) >= max(torch.cuda.device_count(), 1):
+    kind, _unused, index = name.partition(":")
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    counts = {"cpu": 1, "cuda": gpus, "mps": int(torch.backends.mps.is_available())}
+    if int(index or 0) >= counts[kind]:  # compared here: torch takes a number modulo 256
         raise _no_device(name)
-    return device
+    return torch.device(name)
 
 
 def _no_device(name: str) -> UsageError:
