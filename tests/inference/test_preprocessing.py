@@ -110,7 +110,19 @@ def test_arrays_that_are_no_images_are_errors(array: np.ndarray, run: headstart.
 
 
 @pytest.mark.parametrize(
-    "value", [None, 3, torch.zeros(8, 8, 3), Image.new("RGB", (0, 9))], ids=lambda v: type(v).__name__
+    "value",
+    [
+        None,
+        3,
+        torch.zeros(8, 8, 3),
+        torch.zeros(()),
+        Image.new("RGB", (0, 9)),
+        io.BytesIO(b"a\nb"),
+        {"a.png": 1},
+        pd.DataFrame({"path": ["a.png"]}),
+        "",
+    ],
+    ids=lambda value: type(value).__name__,
 )
 def test_values_that_are_no_images_are_errors(value: object, run: headstart.Run) -> None:
     for images in (value, [value]):
@@ -118,6 +130,21 @@ def test_values_that_are_no_images_are_errors(value: object, run: headstart.Run)
             run.predict(images)
     with pytest.raises(headstart.UsageError):
         run.transform()(value)
+
+
+def test_paths_that_cannot_exist_are_failed_predictions(run: headstart.Run) -> None:
+    predictions = run.predict(["a\0b", "a" * 5000 + ".png"])
+    assert [bool(prediction.error) for prediction in predictions] == [True, True]
+
+
+def test_buffers_and_a_predictor_take_what_predict_takes(run: headstart.Run, files: Inputs) -> None:
+    content = files["gray.png"].read_bytes()
+    expected = run.predict(content)
+    assert run.predict(bytearray(content)) == run.predict([memoryview(content)]) == expected
+    predictor = headstart.Predictor(run.folder)
+    assert list(predictor.predict(str(files["gray.png"]))) == run.predict(files["gray.png"])
+    images = (image for image in (content, content))
+    assert len(run.predict(images)) == 2
 
 
 def test_paths_in_arrays_and_series_are_images(run: headstart.Run, files: Inputs) -> None:

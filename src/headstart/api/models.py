@@ -11,7 +11,7 @@ from headstart.data.frames import DataSource, is_path, temporary_source
 from headstart.inference.evaluate import ModelEvaluation
 from headstart.inference.evaluate import evaluate as _evaluate
 from headstart.inference.predictor import Prediction, Predictor
-from headstart.inference.preprocessing import ImageInput, image_list
+from headstart.inference.preprocessing import ImageInput
 from headstart.reporter import NullReporter
 from headstart.results.run import Run
 from headstart.results.study import Study
@@ -27,7 +27,8 @@ def predict(model: Model, images: ImageInput | Iterable[ImageInput], *, device: 
     Args:
         model: run, study, model folder, or folder of runs (the best by val).
         images: image files and folders (a folder gives its images and those of its subfolders), contents of files,
-            images of Pillow, and uint8 arrays [h, w, 3]; one, or a sequence of them.
+            images of Pillow, and uint8 arrays [h, w, 3]; one or several, for example a list or a pandas Series, or an
+            array [n, h, w, 3].
         device: where the model runs: cpu, cuda, cuda:N, mps, or auto for the first GPU, else cpu.
 
     Raises:
@@ -39,7 +40,7 @@ def predict(model: Model, images: ImageInput | Iterable[ImageInput], *, device: 
         >>> prediction.image, prediction.label in ("0", "1")
         ('image 0', True)
     """
-    return list(Predictor(_folder(model), device).predict(image_list(images)))
+    return list(Predictor(_folder(model), device).predict(images))
 
 
 def evaluate(

@@ -131,9 +131,9 @@ def open_regular_file(path: Path) -> Iterator[io.BufferedReader]:
         if not S_ISREG(path.stat().st_mode):
             raise ImageFileError(_("{name} is not a file", name=path), _("Name an image file."))
         file = path.open("rb")
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
         raise ImageFileError(
-            _("{name} cannot be read ({reason})", name=path, reason=error.strerror),
+            _("{name} cannot be read ({reason})", name=path, reason=getattr(error, "strerror", error)),
             _("Check the file and its permissions."),
         ) from error
     with file:

@@ -19,7 +19,7 @@ from headstart.data.folder import list_images
 from headstart.errors import DataError
 from headstart.hardware import devices
 from headstart.i18n import Message, _, ngettext, verbatim
-from headstart.inference.preprocessing import ImageInput, Preprocessing, checked_image
+from headstart.inference.preprocessing import ImageInput, Preprocessing, checked_image, image_list
 from headstart.reporter import NullReporter, Reporter
 from headstart.storage.files import JsonData
 
@@ -129,21 +129,23 @@ class Predictor:
         """
         return np.asarray(self.model.network(self.preprocessing.batch(images, self.device)).cpu().numpy())
 
-    def predict(self, images: Iterable[ImageInput], reporter: Reporter | None = None) -> Iterator[Prediction]:
+    def predict(
+        self, images: ImageInput | Iterable[ImageInput], reporter: Reporter | None = None
+    ) -> Iterator[Prediction]:
         """Predict each image, in order.
 
         A file that is missing or unreadable yields a prediction with an `error`; the others are still predicted.
 
         Args:
             images: Image files, folders that are searched for images recursively, contents of files, images of Pillow,
-                and uint8 arrays [h, w, 3].
+                and uint8 arrays [h, w, 3]; one or several, or an array [n, h, w, 3].
             reporter: Reports progress.
 
         Raises:
             UsageError: An item is not an image.
         """
         reporter = reporter or NullReporter()
-        items = list(_items(images))
+        items = list(_items(image_list(images)))
         for begin in range(0, len(items), INFERENCE_BATCH_SIZE):
             yield from self._predict_batch(items[begin : begin + INFERENCE_BATCH_SIZE])
             reporter.progress(_("predicting"), min(begin + INFERENCE_BATCH_SIZE, len(items)), len(items))
@@ -177,7 +179,7 @@ class _Item:
     """An image to predict, and its name in the prediction."""
 
     name: str
-    image: Path | bytes | Image.Image
+    image: Path | bytes | Image.Image | np.ndarray
 
 
 def _items(images: Iterable[ImageInput]) -> Iterator[_Item | Prediction]:
@@ -195,6 +197,8 @@ def _files(path: Path) -> list[_Item | Prediction]:
         return [_Item(str(file), file) for file in list_images(path)]
     except DataError as error:
         return [_failed(str(path), error.message)]  # names a folder or file in the folder `path`
+    except (OSError, ValueError) as error:  # a name that is too long, or contains a null character
+        return [_failed(str(path), _("It cannot be a path ({reason}).", reason=error))]
 
 
 def _failed(name: str, reason: Message) -> Prediction:

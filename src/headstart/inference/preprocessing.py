@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -20,7 +20,8 @@ from headstart.data.decode import Pixels, decode, decode_image
 from headstart.errors import UsageError
 from headstart.i18n import _
 
-ImageInput: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | np.ndarray"  # a file, its content, or pixels
+# a file, its content, or pixels
+ImageInput: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | np.ndarray"
 CPU = torch.device("cpu")
 
 
@@ -61,6 +62,8 @@ class Preprocessing:
     def pixels(self, image: ImageInput) -> Pixels:
         """Return an image reduced as in training: uint8 [h, w, 3]. Raises what `__call__` raises."""
         checked = checked_image(image)
+        if isinstance(checked, np.ndarray):
+            return decode_image(Image.fromarray(checked), self.cache_side)
         if isinstance(checked, Image.Image):
             return decode_image(checked, self.cache_side)
         return decode(checked, self.cache_side)
@@ -87,41 +90,45 @@ def image_list(images: ImageInput | Iterable[ImageInput]) -> list[ImageInput]:
         UsageError: It is none of these.
     """
     if isinstance(images, np.ndarray):
-        return images.ravel().tolist() if images.dtype.kind in "UO" else list(images) if images.ndim == 4 else [images]
-    if isinstance(images, (str, os.PathLike, bytes, Image.Image)):
+        is_text = images.dtype.kind in "UOT"
+        return images.ravel().tolist() if is_text else list(images) if images.ndim == 4 else [images]
+    if isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image)):
         return [images]
-    try:
-        return list(images)
-    except TypeError:
-        raise _no_image(images) from None
+    # an open file has lines, a mapping and a data frame have names
+    is_named = hasattr(images, "read") or hasattr(images, "columns") or isinstance(images, Mapping)
+    if is_named or isinstance(images, Tensor) or not isinstance(images, Iterable):
+        raise _no_image(images)
+    return list(images)
 
 
-def checked_image(image: ImageInput) -> Path | bytes | Image.Image:
-    """Return the path of an image, the content of a file, or pixels as an image of Pillow.
+def checked_image(image: ImageInput) -> Path | bytes | Image.Image | np.ndarray:
+    """Return the path of an image, the content of a file, or pixels.
 
     Raises:
-        UsageError: It is none of these, or there are no pixels.
+        UsageError: It is none of these, or it is empty.
     """
     if isinstance(image, np.ndarray):
         _require_pixels(image)
-        return Image.fromarray(image)
+        return image
     if isinstance(image, Image.Image):
         if not all(image.size):
             raise UsageError(
                 _("The image has no pixels: its size is {size}.", size=str(list(image.size))), _("Leave it out.")
             )
         return image
-    if isinstance(image, bytes):
-        return image
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return bytes(image)
     if isinstance(image, (str, os.PathLike)):
-        return Path(image)
+        if not (path := os.fsdecode(image)):
+            raise UsageError(_("The path of an image is empty."), _("Leave it out."))
+        return Path(path)
     raise _no_image(image)
 
 
 def _no_image(value: object) -> UsageError:
     return UsageError(
         _("An image cannot be of type {kind}.", kind=type(value).__name__),
-        _("Pass a path, the content of a file, an image of Pillow, or a uint8 array [h, w, 3]."),
+        _("Pass a path, the content of a file, an image of Pillow, a uint8 array [h, w, 3], or several of them."),
     )
 
 

@@ -17,7 +17,7 @@ from headstart.data.frames import DataSource, is_path, temporary_source
 from headstart.i18n import Message, _, translated
 from headstart.inference.evaluate import ModelEvaluation, evaluate
 from headstart.inference.predictor import Prediction, Predictor
-from headstart.inference.preprocessing import ImageInput, Preprocessing, image_list, read_preprocessing
+from headstart.inference.preprocessing import ImageInput, Preprocessing, read_preprocessing
 from headstart.report.page import write_page
 from headstart.reporter import NullReporter
 from headstart.results.diagnosis import Diagnosis, diagnose
@@ -93,7 +93,7 @@ class Run:
             >>> len(run.predict([np.zeros((8, 8, 3), np.uint8), Image.new("L", (9, 9))]))
             2
         """
-        return list(Predictor(self.folder, device).predict(image_list(images)))
+        return list(Predictor(self.folder, device).predict(images))
 
     def evaluate(
         self, data: DataSource | None = None, *, split: str = "auto", skip_bad: bool = False, device: str = "cpu"
