@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from contextlib import suppress
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -20,6 +21,14 @@ PROGRESS_INTERVAL_S = 10.0  # minimum time between two plain lines of progress
 SILENCE_S = 60.0  # maximum time without a plain line during a study
 
 
+class _ErrorConsole(Console):
+    """A console on stderr. If its reader has closed the pipe, the command goes on without progress."""
+
+    def on_broken_pipe(self) -> None:
+        """Print nothing more; rich would also end the process and discard its results on stdout."""
+        self.quiet = True
+
+
 class ConsoleReporter:
     """Context manager that reports on stderr and removes its bar or table at the end, also after an error.
 
@@ -32,7 +41,7 @@ class ConsoleReporter:
 
     def __init__(self, *, times: bool = False) -> None:
         self._start = time.monotonic() if times else None
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False, force_jupyter=False)
+        self._console = _ErrorConsole(stderr=True, highlight=False, soft_wrap=True, emoji=False, force_jupyter=False)
         self._bar: Progress | None = None
         self._live: Live | None = None
         self._task_id: TaskID | None = None
@@ -47,11 +56,11 @@ class ConsoleReporter:
         return self
 
     def __exit__(self, *_error: object) -> None:
+        self._closed.set()
         self._stop_bar()
         if self._live is not None:
             self._live.stop()
         self._live = None
-        self._closed.set()
         if self._heartbeat is not None:
             self._heartbeat.join()
 
@@ -110,12 +119,13 @@ class ConsoleReporter:
             now = time.monotonic()
             if self._status is not None and now - self._last_sentence >= SILENCE_S:
                 since = format_duration(now - self._status_time)
-                self.say(_("{status}; no run has ended for {duration}.", status=self._status.title, duration=since))
+                with suppress(OSError):  # a full disk, which the main thread reports
+                    self.say(_("{status}, unchanged for {duration}.", status=self._status.title, duration=since))
 
     def _print_progress(self, task: Message, done: int, total: int) -> None:
         now = time.monotonic()
         if now - self._last_line >= PROGRESS_INTERVAL_S and done < total:
-            self._last_line = now
+            self._last_line = self._last_sentence = now
             line = _("{task}: {done} of {total}", task=task, done=done, total=total)
             print(translated(line), file=sys.stderr, flush=True)  # noqa: T201
 
