@@ -23,6 +23,7 @@ from headstart.experiment.ablation_grid import AblationFile
 from headstart.storage.files import write_atomic
 from headstart.storage.schemas.ablation import AblationResult
 from headstart.storage.schemas.checkpoint import Manifest
+from headstart.storage.schemas.forecast import ForecastResult
 from headstart.storage.schemas.gallery import GalleryIndex
 from headstart.storage.schemas.metrics import LINE
 from headstart.storage.schemas.result import RunResult
@@ -51,6 +52,7 @@ FILES: dict[str, TypeAdapter[Any]] = {
     "verdict.json": TypeAdapter(Verdict),
     "ablation.json": TypeAdapter(AblationFile),
     "ablation": TypeAdapter(AblationResult),  # not a file: the output of `ablate --json`
+    "forecast": TypeAdapter(ForecastResult),  # not a file: the output of `compare --dry-run --json`
 }
 
 JsonSchema = dict[str, Any]  # JSON Schema is defined elsewhere, and has no schema here

@@ -1,17 +1,22 @@
 """`train --dry-run` refuses what a run refuses, and `--vary` and lists are read as documented."""
 
 import json
+import math
 import tomllib
 
 import pytest
 
 from headstart.cli.compare import _parse_vary
 from headstart.cli.main import main
-from headstart.config.run_config import RunConfig
+from headstart.config.resolve import resolve_settings
 from headstart.errors import UsageError
+from headstart.hardware import calibration
 from headstart.runs import runner
+from headstart.storage.schemas.forecast import ForecastResult
 from headstart.training import setup
 from tests.cli.test_main import fails
+from tests.messages import fields_of
+from tests.training.test_setup import RecordingReporter
 
 
 def forbid_measuring_and_training(patch: pytest.MonkeyPatch) -> None:
@@ -52,8 +57,24 @@ def test_valid_dry_run_prints_the_plan_and_writes_no_run(tmp_path, capsys, monke
     printed = tomllib.loads(capsys.readouterr().out)
     assert "recipe" in printed and "facts" not in printed and list(tmp_path.iterdir()) == []
     main(["train", "digits:0-1", "--dry-run", "--json"])
-    plan = RunConfig.model_validate_json(capsys.readouterr().out)
-    assert plan == RunConfig.model_validate(printed) and list(tmp_path.iterdir()) == []
+    assert json.loads(capsys.readouterr().out) == printed and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("seconds", [None, 2.0])
+def test_dry_run_says_the_steps_and_their_duration_once_it_is_known(seconds: float | None, monkeypatch) -> None:
+    monkeypatch.setattr(calibration, "known_step_seconds", lambda _plan: seconds)
+    plan = resolve_settings({"source": "digits:0-1", "batch_size": 30, "epochs": "3ep"}).plan
+    reporter = RecordingReporter()
+    runner.check(plan, reporter)
+    steps = 3 * math.ceil(252 / 30)  # 70 % of the 360 images
+    last = [
+        fields_of(sentence)
+        for sentence in reporter.sentences
+        if "duration" in sentence.values or "size" in sentence.values
+    ]
+    expected = {"count": steps, "size": 30}
+    assert last[0] == expected and len(last) == 1 + (seconds is not None)
+    assert seconds is None or last[1] == {"seconds": 2.0 * steps}
 
 
 def test_dry_run_of_a_study_as_json(tmp_path, capsys, monkeypatch) -> None:
@@ -61,8 +82,8 @@ def test_dry_run_of_a_study_as_json(tmp_path, capsys, monkeypatch) -> None:
     words = ["compare", "digits:0-1", "--arm", "scratch", "--arm", "scratch@adam", "--seeds", "3", "--dry-run"]
     main([*words, "--json"])
     printed = json.loads(capsys.readouterr().out)
-    assert printed["arms"] == ["scratch", "scratch@adam"] and printed["protocol"]["seeds"] == 3
-    assert printed["seconds"] > 0 and list(tmp_path.iterdir()) == []
+    assert ForecastResult.model_validate(printed).arms == ["scratch", "scratch@adam"] and printed["seeds"] == 3
+    assert printed["seconds"] > 0 and len(printed["rates"]) > 1 and list(tmp_path.iterdir()) == []
     code, *_ = fails([*words, "--require-winner"], capsys)
     assert code == 2
 

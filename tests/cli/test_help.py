@@ -18,7 +18,7 @@ from headstart.console import ConsoleReporter
 from headstart.i18n import verbatim
 from headstart.runs import runner
 from headstart.telemetry import tensorboard_server
-from tests.cli.test_main import fails
+from tests.cli.test_main import fails, set_width
 from tests.messages import values_of
 
 COMMON = {"compare": COMPARE, "train": TRAIN}
@@ -46,7 +46,7 @@ def help_of(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 def test_default_help_has_at_most_45_lines_and_20_flags(
     command: str, width: int, commands: App, capsys, monkeypatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", str(width))
+    set_width(width, monkeypatch)
     text = help_of([command, "--help"], capsys)
     assert len(text.splitlines()) <= 45
     shown = re.findall(r"^  (--[\w-]+|SOURCE)", text, re.MULTILINE)
@@ -71,7 +71,7 @@ def test_examples_of_the_help_are_valid_commands(command: str, commands: App, ca
 def test_all_flags_and_the_settings_of_presets_are_shown_with_help_all(
     command: str, commands: App, capsys, monkeypatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "300")
+    set_width(300, monkeypatch)
     text = " ".join(re.sub(r"[│╭╮╰╯─]", " ", help_of([command, "--help-all"], capsys)).split())
     missing = [flag for flag in flags_of(commands[command]) if not re.search(rf"{flag}(?![\w-])", text)]
     assert missing == []

@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from headstart.cli.app import app
 from headstart.cli.main import main
@@ -40,6 +41,11 @@ from tests.trained import SETTINGS
 COMMANDS = ["compare", "train", "resume", "predict", "evaluate", "ablate", "diagnose", "report", "tensorboard"]
 COMMANDS += ["rebuild"]
 HEAVY = ("torch", "torchvision", "timm", "tensorboard", "sklearn", "pandas", "scipy", "matplotlib")
+
+
+def set_width(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Print help in lines of this width. cyclopts keeps a console with the COLUMNS of its first use."""
+    monkeypatch.setattr(app, "_console", Console(width=columns))
 
 
 def fails(words: list[str], capsys) -> tuple[int, Message, Message, list[str]]:
@@ -158,7 +164,7 @@ def test_every_command_has_help(command: str, capsys) -> None:
 
 
 def test_every_field_of_the_plan_is_a_flag_with_its_description_choices_and_default(capsys, monkeypatch) -> None:
-    monkeypatch.setenv("COLUMNS", "300")  # names of flags in one line, beside the first line of their help
+    set_width(300, monkeypatch)  # names of flags in one line, beside the first line of their help
     main(["train", "--help-all"])
     text = " ".join(re.sub(r"[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
     flags = {name for argument in app["train"].assemble_argument_collection() for name in argument.names}
@@ -224,6 +230,7 @@ INVALID_COMMANDS = {
     "no model": (["predict"], ["MODEL"]),
     "no images": (["predict", "model"], ["IMAGES"]),
     "no value": (["train", "--lr"], ["--lr"]),
+    "several devices": (["train", "--device", "0,1"], ["--device", "0, 1"]),
     "no such choice": (["train", "--optimizer", "adm"], ["optimizer", "adm", ", ".join(OPTIMIZERS), "adam"]),
 }
 # name -> (words, what the message quotes); the messages are those of cyclopts, or have no values

@@ -178,4 +178,5 @@ def test_known_speed_is_that_of_the_cache() -> None:
     stored = [json.loads(path.read_text()) for path in (cache_root() / "machine").iterdir()]
     (seconds,) = (content["seconds"] for content in stored if content["key"]["network"][-1] == [13, 3, 16, 16])
     assert calibration.known_step_seconds(plan) == seconds[plan.machine.precision]
+    assert calibration.known_step_seconds(plan.changed(precision="auto")) == min(seconds.values())
     assert calibration.known_step_seconds(plan.changed(threads=7)) is None

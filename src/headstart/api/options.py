@@ -34,7 +34,7 @@ def given_settings(
     if data is not None and "source" in given:
         raise UsageError(_("The data is given twice, as data and as source."), _("Leave source out."))
     if not is_path(data):
-        if not given.get("allow_outside", True):
+        if given.get("allow_outside", True) is not True:
             raise UsageError(
                 _("allow_outside=False does not apply to a data frame or an ImageFolder, whose files may be anywhere."),
                 _("Leave it out."),

@@ -153,7 +153,7 @@ def launch(
 
 
 def print_all_help(tokens: Sequence[str]) -> None:
-    """Print the help of a command with all its flags.
+    """Print the help of a command with all its flags; what stands before a command applies as usual.
 
     Raises:
         CycloptsError: There is no such command.

@@ -48,9 +48,7 @@ _HALF = Advice(_("Use --precision bf16."))
 _AMP = Advice(_("Leave it out: --precision auto uses bf16 where it is faster."))
 _DEVICE = Advice(_("Use --device cuda, or cuda:N."))
 _LOG = Advice(_("Use --log wandb or --log mlflow; TensorBoard files are always written."))
-_NO_NETWORK_NOISE = Advice(
-    _("Leave it out: networks have no dropout; --label-smoothing and --weight-decay regularize.")
-)
+_NO_DROPOUT = Advice(_("Leave it out: networks have no dropout; --label-smoothing and --weight-decay regularize."))
 _NO_AUGMENTATION = Advice(_("Leave it out: images are augmented with --crop, --flip, --jitter, --mixup and --cutmix."))
 _CLASSES = Advice(_("Leave it out: the classes are those of the data."))
 ADVICE: dict[str, Advice] = {
@@ -86,9 +84,9 @@ ADVICE: dict[str, Advice] = {
     "--lr-scheduler": Advice(_("Use --schedule.")),
     "--color-jitter": Advice(_("Use --jitter.")),
     "--no-aug": Advice(_("Use --crop 1 --flip off.")),
-    "--drop-path": _NO_NETWORK_NOISE,
-    "--drop": _NO_NETWORK_NOISE,
-    "--dropout": _NO_NETWORK_NOISE,
+    "--drop-path": _NO_DROPOUT,
+    "--drop": _NO_DROPOUT,
+    "--dropout": _NO_DROPOUT,
     "--reprob": _NO_AUGMENTATION,
     "--aa": _NO_AUGMENTATION,
     "--auto-augment": _NO_AUGMENTATION,
@@ -98,6 +96,10 @@ ADVICE: dict[str, Advice] = {
     "--model-ema-decay": Advice(_("Use --ema with the decay, e.g. --ema 0.999.")),
 }
 _OF_MODELS = {  # for `predict` and `evaluate`, whose model has no flag
+    **dict.fromkeys(
+        ("-b", "--batch", "--batch-size", "-j", "--workers", "--num-workers"), _("Leave it out: it is not needed.")
+    ),
+    **dict.fromkeys(("--amp", "--half", "--fp16", "--bf16", "--precision"), _("Leave it out: models run in fp32.")),
     **dict.fromkeys(("--model", "--weights", "--checkpoint", "--arch"), _("Name the model first, without a flag.")),
     **dict.fromkeys(("--source", "--data", "--data-dir", "--images"), _("Name it after the model, without a flag.")),
     **dict.fromkeys(("--imgsz", "--img-size", "--image-size"), _("Leave it out: it is that of the model.")),
@@ -122,6 +124,8 @@ def advice(flag: str, command: str) -> Message | None:
         command: Name of the command.
     """
     flag, field = flag.lower().replace("_", "-"), field_of(flag)
+    if not flag.startswith("--"):
+        flag = flag[:2]  # -j4 is -j with its value
     if command in ("predict", "evaluate"):
         return _OF_MODELS.get(flag)
     if command == "compare" and field in STUDY_FIELDS:

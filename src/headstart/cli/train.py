@@ -80,7 +80,7 @@ def train(
         if dry_run:
             runner.check(draft.plan, output)
             if json:
-                print_json(draft.plan.to_json())
+                print_json(draft.plan.settings())
             else:
                 print(draft.plan.to_toml(), end="")
             return

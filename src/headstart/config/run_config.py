@@ -14,7 +14,7 @@ import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
-from headstart.config.device_spec import DEVICE_PATTERN, device_name
+from headstart.config.device_spec import DEVICE_PATTERN, normalize_device
 from headstart.config.duration import Duration, EpochDuration
 from headstart.config.field_help import Detail
 from headstart.config.lists import as_list, split_commas
@@ -191,7 +191,7 @@ class RecipeConfig(ConfigSection):
 class MachineConfig(ConfigSection):
     """The machine. `auto` and 0 are resolved by measurement before the plan is hashed."""
 
-    device: Annotated[str, BeforeValidator(device_name)] = Field(
+    device: Annotated[str, BeforeValidator(normalize_device)] = Field(
         "auto", pattern=DEVICE_PATTERN, description=_("device: cpu, cuda, cuda:N, mps, or auto")
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
@@ -290,9 +290,13 @@ class RunConfig(ConfigSection):
         """Return the plan as JSON data."""
         return self.model_dump(mode="json")
 
+    def settings(self) -> dict[str, JsonData]:
+        """Return what users set as JSON data, without the facts."""
+        return self.model_dump(mode="json", exclude={"facts"})
+
     def to_toml(self) -> str:
-        """Return the plan as TOML; without its facts while they are unknown."""
-        return tomli_w.dumps(self.model_dump(mode="json", exclude=None if self.facts.fingerprint else {"facts"}))
+        """Return the settings as TOML, and the facts if they are known."""
+        return tomli_w.dumps(self.to_json() if self.facts.fingerprint else self.settings())
 
     @property
     def arm_name(self) -> str:

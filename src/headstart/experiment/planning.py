@@ -29,6 +29,7 @@ from headstart.hardware import calibration
 from headstart.i18n import Message, _, join, ngettext, translated, verbatim
 from headstart.reporter import NullReporter, Reporter
 from headstart.storage.files import JsonData
+from headstart.storage.schemas.forecast import ForecastResult
 from headstart.text import format_duration, join_list
 from headstart.training import setup
 
@@ -78,15 +79,17 @@ class Forecast:
         return "\n".join(map(translated, self.sentences))
 
     def to_json(self) -> dict[str, JsonData]:
-        """Return the rules of the study and what it takes as JSON."""
-        return {
-            "arms": [variant.name for variant in self.spec.variants],
-            "protocol": self.spec.protocol.model_dump(mode="json"),
-            "plan": self.spec.plan.model_dump(mode="json", exclude={"facts", "arm"}),
-            "seconds": self.seconds,
-            "training_images": self.training_images,
-            "evaluation_images": self.evaluation_images,
-        }
+        """Return the study and what it takes as JSON (`ForecastResult`)."""
+        protocol = self.spec.protocol
+        return ForecastResult(
+            arms=[variant.name for variant in self.spec.variants],
+            seeds=protocol.seeds,
+            budgets=[str(budget) for budget in self.spec.budgets],
+            rates=list(protocol.grid) if self.spec.searches_lr else [],
+            seconds=self.seconds,
+            training_images=self.training_images,
+            evaluation_images=self.evaluation_images,
+        ).to_json()
 
     def _repr_html_(self) -> str:
         return "".join(f"<p>{html.escape(translated(sentence))}</p>" for sentence in self.sentences)

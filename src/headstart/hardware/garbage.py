@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 
-YOUNG_OBJECTS = 50_000  # new objects between two collections; Python's default of 700 suits small programs
+YOUNG_OBJECTS = 50_000  # new objects between two collections; the default suits small programs
 
 
 def collect_rarely() -> None:

@@ -82,7 +82,7 @@ def check(draft: RunConfig, reporter: Reporter) -> None:
 
     Args:
         draft: The plan.
-        reporter: Receives notes about data and start.
+        reporter: Receives notes about data and start, the number of steps, and their duration if it is known.
 
     Raises:
         HeadstartError: The plan or the data are invalid.

@@ -161,7 +161,7 @@ def check_plan(draft: RunConfig, reporter: Reporter) -> None:
     )
     if seconds := calibration.known_step_seconds(run.plan):
         reporter.say(
-            _("Training takes at most about {duration} on this machine.", duration=format_duration(seconds * total))
+            _("The training steps take about {duration} on this machine.", duration=format_duration(seconds * total))
         )
 
 

@@ -1,4 +1,4 @@
-"""The interface of a tracker: a derived view of records. It only receives.
+"""The interface of a tracker: which receives the scalars of records.
 
 A tracker may raise any exception. It is then switched off, and the run goes on.
 """
@@ -60,10 +60,10 @@ class TrackerRun(Protocol):
 
     @property
     def is_new(self) -> bool:
-        """True if the tracker has nothing of the run. A tracker that cannot know it returns False."""
+        """True if every line must be sent: the tracker has nothing of the run, or keeps each opening by itself."""
 
     def log(self, rows: Sequence[Row]) -> None:
-        """Add the scalars of lines, in the order of the record. No line is sent twice, unless a process was killed."""
+        """Add the scalars of lines, in the order of the record. A line is sent again to a run that `is_new`."""
 
     def end(self, state: RunState, result: RunResult | None) -> None:
         """End the run.
