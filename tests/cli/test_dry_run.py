@@ -20,7 +20,7 @@ from tests.training.test_setup import RecordingReporter
 
 
 def forbid_measuring_and_training(patch: pytest.MonkeyPatch) -> None:
-    for module, name in ((setup, "measure_machine"), (runner, "make_run_folder")):
+    for module, name in ((setup, "measure_machine"), (setup, "choose_precision"), (runner, "make_run_folder")):
         patch.setattr(module, name, lambda *_, **__: pytest.fail("a dry run measures and trains nothing"))
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from headstart.errors import UsageError
-from headstart.hardware import benchmark, calibration, precision
+from headstart.hardware import benchmark, calibration, devices, precision
 from headstart.i18n import Message
 from headstart.storage.cache import cache_root
 from tests.messages import fields_of, values_of
@@ -76,6 +76,27 @@ def test_measurement_of_a_busy_machine_is_repeated(monkeypatch, measured: list[t
 
 def _shape(path: Path) -> list[int]:
     return json.loads(path.read_text())["key"]["network"][-1]
+
+
+@pytest.mark.parametrize("precision_", ["auto", "bf16", "fp32"])
+@pytest.mark.parametrize("multiplies", [True, False])
+def test_steps_are_measured_only_where_they_decide_the_precision(
+    precision_: str, multiplies: bool, monkeypatch: pytest.MonkeyPatch, measured: list[tuple[int, ...]]
+) -> None:
+    monkeypatch.setattr(devices, "multiplies_bf16", lambda: multiplies)
+    shape = {"auto": 17, "bf16": 18, "fp32": 19}[precision_] + 3 * multiplies
+    settings = {"image_size": 64, "stem": "imagenet", "batch_size": shape}
+    run, _ = prepare(**settings, precision=precision_)
+    is_known = multiplies and precision_ != "fp32"
+    assert measured == ([] if is_known else [(shape, 3, 64, 64)])
+    assert run.peak.flops_per_second > 0
+    if is_known:
+        assert run.plan.machine.precision == "bf16"
+        assert calibration.known_step_seconds(run.plan) is None  # for the forecast of a study it is measured
+        again, _ = prepare(**settings, precision=precision_)
+        assert again.plan == run.plan and again.peak.flops_per_second >= run.peak.flops_per_second
+    elif precision_ != "auto":
+        assert run.plan.machine.precision == precision_
 
 
 def test_fp32_is_selected_where_bf16_leaves_part_of_a_kernel_unset() -> None:

@@ -195,7 +195,7 @@ class MachineConfig(ConfigSection):
         "auto", pattern=DEVICE_PATTERN, description=_("device: cpu, cuda, cuda:N, mps, or auto")
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description=_("precision; auto: the faster one, measured")
+        "auto", description=_("precision; auto: the faster one, known for the processor or measured")
     )
     threads: int = Field(
         0, ge=0, le=1024, description=_("number of compute threads; 0: all cores that this process may use")

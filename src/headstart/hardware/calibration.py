@@ -35,6 +35,9 @@ def batch_shape(plan: RunConfig) -> tuple[int, ...]:
     return (plan.recipe.batch_size, 3, plan.recipe.image_size, plan.recipe.image_size)
 
 
+# Size of images and batches from which on a ResNet trains faster in bf16 on every processor that multiplies it.
+MIN_BF16_PX, MIN_BF16_BATCH = 64, 8
+
 # A product this much faster than the cached peak shows that the machine was busy when it was measured.
 BUSY_SPEED_RATIO = 2.0
 
@@ -95,6 +98,32 @@ def measure_machine(
     return plan.changed(precision=selected), peak, speed.seconds[selected]
 
 
+def choose_precision(
+    plan: RunConfig, network: nn.Module, device: torch.device, reporter: Reporter
+) -> tuple[RunConfig, MatmulPeak]:
+    """Resolve the precision of a plan, and measure the peak; steps are measured only where they decide the precision.
+
+    Arguments and errors are those of `measure_machine`.
+    """
+    if not _trains_faster_in_bf16(plan) or plan.machine.precision == "fp32":
+        plan, peak, _unused = measure_machine(plan, network, device, reporter)
+        return plan, peak
+    key = _measurement_key(plan, batch_shape(plan), device)
+    speed = _read_speed(_path(key), key)
+    with precision.deterministic(device, plan.machine.threads):
+        flops_per_second = max(benchmark.matmul_peak(device, "bf16", times=2), speed.peak.get("bf16", 0.0))
+    _write_speed(_path(key), _with_peak(speed, "bf16", flops_per_second))
+    reporter.say(
+        ngettext(
+            "Precision bf16 on {device} with {count} thread: this processor multiplies it.",
+            "Precision bf16 on {device} with {count} threads: this processor multiplies it.",
+            plan.machine.threads,
+            device=str(device),
+        )
+    )
+    return plan.changed(precision="bf16"), MatmulPeak(flops_per_second, device, "bf16")
+
+
 def step_seconds(plan: RunConfig, network: nn.Module, device: torch.device, reporter: Reporter) -> float:
     """Return the seconds of a training step in the fastest precision; arguments and errors as in `measure_machine`."""
     speed = _measured_speed(plan, network, device, reporter)
@@ -116,7 +145,24 @@ def _path(key: MeasurementKey) -> Path:
 
 
 def _candidates(plan: RunConfig) -> tuple[str, ...]:
-    return ("fp32", "bf16") if plan.machine.precision == "auto" else (plan.machine.precision,)
+    """Return the precisions that a measurement decides between, or the only one."""
+    if plan.machine.precision != "auto":
+        return (plan.machine.precision,)
+    return ("bf16",) if _trains_faster_in_bf16(plan) else ("fp32", "bf16")
+
+
+def _trains_faster_in_bf16(plan: RunConfig) -> bool:
+    """Return True where bf16 is faster on every processor of its kind: a measurement could only be wrong.
+
+    docs/speed.md has the measurements.
+    """
+    return (
+        plan.machine.device == "cpu"
+        and plan.network.network in ("resnet18", "resnet34", "resnet50")
+        and plan.recipe.image_size >= MIN_BF16_PX
+        and plan.recipe.batch_size >= MIN_BF16_BATCH
+        and devices.multiplies_bf16()
+    )
 
 
 def _measured_speed(plan: RunConfig, network: nn.Module, device: torch.device, reporter: Reporter) -> StepSpeed:
@@ -146,8 +192,7 @@ def _measured_speed(plan: RunConfig, network: nn.Module, device: torch.device, r
         if is_supported and (fastest := _fastest(speed, candidates)) not in speed.peak:
             speed = _with_peak(speed, fastest, benchmark.matmul_peak(device, fastest))
     if speed != cached:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, speed.to_json())
+        _write_speed(path, speed)
     if not is_supported:
         raise UsageError(
             _("{device} does not support {precision}.", device=str(device), precision=candidates[0]),
@@ -202,6 +247,11 @@ def _read_speed(path: Path, key: MeasurementKey) -> StepSpeed:
         return StepSpeed.read(path)
     except DataError:
         return StepSpeed(key=key, seconds={}, peak={}, unsupported=())
+
+
+def _write_speed(path: Path, speed: StepSpeed) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, speed.to_json())
 
 
 def _fastest(speed: StepSpeed, candidates: tuple[str, ...]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -38,6 +39,14 @@ def _no_device(name: str) -> UsageError:
     return UsageError(
         _("There is no device {device} on this machine.", device=name), _("Use --device cpu, or omit the flag.")
     )
+
+
+@lru_cache(maxsize=1)
+def multiplies_bf16() -> bool:
+    """Return True if the processor has instructions for products of bf16 (Intel and AMD: AVX512-BF16, AMX)."""
+    get_capabilities = getattr(torch.cpu, "get_capabilities", dict)  # torch 2.11 may not have it
+    capabilities: dict[str, bool] = get_capabilities()
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def usable_cores() -> int:

@@ -1,6 +1,6 @@
 """Contexts for precision and determinism, and a check for networks that bf16 cannot train.
 
-bf16 is used where a training step of the network is measured to be faster in it.
+bf16 is used where a training step of the network is faster in it, see `calibration`.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from headstart.data.mixing import Mixer, RecipeMixer
 from headstart.data.transforms import Augmentation
 from headstart.factories import load_factory
 from headstart.hardware import benchmark, calibration, devices
-from headstart.hardware.calibration import MatmulPeak, measure_machine
+from headstart.hardware.calibration import MatmulPeak, choose_precision, measure_machine
 from headstart.hardware.environment import environment
 from headstart.i18n import _, ngettext
 from headstart.models import factory, freezing, heads, structure
@@ -187,15 +187,15 @@ def _load(draft: RunConfig, reporter: Reporter) -> LoadedRun:
 
 def prepare(draft: RunConfig, reporter: Reporter) -> TrainingSetup:
     """Resolve a draft and make all objects that the training needs; see `resolve_run`."""
-    resolved = resolve_run(draft, reporter)
-    plan, dataset = resolved.plan, resolved.dataset
-    context = _make_context(plan, resolved, resolved.split)
-    test = _subset(dataset, resolved.split.test)
-    flops = _flops(context, plan, resolved.network)
-    filters = structure.first_filters(resolved.network)
-    return TrainingSetup(
-        plan, context, resolved.start, dataset.images, resolved.split, test, flops, resolved.peak, filters
-    )
+    run = _load(draft, reporter)
+    device = torch.device(run.plan.machine.device)
+    devices.place(run.network, device)
+    plan, peak = choose_precision(run.plan, run.network, device, reporter)
+    context = _make_context(plan, run, run.split)
+    test = _subset(run.dataset, run.split.test)
+    flops = _flops(context, plan, run.network)
+    filters = structure.first_filters(run.network)
+    return TrainingSetup(plan, context, run.start, run.dataset.images, run.split, test, flops, peak, filters)
 
 
 def prepare_heads(plans: Sequence[RunConfig], reporter: Reporter) -> list[tuple[TrainingSetup, HeadSpec]]:
@@ -265,7 +265,7 @@ def _subset(dataset: Dataset, indices: np.ndarray) -> ImageSubset:
 
 
 def _make_context(
-    plan: RunConfig, resolved: ResolvedRun, split: splits.Split, backbone: FeatureCache | None = None
+    plan: RunConfig, resolved: LoadedRun | ResolvedRun, split: splits.Split, backbone: FeatureCache | None = None
 ) -> TrainingContext:
     """Return the context of a plan; `backbone` is the feature cache of an earlier plan with the same backbone."""
     dataset, network, start = resolved.dataset, resolved.network, resolved.start
