@@ -36,9 +36,9 @@ CONTEXT.set_forkserver_preload(["headstart.runs.runner", "tests.engines.test_pro
 def test_study_with_a_killed_worker_is_bit_identical_to_local(tmp_path: Path) -> None:
     workers, before = ProcessEngine(2, NullReporter()), child_processes()
     with own_cache(tmp_path / "cache"):
-        whole = start_study(tmp_path / "whole", budgets="30st")
+        whole = start_study(tmp_path / "whole", budgets="60st")
         study.run_study(whole, LocalEngine(NullReporter()), NullReporter())
-    folder = start_study(tmp_path / "killed", budgets="30st")
+    folder = start_study(tmp_path / "killed", budgets="60st")
     killed: list[int] = []
 
     class KillingEngine:

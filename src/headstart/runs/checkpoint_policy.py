@@ -13,7 +13,7 @@ from headstart.training import events
 from headstart.training.state import TrainingContext
 
 MAX_SAVING_SHARE = 0.01  # of the time, for checkpoints without --save-every
-ASSUMED_BYTES_PER_SECOND = 2.5e8  # of a checkpoint, before the first one is timed
+ASSUMED_BYTES_PER_SECOND = 5e8  # of a checkpoint, before the first one is timed
 
 
 class CheckpointPolicy:
