@@ -105,7 +105,7 @@ class ConsoleReporter:
             return
         self._status, self._status_time = status, time.monotonic()
         if self._heartbeat is None:
-            self._heartbeat = threading.Thread(target=self._break_silence, daemon=True)
+            self._heartbeat = threading.Thread(target=self._repeat_status, daemon=True)
             self._heartbeat.start()
         if status.latest:
             self.say(status.latest)
@@ -113,7 +113,7 @@ class ConsoleReporter:
             self._last_line = time.monotonic()
             self.say(status.remaining)
 
-    def _break_silence(self) -> None:
+    def _repeat_status(self) -> None:
         """Say how far a study is whenever nothing was said for `SILENCE_S`, until the reporter is closed."""
         while not self._closed.wait(max(0.0, self._last_sentence + SILENCE_S - time.monotonic())):
             now = time.monotonic()

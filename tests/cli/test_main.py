@@ -366,6 +366,22 @@ def test_long_runs_of_a_study_leave_no_silence_without_a_terminal(capsys, monkey
     assert capsys.readouterr().err == ""  # it ends with the reporter
 
 
+def test_result_is_printed_when_the_reader_of_stderr_has_gone() -> None:
+    program = (
+        "import sys\nfrom headstart.console import ConsoleReporter\nfrom headstart.i18n import verbatim\n"
+        "with ConsoleReporter() as reporter:\n"
+        "    sys.stdin.read()\n"
+        "    for _ in range(3):\n        reporter.say(verbatim('progress'))\n"
+        "print('the result')\n"
+    )
+    command = [sys.executable, "-c", program]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, env=environment_for_processes(), text=True, **pipes) as process:
+        process.stderr.close()
+        process.stdin.close()  # the program goes on
+        assert process.stdout.read() == "the result\n"
+
+
 def test_unexpected_error_is_one_sentence_and_a_traceback_with_debug(monkeypatch, capsys, tmp_path: Path) -> None:
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("first\nsecond")

@@ -10,7 +10,7 @@ from headstart.cli.app import DATA_FORMS, RUNS, Address, EngineName, Json, Log, 
 from headstart.cli.common_flags import COMPARE
 from headstart.cli.foreign_flags import ALIASES
 from headstart.cli.options import COMPARISON, DATA, StudyFlags, parameter, switch
-from headstart.cli.render import print_json, print_study
+from headstart.cli.render import print_forecast, print_study
 from headstart.config.field_help import is_list
 from headstart.config.registry.starts import SOURCE_START, STARTS
 from headstart.config.run_config import plan_fields
@@ -23,7 +23,6 @@ from headstart.telemetry.trackers.registry import require_trackers
 
 if TYPE_CHECKING:
     from headstart.config.study_file import StudySpec
-    from headstart.experiment.planning import Forecast
 
 _ARM_HELP = _(
     "Arm as START[+TUNING][+HEAD][@OPTIMIZER], e.g. imagenet+frozen; repeatable. START: {starts}. The weights of "
@@ -99,7 +98,7 @@ def compare(
 
     with reporter() as output:
         if dry_run and not isinstance(target, Path):
-            _print_forecast(orchestrator.forecast(target, chosen, output, explicit=explicit), json)
+            print_forecast(orchestrator.forecast(target, chosen, output, explicit=explicit), json)
             return
         finished = orchestrator.compare(target, runs, chosen, output, explicit=explicit, trackers=trackers)
     print_study(finished.folder, finished.verdict, json)
@@ -107,13 +106,6 @@ def compare(
         from headstart.experiment import best_model
 
         best_model.require_winner(finished.verdict)
-
-
-def _print_forecast(forecast: Forecast, as_json: bool) -> None:
-    if as_json:
-        print_json(forecast.to_json())
-    else:
-        print(forecast)
 
 
 def _parse_vary(texts: Sequence[str]) -> dict[str, list[str]]:

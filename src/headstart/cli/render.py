@@ -16,6 +16,7 @@ from headstart.text import printable
 
 if TYPE_CHECKING:
     from headstart.experiment.ablation_summary import AblationSummary
+    from headstart.experiment.planning import Forecast
     from headstart.inference.predictor import Prediction
     from headstart.storage.schemas.verdict import TimeToTarget, Verdict
 
@@ -103,6 +104,14 @@ def print_run(folder: Path, as_json: bool) -> None:
     else:
         lines = [*result_sentences(result), _("Model: {path}", path=folder / "model")]
         print("\n".join(map(translated, lines)))
+
+
+def print_forecast(forecast: Forecast, as_json: bool) -> None:
+    """Print what a study will take in sentences, or as JSON."""
+    if as_json:
+        print_json(forecast.to_json())
+    else:
+        print(forecast)
 
 
 def print_ablation(summary: AblationSummary, as_json: bool) -> None:

@@ -40,16 +40,8 @@ DEFAULT_LR_GRID = (0.05, 0.01, 0.005, 0.001, 0.0001)  # learning rates to search
 MIN_DECISIVE_SEEDS = 3  # with fewer seeds every verdict is undecided
 OptimizerField = Literal["lr", "weight_decay"]
 OPTIMIZER_FIELDS: tuple[OptimizerField, ...] = get_args(OptimizerField)  # fields with a default per optimizer
-NOT_VARIABLE = {
-    "source",
-    "classes",
-    "start",
-    "seed",
-    "test_seed",
-    "fraction",
-    "epochs",
-    "device",
-}  # `vary` rejects them
+# `vary` rejects these fields
+NOT_VARIABLE = frozenset(["source", "classes", "start", "seed", "test_seed", "fraction", "epochs", "device"])
 FLAGS_INSTEAD_OF_VARY = {"epochs": "--budgets", "fraction": "--fractions"}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -14,6 +13,7 @@ from torch import nn
 from headstart.config.device_spec import DEVICE_PATTERN, normalize_device
 from headstart.errors import UsageError
 from headstart.i18n import _
+from headstart.models.convolution import processor_capabilities
 
 
 def pick_device(name: str | int) -> torch.device:
@@ -41,12 +41,9 @@ def _no_device(name: str) -> UsageError:
     )
 
 
-@lru_cache(maxsize=1)
 def multiplies_bf16() -> bool:
     """Return True if the processor has instructions for products of bf16 (Intel and AMD: AVX512-BF16, AMX)."""
-    get_capabilities = getattr(torch.cpu, "get_capabilities", dict)  # torch 2.11 may not have it
-    capabilities: dict[str, bool] = get_capabilities()
-    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
+    return any(processor_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def usable_cores() -> int:

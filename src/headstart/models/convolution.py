@@ -36,12 +36,17 @@ KERNEL, PADDING = (3, 3), (1, 1)
 
 
 @lru_cache(maxsize=1)
+def processor_capabilities() -> dict[str, bool]:
+    """Return which instructions the processor has, by torch's names; empty if torch does not say it."""
+    get_capabilities = getattr(torch.cpu, "get_capabilities", dict)  # torch 2.11 may not have it
+    return dict(get_capabilities())
+
+
+@lru_cache(maxsize=1)
 def has_amx() -> bool:
     """Return True if the processor multiplies matrices in tiles (Intel AMX)."""
-    get_capabilities = getattr(torch.cpu, "get_capabilities", None)  # torch 2.11 may not have it
-    if get_capabilities is None:
-        return bool(torch.cpu._is_amx_tile_supported())
-    return bool(get_capabilities().get("amx_bf16"))
+    capabilities = processor_capabilities()
+    return capabilities.get("amx_bf16", False) if capabilities else bool(torch.cpu._is_amx_tile_supported())
 
 
 def product_limits() -> ProductLimits:

@@ -81,14 +81,9 @@ class LoadedRun:
 
 
 @dataclass(frozen=True)
-class ResolvedRun:
+class ResolvedRun(LoadedRun):
     """A plan without open fields, and its inputs. The network has its initial weights."""
 
-    plan: RunConfig
-    start: starts.Start
-    dataset: Dataset
-    split: splits.Split
-    network: nn.Module
     peak: MatmulPeak  # of this machine in the plan's precision
     step_seconds: float  # of one training step, measured
 
@@ -265,7 +260,7 @@ def _subset(dataset: Dataset, indices: np.ndarray) -> ImageSubset:
 
 
 def _make_context(
-    plan: RunConfig, resolved: LoadedRun | ResolvedRun, split: splits.Split, backbone: FeatureCache | None = None
+    plan: RunConfig, resolved: LoadedRun, split: splits.Split, backbone: FeatureCache | None = None
 ) -> TrainingContext:
     """Return the context of a plan; `backbone` is the feature cache of an earlier plan with the same backbone."""
     dataset, network, start = resolved.dataset, resolved.network, resolved.start

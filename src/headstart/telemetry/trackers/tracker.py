@@ -1,4 +1,4 @@
-"""The interface of a tracker: which receives the scalars of records.
+"""The interface of a tracker, which receives the scalars of records.
 
 A tracker may raise any exception. It is then switched off, and the run goes on.
 """
