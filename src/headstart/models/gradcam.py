@@ -23,10 +23,20 @@ def grad_cam(network: nn.Module, layer: str, images: Tensor, classes: Tensor) ->
         timm networks with channels last).
     """
     outputs: list[Tensor] = []
-    handle = network.get_submodule(layer).register_forward_hook(lambda module, inputs, output: outputs.append(output))
+
+    def begin_graph(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        """Record operations from this output on: nothing before it is differentiated."""
+        if not isinstance(output, Tensor):
+            outputs.append(output)
+            return output
+        torch.set_grad_enabled(True)
+        outputs.append(output.detach().requires_grad_())
+        return outputs[-1].clone()  # the next module may work in place
+
+    handle = network.get_submodule(layer).register_forward_hook(begin_graph)
     try:
-        with torch.enable_grad():
-            logits = network(images.detach().requires_grad_())
+        with torch.no_grad():
+            logits = network(images)
     finally:
         handle.remove()
     features = outputs[0]
