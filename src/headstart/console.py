@@ -145,7 +145,7 @@ def _render_status(status: StudyStatus) -> Group:
     for heading in headings:
         grid.add_column(translated(heading), justify="right")
     for row in status.rows:
-        cells = [printable(row.arm), printable(translated(row.state)), f"{row.done}/{row.total}"]
+        cells = [printable(translated(row.arm)), printable(translated(row.state)), f"{row.done}/{row.total}"]
         cells += ["" if row.val is None else f"{100 * row.val:.1f}"]
         cells += ["" if row.to_target is None else f"{row.to_target:g}"] if status.target else []
         grid.add_row(*map(Text, cells))

@@ -13,7 +13,7 @@ class ArmStatus:
     """Progress of one arm of a study.
 
     Attributes:
-        arm: name of the arm.
+        arm: the arm in words.
         state: what the arm is doing, such as "comparing" or "waiting".
         done: number of finished seeds.
         total: number of planned seeds.
@@ -22,7 +22,7 @@ class ArmStatus:
             half of them reached it. Runs in progress do not count.
     """
 
-    arm: str
+    arm: Message
     state: Message
     done: int
     total: int

@@ -100,7 +100,7 @@ def test_winner_is_better_on_test_and_chosen_is_selected_on_val() -> None:
     texts = verdict_sentences(disagreeing)
     assert texts.headline == "Use scratch:a, although val selected scratch:b."
     assert texts.evidence.startswith(
-        "Scratch:a was better than scratch:b on 3 of 3 paired seeds: +40.0 percentage points (95 % interval "
+        "scratch:a was better than scratch:b on 3 of 3 paired seeds: +40.0 percentage points (95 % interval "
     )
     with pytest.raises(NoWinnerError, match="lost on test"):
         best_model.require_winner(disagreeing)
@@ -128,7 +128,7 @@ def test_arm_that_is_worse_than_a_third_one_is_no_winner() -> None:
         == "Selection on val and evaluation on test give different arms: val selected scratch:a; on test scratch:a was "
         "worse than scratch:b."
     )
-    assert texts.evidence.startswith("Scratch:a was better than scratch:c on 3 of 3")
+    assert texts.evidence.startswith("scratch:a was better than scratch:c on 3 of 3")
     verdict = verdict_of(
         {"scratch:a": a, "scratch:b": b, "scratch:c": c}, {"scratch:a": 0.8, "scratch:b": 0.7, "scratch:c": 0.9}
     )
@@ -148,7 +148,7 @@ def test_arm_that_is_behind_on_test_is_second_in_the_evidence() -> None:
     primary = verdict.contrasts[0]
     assert primary.mean > 0 and primary.outcome == "undecided" and verdict.selected == "scratch"
     text = verdict_sentences(verdict).evidence
-    assert text.startswith(f"Scratch:a had higher accuracy than scratch on {primary.wins} of 3 paired seeds")
+    assert text.startswith(f"scratch:a had higher accuracy than scratch on {primary.wins} of 3 paired seeds")
     assert ": +" in text
     assert text.endswith("; the equivalence margin is ±1.0 percentage points. Val selected scratch.")
     shown = headline_contrast(verdict)  # also drawn in the report
@@ -165,12 +165,12 @@ def test_identical_arms_are_equivalent_with_enough_images() -> None:
         texts.headline == "Undecided between scratch:a and scratch:b."
     )  # 50 images can miss more than a percentage point
     assert texts.evidence.startswith(
-        "Scratch:a and scratch:b had the same accuracy on every seed: 0.0 percentage points (95 % interval -8.3 to"
+        "scratch:a and scratch:b had the same accuracy on every seed: 0.0 percentage points (95 % interval -8.3 to"
     )
     a, b = correct_tables(0.9, 0.9, m=2000)
     texts = verdict_sentences(verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.9}))
     assert texts.headline == (
-        "Scratch:a and scratch:b are equivalent: they differ by less than the equivalence margin."
+        "scratch:a and scratch:b are equivalent: they differ by less than the equivalence margin."
     )
     a, b = correct_tables(1.0, 1.0, m=300, n=8)
     texts = verdict_sentences(verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 1.0, "scratch:b": 1.0}))
@@ -187,7 +187,7 @@ def test_seeds_with_equal_accuracy_are_counted() -> None:
     a[0] = b[0]
     verdict = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.6, "scratch:b": 0.5}, margin=0.2)
     assert verdict_sentences(verdict).evidence.startswith(
-        "Scratch:a had higher accuracy than scratch:b on 2 of 3 paired seeds, equal on 1: +6.7 percentage points"
+        "scratch:a had higher accuracy than scratch:b on 2 of 3 paired seeds, equal on 1: +6.7 percentage points"
     )
 
 
@@ -199,11 +199,11 @@ def test_verdict_with_one_seed_has_val_result_and_notes() -> None:
     verdict = changed(verdict, arms=arms, overlaps=[overlap])
     texts = verdict_messages(verdict)
     assert texts.paragraph.startswith(
-        "Undecided. Scratch:a had the highest accuracy on val. A decision needs at least 3 seeds: run at least 2 more."
+        "Undecided. scratch:a had the highest accuracy on val. A decision needs at least 3 seeds: run at least 2 more."
     )
-    assert f"Scratch:b diverged on seed 0. {DIVERGED}" in texts.notes and texts.notes[-1] == overlap.sentence
+    assert f"scratch:b diverged on seed 0. {DIVERGED}" in texts.notes and texts.notes[-1] == overlap.sentence
     verdict = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.9})
-    assert verdict_sentences(verdict).evidence == "Scratch:a and scratch:b had the same accuracy on val."
+    assert verdict_sentences(verdict).evidence == "scratch:a and scratch:b had the same accuracy on val."
 
 
 def test_arms_with_only_diverged_runs_are_undecided() -> None:
@@ -212,26 +212,31 @@ def test_arms_with_only_diverged_runs_are_undecided() -> None:
     diverged = [changed(arm, diverged=[0, 1, 2]) for arm in verdict.arms]
     texts = verdict_sentences(changed(verdict, arms=diverged))
     assert texts.headline == "Undecided: every run of scratch:a and of scratch:b diverged."
-    assert f"Scratch:a diverged on seeds 0, 1 and 2. {DIVERGED}" in texts.notes
+    assert f"scratch:a diverged on seeds 0, 1 and 2. {DIVERGED}" in texts.notes
 
 
 @pytest.mark.parametrize(
     ("a", "b", "text"),
     [
         ([0, 0, 0], [0, 0, 0], "Neither scratch:a nor scratch:b reached 75 % on val on any of 3 seeds."),
-        ([1, 1, 2], [0, 0, 0], "Scratch:a reached 75 % on val after 1 epoch, scratch:b never (median over seeds)."),
-        ([0, 0, 0], [3, 3, 4], "Scratch:b reached 75 % on val after 3 epochs, scratch:a never (median over seeds)."),
-        ([2, 0, 0], [0, 0, 0], "Scratch:a reached 75 % on val on 1 of 3 seeds only, scratch:b never."),
+        ([1, 1, 2], [0, 0, 0], "scratch:a reached 75 % on val after 1 epoch, scratch:b never (median over seeds)."),
+        ([0, 0, 0], [3, 3, 4], "scratch:b reached 75 % on val after 3 epochs, scratch:a never (median over seeds)."),
+        ([2, 0, 0], [0, 0, 0], "scratch:a reached 75 % on val on 1 of 3 seeds only, scratch:b never."),
         (
             [1, 2, 2],
             [3, 3, 0],
-            "Scratch:a reached 75 % on val after 2 epochs (median; reached on 3 of 3 seeds), scratch:b after 3 epochs "
+            "scratch:a reached 75 % on val after 2 epochs (median; reached on 3 of 3 seeds), scratch:b after 3 epochs "
             "(median; reached on 2 of 3 seeds).",
         ),
         (
             [1, 2, 2],
             [3, 3, 4],
-            "Scratch:a reached 75 % on val after 2 epochs, scratch:b after 3 epochs (medians over seeds).",
+            "scratch:a reached 75 % on val after 2 epochs, scratch:b after 3 epochs (medians over seeds).",
+        ),
+        (
+            [1, 2, 2],
+            [2, 2, 3],
+            "scratch:a and scratch:b reached 75 % on val after 2 epochs (medians over seeds).",
         ),
     ],
 )
@@ -301,7 +306,7 @@ def test_unknown_training_images_are_reported_as_unknown() -> None:
     evaluation = EvaluationImages(split="test", images=9, declared="none")
     verdict = make_verdict(list(map(arm_result, exposure)), exposure=exposure, evaluation=evaluation)
     assert exposure_notes(verdict) == [
-        "B was trained on 4 of the 9 test images: its accuracy is biased upwards.",
+        "b was trained on 4 of the 9 test images: its accuracy is biased upwards.",
         "It is unknown whether a was trained on any of the test images: the training images are not available.",
     ]
 

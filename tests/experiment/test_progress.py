@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from headstart.analysis.wording import arm_words
 from headstart.config.duration import Duration
 from headstart.config.resolve import resolve_settings
 from headstart.config.study_file import StudySpec
@@ -192,7 +193,7 @@ def test_table_counts_runs_as_they_end(small_study) -> None:
     last = tables[-1]
     assert values_of(last.title) == [4, 4, "4st"] and last.remaining == ""
     for row, arm in zip(last.rows, verdict.arms, strict=True):
-        assert row == ArmStatus(arm.name, "done", 2, 2, pytest.approx(arm.val), arm.to_target.epochs.median)
+        assert row == ArmStatus(arm_words(arm.spec), "done", 2, 2, pytest.approx(arm.val), arm.to_target.epochs.median)
     for before, after in itertools.pairwise(tables):
         assert sum(row.done for row in after.rows) - sum(row.done for row in before.rows) in (0, 1)
     assert {tuple(values_of(row.state)) for row in tables[3].rows} <= {(trials,) for trials in range(4)}

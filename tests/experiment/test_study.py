@@ -367,12 +367,13 @@ def test_diverged_source_is_an_error_and_no_arm_starts_from_it(tmp_path: Path) -
 
 @pytest.mark.parametrize("reused", [1, 2])
 def test_number_of_reused_runs_selects_the_plural_not_the_number_of_runs(reused: int) -> None:
-    (from_studies,) = reused_sentences(verbatim("search"), 3, reused, 0)
-    (from_search,) = reused_sentences(verbatim("search"), 3, 0, reused)
-    for sentence in (from_studies, from_search):
+    (from_studies,) = reused_sentences(verbatim("search"), 3, reused, 0, 0)
+    (from_search,) = reused_sentences(verbatim("search"), 3, 0, reused, 0)
+    (done_before,) = reused_sentences(verbatim("search"), 3, 0, 0, reused)
+    for sentence in (from_studies, from_search, done_before):
         assert sentence.number == reused and fields_of(sentence) == {"text": "search", "count": reused}
         assert fields_of(sentence.values["runs"]) == {"count": 3}
-    assert len(list(reused_sentences(verbatim("search"), 3, 2, 1))) == 2
+    assert len(list(reused_sentences(verbatim("search"), 3, 2, 1, 1))) == 3
 
 
 @pytest.mark.parametrize("seeds", [(None,), (0, 1)])

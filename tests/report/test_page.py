@@ -372,7 +372,7 @@ def test_title_of_the_curves_states_the_lead_of_the_selected_arm(
     slow: list[float], fast: list[float], chosen: str, words: str
 ) -> None:
     """This test owns the words of these titles, since some of them differ in words only."""
-    name = {"imagenet": "Imagenet, fine-tuned", "scratch": "Scratch"}[chosen]
+    name = {"imagenet": "imagenet, fine-tuned", "scratch": "scratch"}[chosen]
     assert learning_section([slow], [fast], chosen).finding == f"{name} {words}"
 
 
@@ -789,7 +789,7 @@ def test_runs_outside_a_study_have_a_page_without_a_verdict(study_folder: Path, 
     name = load_run(read_run(runs[0])).name
     expected = [test["n"], *values_of(name), 100 * test["accuracy"], "test"]
     assert headline_values(tmp_path / "copied" / runs[0].name) == expected
-    assert f"{name[0].upper()}{name[1:]}: {100 * test['accuracy']:.1f} %" in single.partition("<h1>")[2]
+    assert f"{name}: {100 * test['accuracy']:.1f} %" in single.partition("<h1>")[2]
     with pytest.raises(DataError) as error:
         page.write_page(tmp_path)
     assert (values_of(error.value.message), values_of(error.value.hint)) == ([tmp_path], [])

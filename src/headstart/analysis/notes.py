@@ -78,8 +78,8 @@ def _diverged(arm: ArmResult) -> Message:
     return join(
         [
             ngettext(
-                "{arm:cap} diverged on seed {seeds}.",
-                "{arm:cap} diverged on seeds {seeds}.",
+                "{arm} diverged on seed {seeds}.",
+                "{arm} diverged on seeds {seeds}.",
                 len(arm.diverged),
                 arm=arm_words(arm.spec),
                 seeds=join_list(map(str, arm.diverged)),
@@ -132,17 +132,15 @@ def exposure_notes(verdict: VerdictNumbers) -> list[Message]:
         start = start_words(verdict.spec(name))
         if exposure.classes:
             texts[start, "classes"] = _(
-                "{start:cap} was trained on classes with these names: {classes}. It may be worse on classes that are "
+                "{start} was trained on classes with these names: {classes}. It may be worse on classes that are "
                 "new to it.",
                 start=start,
                 classes=_class_names(exposure.classes),
             )
         if exposure.images:
             texts[start, "images"] = ngettext(
-                "{start:cap} was trained on {trained:,} of the {count:,} {split} image: its accuracy is biased "
-                "upwards.",
-                "{start:cap} was trained on {trained:,} of the {count:,} {split} images: its accuracy is biased "
-                "upwards.",
+                "{start} was trained on {trained:,} of the {count:,} {split} image: its accuracy is biased upwards.",
+                "{start} was trained on {trained:,} of the {count:,} {split} images: its accuracy is biased upwards.",
                 verdict.evaluation.images,
                 start=start,
                 trained=exposure.images,

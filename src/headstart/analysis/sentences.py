@@ -111,9 +111,9 @@ def best_on_val(verdict: VerdictNumbers) -> Message:
     arms = [arm_words(arm.spec) for arm in verdict.arms if arm.val == best]
     metric, selection = metric_words(verdict), splits(verdict)[0]
     if len(arms) > 1:
-        return _("{arms:cap} had the same {metric} on {selection}.", arms=join_list(arms), metric=metric,
+        return _("{arms} had the same {metric} on {selection}.", arms=join_list(arms), metric=metric,
                  selection=selection)  # fmt: skip
-    return _("{arm:cap} had the highest {metric} on {selection}.", arm=arms[0], metric=metric, selection=selection)
+    return _("{arm} had the highest {metric} on {selection}.", arm=arms[0], metric=metric, selection=selection)
 
 
 def headline(verdict: VerdictNumbers, contrast: Contrast) -> Message:
@@ -145,7 +145,7 @@ def headline(verdict: VerdictNumbers, contrast: Contrast) -> Message:
         return _("Undecided: every run of {first} and of {second} diverged.", first=first, second=second)
     if contrast.outcome is Outcome.EQUIVALENT:
         return _(
-            "{first:cap} and {second} are equivalent: they differ by less than the equivalence margin.",
+            "{first} and {second} are equivalent: they differ by less than the equivalence margin.",
             first=first,
             second=second,
         )
@@ -207,7 +207,7 @@ def _better_words(verdict: VerdictNumbers, contrast: Contrast, difference: Messa
                  difference=difference)  # fmt: skip
     if by_less:
         return _(
-            "{first:cap} was better than {second} on {seeds}: {difference}; possibly by less than the equivalence "
+            "{first} was better than {second} on {seeds}: {difference}; possibly by less than the equivalence "
             "margin of ±{margin} percentage points.",
             first=first,
             second=second,
@@ -215,7 +215,7 @@ def _better_words(verdict: VerdictNumbers, contrast: Contrast, difference: Messa
             difference=difference,
             margin=margin,
         )
-    return _("{first:cap} was better than {second} on {seeds}: {difference}.", first=first, second=second,
+    return _("{first} was better than {second} on {seeds}: {difference}.", first=first, second=second,
              seeds=seeds, difference=difference)  # fmt: skip
 
 
@@ -232,12 +232,12 @@ def _comparison(verdict: VerdictNumbers, contrast: Contrast) -> Message:
     metric, seeds = metric_words(verdict), _winning_seeds(contrast)
     equal = contrast.n - contrast.wins - contrast.losses
     if equal == contrast.n:
-        return _("{first:cap} and {second} had the same {metric} on every seed", first=first, second=second,
+        return _("{first} and {second} had the same {metric} on every seed", first=first, second=second,
                  metric=metric)  # fmt: skip
     if equal:
-        return _("{first:cap} had higher {metric} than {second} on {seeds}, equal on {equal}", first=first,
+        return _("{first} had higher {metric} than {second} on {seeds}, equal on {equal}", first=first,
                  metric=metric, second=second, seeds=seeds, equal=equal)  # fmt: skip
-    return _("{first:cap} had higher {metric} than {second} on {seeds}", first=first, metric=metric, second=second,
+    return _("{first} had higher {metric} than {second} on {seeds}", first=first, metric=metric, second=second,
              seeds=seeds)  # fmt: skip
 
 
@@ -289,11 +289,13 @@ def time_words(verdict: VerdictNumbers, contrast: Contrast) -> Message | None:
     medians = 0 if censored else sum(time.median is not None for time in times.values())
     first_time, second_time = (_time(times[name], every_run=not censored) for name in names)
     values = {"first": first, "target": target, "first_time": first_time, "second": second, "second_time": second_time}
+    if medians == 2 and times[names[0]].median == times[names[1]].median:
+        return _("{first} and {second} reached {target} {first_time} (medians over seeds).", **values)
     if medians == 0:
-        return _("{first:cap} reached {target} {first_time}, {second} {second_time}.", **values)
+        return _("{first} reached {target} {first_time}, {second} {second_time}.", **values)
     if medians == 1:
-        return _("{first:cap} reached {target} {first_time}, {second} {second_time} (median over seeds).", **values)
-    return _("{first:cap} reached {target} {first_time}, {second} {second_time} (medians over seeds).", **values)
+        return _("{first} reached {target} {first_time}, {second} {second_time} (median over seeds).", **values)
+    return _("{first} reached {target} {first_time}, {second} {second_time} (medians over seeds).", **values)
 
 
 def _time(time: TimeToTarget, *, every_run: bool) -> Message:

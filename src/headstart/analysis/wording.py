@@ -10,7 +10,7 @@ from headstart.i18n import Message, _, join, ngettext, verbatim
 from headstart.metrics.registry import METRICS
 from headstart.storage.schemas.arm import USUAL_HEAD, ArmSpec, Tuning, TuningKind
 from headstart.storage.schemas.result import RunState
-from headstart.storage.schemas.study import TRAIN_AND_VAL
+from headstart.storage.schemas.study import TRAIN_AND_VAL, RunRole, Stage
 from headstart.storage.schemas.verdict import Condition, Contrast, VerdictNumbers
 from headstart.text import format_level, format_points
 
@@ -25,6 +25,11 @@ def arm_words(arm: ArmSpec) -> Message:
     words += [_("with the head {head}", head=arm.head)] if arm.head not in (None, USUAL_HEAD) else []
     words += [_("with {optimizer}", optimizer=arm.optimizer)] if arm.optimizer else []
     return join([*words, *(f"{field.replace('_', '-')}={value}" for field, value in arm.varied.items())], ", ")
+
+
+def role_words(role: RunRole) -> Message:
+    """Return the arm of a study's run in words; the run on a source belongs to no arm and is named by its source."""
+    return verbatim(role.variant) if role.stage is Stage.SOURCE else arm_words(role.arm)
 
 
 def named_words(condition: Condition, name: str) -> Message:

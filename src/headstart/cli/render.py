@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headstart.analysis.wording import splits
+from headstart.analysis.wording import arm_words, splits
 from headstart.i18n import Message, _, translated, verbatim
 from headstart.storage.files import JsonData
 from headstart.text import printable
@@ -57,7 +57,7 @@ def study_table(verdict: Verdict) -> str:
         rates = sorted({run.lr for run in arm.seeds})
         epochs = translated(_epochs_to_target(arm.to_target.epochs)) if arm.to_target else ""
         deviation = "" if arm.test_sd is None else f"{100 * arm.test_sd:.1f}"
-        name = arm.name + (" *" if arm.name == verdict.selected else "")
+        name = translated(arm_words(arm.spec)) + (" *" if arm.name == verdict.selected else "")
         numbers = [f"{100 * arm.val:.1f}", f"{100 * arm.test:.1f}", deviation]
         row = [printable(name), str(verdict.n), *numbers, ", ".join(f"{r:g}" for r in rates), epochs]
         rows.append(row[: len(headings)])
@@ -88,8 +88,10 @@ def print_study(folder: Path, verdict: Verdict, as_json: bool) -> None:
 
     messages = verdict_messages(verdict)
     print(study_table(verdict), end="\n\n")
-    print("\n".join(printable(translated(text)) for text in (*messages.others, *messages.notes)), end="\n\n")
-    print(f"{printable(translated(messages.paragraph))}\n{folder}")
+    print(printable(translated(messages.paragraph)), end="\n\n")
+    for text in (*messages.others, *messages.notes):
+        print(printable(translated(text)))
+    print(translated(_("Study: {path}", path=folder)))
     print(translated(_("Report: {path}", path=folder / "report.html")))
 
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from headstart.analysis.run_records import RunRecord
+from headstart.analysis.wording import role_words
 from headstart.diagnostics.registry import finding_name
 from headstart.i18n import Message, _, ngettext
 from headstart.storage.schemas.study import RunRole, Stage
@@ -22,6 +23,7 @@ class HealthSummary:
 
     def __init__(self) -> None:
         """Start without runs."""
+        self._words: dict[str, Message] = {}  # by variant
         self._runs: dict[str, set[str]] = defaultdict(set)  # variant -> hashes
         self._unhealthy: dict[tuple[str, str], set[str]] = defaultdict(set)  # (variant, finding's code) -> hashes
         self._reported: set[tuple[str, str]] = set()
@@ -29,6 +31,7 @@ class HealthSummary:
     def add(self, role: RunRole, run: RunRecord) -> None:
         """Count the findings of a run without reporting them."""
         if role.stage not in _LEFT_OUT:
+            self._words[role.variant] = role_words(role)
             self._runs[role.variant].add(run.hash)
             for finding in run.unhealthy_findings:
                 self._unhealthy[role.variant, finding.code].add(run.hash)
@@ -45,7 +48,7 @@ class HealthSummary:
                     _(
                         "{finding:cap} in {arm}, seed {seed}: {sentence}",
                         finding=finding.name,
-                        arm=role.variant,
+                        arm=role_words(role),
                         seed=run.seed,
                         sentence=finding.sentence,
                     )
@@ -67,7 +70,7 @@ class HealthSummary:
                 len(self._runs[variant]),
                 finding=finding_name(code),
                 affected=len(hashes),
-                arm=variant,
+                arm=self._words[variant],
                 folder=folder,
             )
             for (variant, code), hashes in self._unhealthy.items()

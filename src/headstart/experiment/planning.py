@@ -9,11 +9,13 @@ from functools import reduce
 from pathlib import Path
 
 from headstart.analysis.statistics import LEVEL, MeanSquares
+from headstart.analysis.wording import arm_words
 from headstart.config.duration import parse_seconds
 from headstart.config.study_config import MIN_DECISIVE_SEEDS, StudyConfig
 from headstart.config.study_file import StudySpec
 from headstart.engines import factory
 from headstart.experiment import preflight, study
+from headstart.experiment.reusable import count_reusable
 from headstart.experiment.workload import (
     FORWARD_SHARE,
     ArmCost,
@@ -30,7 +32,7 @@ from headstart.i18n import Message, _, join, ngettext, translated, verbatim
 from headstart.reporter import NullReporter, Reporter
 from headstart.storage.files import JsonData
 from headstart.storage.schemas.forecast import ForecastResult
-from headstart.text import format_duration, join_list
+from headstart.text import format_duration
 from headstart.training import setup
 
 EVALUATION_PASSES = 2  # of a frozen backbone over all images without augmentation, for selection and evaluation
@@ -46,6 +48,7 @@ class Forecast:
         seconds: Predicted duration.
         training_images: Images that pass through training, of all arms and sources.
         evaluation_images: Images of test, or of val without a test split.
+        reusable_runs: Runs of earlier studies that this one is certain to reuse; `seconds` still counts them.
 
     Examples:
         >>> forecast = headstart.plan("digits:0-1", arms=["scratch", "scratch@adam"], seeds=3, epochs=1, quiet=True)
@@ -57,23 +60,30 @@ class Forecast:
     seconds: float
     training_images: int
     evaluation_images: int
+    reusable_runs: int
 
     @property
     def sentences(self) -> list[Message]:
         """Seeds, runs, images and duration in words."""
         protocol, count = self.spec.protocol, len(self.spec.variants)
         arms = ngettext(
-            "{count} arm: {arms}; {seeds}.",
-            "{count} arms: {arms}; {seeds}.",
+            "{seeds} of {count} arm: {arms}.",
+            "{seeds} of {count} arms: {arms}.",
             count,
-            arms=join_list(variant.name for variant in self.spec.variants),
+            arms=join((arm_words(variant.arm) for variant in self.spec.variants), "; "),
             seeds=ngettext("{count:,} seed", "{count:,} seeds", protocol.seeds),
         )
         lines = [arms, *(_planned_runs(self.spec, str(budget)) for budget in self.spec.budgets)]
         if len(protocol.interim) > 1:
             analyses = reduce(_either, (verbatim(str(seeds)) for seeds in protocol.interim[:-1]))
             lines.append(_("The study may stop at a clear difference after {numbers} seeds.", numbers=analyses))
-        return [*lines, *equivalence_warning(protocol, self.evaluation_images), _planned_work(self)]
+        reused = ngettext(
+            "{count:,} of these runs is finished in an earlier study and is not trained again.",
+            "{count:,} of these runs are finished in earlier studies and are not trained again.",
+            self.reusable_runs,
+        )
+        warnings = equivalence_warning(protocol, self.evaluation_images)
+        return [*lines, *warnings, _planned_work(self), *([reused] if self.reusable_runs else [])]
 
     def __str__(self) -> str:
         return "\n".join(map(translated, self.sentences))
@@ -89,6 +99,7 @@ class Forecast:
             seconds=self.seconds,
             training_images=self.training_images,
             evaluation_images=self.evaluation_images,
+            reusable_runs=self.reusable_runs,
         ).to_json()
 
     def _repr_html_(self) -> str:
@@ -217,7 +228,8 @@ def forecast(
         reporter.say(_time_budget_words(spec, limit, duration(spec)))
     images = training_images(spec, arm_costs, source_costs)
     _split, evaluation_images = arms[0].plan.facts.split_counts.evaluation
-    return Forecast(spec, duration(spec), images, evaluation_images)
+    reusable = count_reusable(spec, arms, list(sources.values()))
+    return Forecast(spec, duration(spec), images, evaluation_images, reusable)
 
 
 def _time_budget_words(spec: StudySpec, limit: float, duration: float) -> Message:

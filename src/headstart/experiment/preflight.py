@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from headstart.analysis.run_records import RunRecord
+from headstart.analysis.wording import arm_words
 from headstart.config.plan_file import differences, read_plan_file
 from headstart.config.registry.starts import DEFAULT_START, FILE_START, SOURCE_START, Argument
 from headstart.config.run_config import RunConfig
@@ -73,7 +74,7 @@ def resolve_arms(
             arm = setup.resolve_run(kind.with_evaluation_split(plan), reporter if not arms else NullReporter())
         notes = {(arm.plan.arm.start, note) for note in arm.start.notes}
         for _unused, note in sorted(notes - reported) if arms else ():
-            reporter.say(_("{arm}: {note}", arm=variant.name, note=note))
+            reporter.say(_("{arm}: {note}", arm=arm_words(variant.arm), note=note))
         reported |= notes
         kind.require_images(arm.plan)
         if not arms:  # all arms have the same images

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from headstart.analysis.run_records import ConditionKey, RunRecord
 from headstart.analysis.statistics import time_to_target
+from headstart.analysis.wording import arm_words, role_words
 from headstart.config.duration import parse_seconds
 from headstart.config.run_config import RunConfig
 from headstart.config.study_config import StudyConfig
@@ -26,6 +27,7 @@ from headstart.experiment.workload import (
 from headstart.i18n import Message, _, join, ngettext, verbatim
 from headstart.reporter import ArmStatus, StudyStatus
 from headstart.runs.job_protocol import RunRequest
+from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.study import RunRole, Stage
 from headstart.text import format_duration, format_remaining
@@ -190,7 +192,7 @@ class Progress:
     def _columns(self, role: RunRole, record: RunRecord) -> Iterator[Message]:
         """Yield the columns of the line about a run that has ended."""
         yield self._count()
-        yield verbatim(role.variant)
+        yield role_words(role)
         if self._has_conditions() and role.stage is not Stage.SOURCE:
             yield self._condition_words()
         yield _("seed {seed}", seed=record.seed)
@@ -286,7 +288,7 @@ class Progress:
             latest: A line on the run that has just ended, or "".
         """
         protocol = self.spec.protocol
-        rows = tuple(self._row(variant.name) for variant in self.spec.variants)
+        rows = tuple(self._row(variant.arm) for variant in self.spec.variants)
         left = format_remaining(self.seconds_left(), datetime.now())
         title = _("{phase}: {condition}", phase=self._count(), condition=self._condition_words())
         return StudyStatus(title, protocol.target, rows, latest, left)
@@ -304,9 +306,9 @@ class Progress:
             return _("{budget}, {share:.3g} % of the images", budget=condition.budget, share=100 * condition.fraction)
         return verbatim(condition.budget)
 
-    def _row(self, variant: str) -> ArmStatus:
+    def _row(self, arm: ArmSpec) -> ArmStatus:
         """Return the status of one variant under the current condition."""
-        protocol = self.spec.protocol
+        protocol, variant = self.spec.protocol, arm.name
         records = self._compared[self._condition][variant].values()
         trials = self._trials[variant]
         is_search = self._stage is Stage.SEARCH
@@ -318,4 +320,4 @@ class Progress:
         if records and protocol.target:
             times = [r.to_target(protocol.target, protocol.metric) for r in records]
             median = time_to_target([None if t is None else t.epochs for t in times]).median
-        return ArmStatus(variant, state, len(records), protocol.seeds, val, median)
+        return ArmStatus(arm_words(arm), state, len(records), protocol.seeds, val, median)

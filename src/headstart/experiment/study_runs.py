@@ -140,12 +140,11 @@ class StudyRuns:
         new = {request.plan.hash: request for request in requests if request.plan.hash not in {*records, *started}}
         reused = [read_run(folder) for folder in reuse.reuse_finished(parent, list(new.values()))]
         records |= {run.hash: run for run in reused}
-        if not reused:
-            return
         hashes = {request.plan.hash for request in requests}
         made_in = [Path(origin) for run in hashes & records.keys() if (origin := records[run].reused_from)]
         from_search = sum(folder.is_relative_to(self.folder.absolute()) for folder in made_in)
-        for sentence in reused_sentences(phase, len(hashes), len(made_in) - from_search, from_search):
+        done_before = len(hashes & records.keys()) - len(made_in)
+        for sentence in reused_sentences(phase, len(hashes), len(made_in) - from_search, from_search, done_before):
             self.reporter.say(sentence)
 
     def _seconds(self, request: RunRequest, started: Mapping[str, int], rung: bool) -> float:
@@ -173,8 +172,18 @@ class StudyRuns:
             seed_means.rebuild_mean_runs(self.folder, self.spec, condition)
 
 
-def reused_sentences(phase: Message, requested: int, from_studies: int, from_search: int) -> Iterator[Message]:
-    """Yield how many of the `requested` runs of a phase are reused from earlier studies, and from the search."""
+def reused_sentences(
+    phase: Message, requested: int, from_studies: int, from_search: int, done_before: int
+) -> Iterator[Message]:
+    """Yield how many of the `requested` runs of a phase are not trained, and why.
+
+    Args:
+        phase: Description of the phase.
+        requested: Number of its runs.
+        from_studies: Number of runs that are reused from earlier studies.
+        from_search: Number of runs that are reused from the search.
+        done_before: Number of runs that an earlier phase of the study, or the study before it was resumed, has done.
+    """
     values = {"phase": phase, "runs": ngettext("{count:,} run", "{count:,} runs", requested)}
     if from_studies:
         yield ngettext(
@@ -188,6 +197,13 @@ def reused_sentences(phase: Message, requested: int, from_studies: int, from_sea
             "{phase:cap}: {count:,} of {runs} is reused from the search.",
             "{phase:cap}: {count:,} of {runs} are reused from the search.",
             from_search,
+            **values,
+        )
+    if done_before:
+        yield ngettext(
+            "{phase:cap}: {count:,} of {runs} is done already.",
+            "{phase:cap}: {count:,} of {runs} are done already.",
+            done_before,
             **values,
         )
 

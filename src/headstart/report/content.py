@@ -108,13 +108,13 @@ def _outcome_words(run: PlottedRun) -> Message:
     """Return how one run ended, with its accuracy on test, else on val."""
     result = run.run.result
     if result is None:
-        return _("{run:cap} is not finished.", run=run.name)
+        return _("{run} is not finished.", run=run.name)
     if result.state is RunState.DIVERGED:
-        return _("{run:cap} diverged.", run=run.name)
+        return _("{run} diverged.", run=run.name)
     split, score = ("test", result.test) if result.test else ("val", result.val)
     return ngettext(
-        "{run:cap}: {accuracy:.1f} % on {count} {split} image.",
-        "{run:cap}: {accuracy:.1f} % on {count} {split} images.",
+        "{run}: {accuracy:.1f} % on {count} {split} image.",
+        "{run}: {accuracy:.1f} % on {count} {split} images.",
         score.n,
         run=run.name,
         accuracy=100 * score.accuracy,

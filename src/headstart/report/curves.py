@@ -110,7 +110,7 @@ def _lead_words(verdict: Verdict, means: Mapping[str, Sequence[float]]) -> Messa
     arm, split = named_words(verdict, verdict.selected), splits(verdict)[0]
     own, others = means[verdict.selected], [mean for name, mean in means.items() if mean and name != verdict.selected]
     if own and not others:
-        return _("{arm:cap} is the only arm with a curve", arm=arm)
+        return _("{arm} is the only arm with a curve", arm=arm)
     longest = max(map(len, others), default=0)
     compared = min(longest, len(own))
     ahead = sum(
@@ -118,12 +118,12 @@ def _lead_words(verdict: Verdict, means: Mapping[str, Sequence[float]]) -> Messa
         for index, value in enumerate(own[:compared])
     )  # fmt: skip
     if not ahead:
-        return _("{arm:cap} is never ahead on {split}", arm=arm, split=split)
-    lead = _("{arm:cap} is ahead on {split}", arm=arm, split=split)
+        return _("{arm} is never ahead on {split}", arm=arm, split=split)
+    lead = _("{arm} is ahead on {split}", arm=arm, split=split)
     if ahead < compared:
         lead = ngettext(
-            "{arm:cap} is ahead on {split} in {ahead} of {count:,} epoch",
-            "{arm:cap} is ahead on {split} in {ahead} of {count:,} epochs",
+            "{arm} is ahead on {split} in {ahead} of {count:,} epoch",
+            "{arm} is ahead on {split} in {ahead} of {count:,} epochs",
             compared,
             arm=arm,
             split=split,
@@ -254,8 +254,8 @@ def _target_words(verdict: Verdict, times_of: Mapping[str, TimesToTarget]) -> Me
     if len(first) == len(times):
         return _("The median run of every arm reaches {target:.3g} % {time}", target=target, time=when)
     return ngettext(
-        "{arms:cap} reaches {target:.3g} % first, {time}",
-        "{arms:cap} reach {target:.3g} % first, {time}",
+        "{arms} reaches {target:.3g} % first, {time}",
+        "{arms} reach {target:.3g} % first, {time}",
         len(first),
         arms=join_list(first),
         target=target,

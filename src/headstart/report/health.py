@@ -130,7 +130,7 @@ def _missing_figure_notes(runs: Sequence[PlottedRun], with_figure: Collection[st
             without_figure.setdefault(run.arm, run)
     short = _("gradients at the blocks were probed less than twice, which is too few for a figure")
     notes = [
-        _("{run:cap}: {reason}.", run=run.name, reason=missing_probe_reason(run.history) or short)
+        _("{run}: {reason}.", run=run.name, reason=missing_probe_reason(run.history) or short)
         for run in without_figure.values()
     ]
     if (more := len(notes) - MAX_NOTES) > 1:
@@ -177,7 +177,7 @@ def _gradient_figure(run: PlottedRun) -> Figure | None:
     label = _("|∂L/∂h| by block and epoch, {run}", run=run.name)
     chart = charts.heat_map(grid, label=label, columns=_("epoch"))
     caption = _(
-        "{run:cap}: the norm of ∂L/∂h at the output of each block, input at the top, on 8 fixed images. "
+        "{run}: the norm of ∂L/∂h at the output of each block, input at the top, on 8 fixed images. "
         "Color: relative to the last block in the same epoch, on the same scale for all runs. One shade is one and a "
         "half powers of ten; stronger is larger. Healthy gradients have nearly one shade per column.",
         run=run.name,

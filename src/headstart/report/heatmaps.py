@@ -126,8 +126,8 @@ def compared_rates_section(inputs: StudyInputs) -> Section | None:
 def _best_variant_words(verdict: Verdict) -> Message:
     """Return which variant is the best one, and which rows have their best rate at the edge of the grid."""
     finding = ngettext(
-        "{arm:cap} is the best of {count} variant on {split}",
-        "{arm:cap} is the best of {count} variants on {split}",
+        "{arm} is the best of {count} variant on {split}",
+        "{arm} is the best of {count} variants on {split}",
         len(verdict.arms),
         arm=named_words(verdict, verdict.selected),
         split=splits(verdict)[0],
@@ -168,8 +168,8 @@ def standalone_rates_section(inputs: PageInputs) -> Section | None:
     first = [_("{row} at {rate:g}", row=name, rate=rate) for name, row in zip(grid.rows, values, strict=True)
              for rate, value in zip(rates, row, strict=True) if value == top]  # fmt: skip
     finding = ngettext(
-        "{cells:cap} has the highest val accuracy, {accuracy:.1f} %",
-        "{cells:cap} share the highest val accuracy, {accuracy:.1f} %",
+        "{cells} has the highest val accuracy, {accuracy:.1f} %",
+        "{cells} share the highest val accuracy, {accuracy:.1f} %",
         len(first),
         cells=join_list(first),
         accuracy=top,

@@ -98,7 +98,7 @@ def _ranking_words(best: ArmResult, worst: ArmResult) -> Message:
     if f"{high:.1f}" == f"{low:.1f}":
         return _("Every arm has a mean of {accuracy:.1f} %", accuracy=high)
     return _(
-        "{best:cap} has the highest mean, {highest:.1f} %; {worst} the lowest, {lowest:.1f} %",
+        "{best} has the highest mean, {highest:.1f} %; {worst} the lowest, {lowest:.1f} %",
         best=arm_words(best.spec),
         highest=high,
         worst=arm_words(worst.spec),

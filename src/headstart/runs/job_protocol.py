@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from headstart.analysis.wording import role_words
 from headstart.config.run_config import RunConfig
 from headstart.errors import (
     DataError,
@@ -140,7 +141,7 @@ def job_title(text: str) -> Message:
     runs = decode_job(text).runs
     if not runs:
         return _("an empty job")
-    titles = (_("{arm} seed {seed}", arm=run.role.variant, seed=run.plan.seeding.seed) for run in runs)
+    titles = (_("{arm} seed {seed}", arm=role_words(run.role), seed=run.plan.seeding.seed) for run in runs)
     return join(titles, ", ")
 
 

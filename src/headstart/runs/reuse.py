@@ -49,6 +49,12 @@ def reuse_finished(parent: Path, requests: Sequence[RunRequest]) -> list[Path]:
     return copies
 
 
+def is_finished(request: RunRequest) -> bool:
+    """Return whether the requested run, or the rung of its role, is finished elsewhere and can be copied."""
+    plan, role = request.plan, request.role
+    return _finished_run(plan, role) is not None or (role.rung is not None and _rung(plan, role.rung) is not None)
+
+
 def run_lock_name(plan: RunConfig) -> str:
     """Return the file name of the lock of a single run."""
     return f".{plan.hash[:16]}.lock"

@@ -17,3 +17,6 @@ class ForecastResult(VersionedSchema):
     seconds: float = Field(description="predicted duration")
     training_images: int = Field(description="images that pass through training, of all arms and sources")
     evaluation_images: int = Field(description="number of test images, or of val images without a test split")
+    reusable_runs: int = Field(
+        description="runs of earlier studies that this one is certain to reuse; `seconds` still counts them"
+    )
