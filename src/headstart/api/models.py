@@ -19,7 +19,7 @@ from headstart.results.study import Study
 Model: TypeAlias = "PathLike | Run | Study"
 
 
-def predict(model: Model, images: ImageInput | Iterable[ImageInput], *, device: str = "cpu") -> list[Prediction]:
+def predict(model: Model, images: ImageInput | Iterable[ImageInput], *, device: str | int = "cpu") -> list[Prediction]:
     """Classify images with a trained model; return one prediction per image.
 
     A missing or unreadable image gives a prediction with an `error`.
@@ -29,7 +29,7 @@ def predict(model: Model, images: ImageInput | Iterable[ImageInput], *, device: 
         images: image files and folders (a folder gives its images and those of its subfolders), contents of files,
             images of Pillow, and uint8 arrays [h, w, 3]; one or several, for example a list or a pandas Series, or an
             array [n, h, w, 3].
-        device: where the model runs: cpu, cuda, cuda:N, mps, or auto for the first GPU, else cpu.
+        device: where the model runs: cpu, cuda, cuda:N or N, mps, or auto for the first GPU, else cpu.
 
     Raises:
         ModelFileError: the model is missing, unsafe or incomplete.
@@ -51,7 +51,7 @@ def evaluate(
     classes: str | Sequence[str] = (),
     skip_bad: bool = False,
     allow_outside: bool = False,
-    device: str = "cpu",
+    device: str | int = "cpu",
 ) -> ModelEvaluation:
     """Return accuracy with its confidence interval, loss and confusion matrix of a model on labeled images.
 

@@ -54,7 +54,8 @@ def compare(
         study: study.toml of a declared study, or folder of a study to resume; excludes the other settings.
         config: TOML file with settings of the plan; `settings` override it.
         preset: name of a preset; `config` and `settings` override it.
-        runs: folder in which the study's folder is created. A data frame is kept as a file in its folder `manifests/`.
+        runs: folder in which the study's folder is created; not used when a study is resumed. A data frame is kept as
+            a file in its folder `manifests/`.
         engine: where runs execute: the name of an engine as in `headstart compare --help`, or `EngineChoice(NAME,
             ADDRESS)` for an engine that connects to a cluster.
         log: trackers for all runs, as in `train`.
@@ -113,7 +114,7 @@ def plan(
         >>> forecast.spec.protocol.seeds, forecast.seconds > 0
         (3, True)
         >>> print(forecast)  # doctest: +ELLIPSIS
-        2 arms: scratch and scratch@adam; 3 seeds.
+        3 seeds of 2 arms: scratch; scratch, with adam.
         ...
     """
     chosen, given = engine_choice(engine), given_settings(settings, data)

@@ -77,7 +77,7 @@ def evaluate(
     classes: Sequence[str] = (),
     skip_bad: bool = False,
     allow_outside: bool = False,
-    device: str = "cpu",
+    device: str | int = "cpu",
 ) -> ModelEvaluation:
     """Evaluate a model on labeled images.
 

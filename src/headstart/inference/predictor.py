@@ -72,12 +72,12 @@ class Predictor:
         ('0', '1')
     """
 
-    def __init__(self, path: str | Path, device: str = "cpu") -> None:
+    def __init__(self, path: str | Path, device: str | int = "cpu") -> None:
         """Open a run, a model folder or a folder of runs.
 
         Args:
             path: The run, model folder or folder of runs.
-            device: Where the model runs: cpu, cuda, cuda:N, mps, or auto for the first GPU, else cpu.
+            device: Where the model runs: cpu, cuda, cuda:N or N, mps, or auto for the first GPU, else cpu.
 
         Raises:
             ModelFileError: There is no usable model.

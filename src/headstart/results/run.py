@@ -86,7 +86,7 @@ class Run:
         """
         return read_model(self.folder / "model").network
 
-    def predict(self, images: ImageInput | Iterable[ImageInput], *, device: str = "cpu") -> list[Prediction]:
+    def predict(self, images: ImageInput | Iterable[ImageInput], *, device: str | int = "cpu") -> list[Prediction]:
         """Classify images with the best model; see `headstart.predict`.
 
         Examples:
@@ -96,7 +96,7 @@ class Run:
         return list(Predictor(self.folder, device).predict(images))
 
     def evaluate(
-        self, data: DataSource | None = None, *, split: str = "auto", skip_bad: bool = False, device: str = "cpu"
+        self, data: DataSource | None = None, *, split: str = "auto", skip_bad: bool = False, device: str | int = "cpu"
     ) -> ModelEvaluation:
         """Evaluate the best model on labeled images; see `headstart.evaluate`.
 
