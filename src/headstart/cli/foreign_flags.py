@@ -46,6 +46,8 @@ _FOLDER = Advice(_("Use --runs FOLDER, in which each run makes its own folder.")
 _WORKERS = Advice(_("Leave it out: decoded images are cached; --threads sets the number of compute threads."))
 _HALF = Advice(_("Use --precision bf16."))
 _AMP = Advice(_("Leave it out: --precision auto uses bf16 where it is faster."))
+_SPLITS = Advice(_("Leave it out: splits are the folders train, val and test, or the column split of a manifest."))
+_FAST = Advice(_("Leave it out: the training loop does it where it helps."))
 _DEVICE = Advice(_("Use --device cuda, or cuda:N."))
 _LOG = Advice(_("Use --log wandb or --log mlflow; TensorBoard files are always written."))
 _NO_DROPOUT = Advice(_("Leave it out: networks have no dropout; --label-smoothing and --weight-decay regularize."))
@@ -57,6 +59,7 @@ ADVICE: dict[str, Advice] = {
         _("Use --start imagenet, or --start file:PATH for your own weights."),
         _("Use --arm imagenet, or --arm file:PATH for your own weights."),
     ),
+    "--no-pretrained": Advice(_("Use --start scratch."), _("Use --arm scratch.")),
     "--initial-checkpoint": _OWN_WEIGHTS,
     "--checkpoint": _OWN_WEIGHTS,
     "--freeze": _FREEZE,
@@ -65,6 +68,12 @@ ADVICE: dict[str, Advice] = {
     "-j": _WORKERS,
     "--num-workers": _WORKERS,
     "--amp": _AMP,
+    "--amp-dtype": _HALF,
+    "--no-amp": Advice(_("Use --precision fp32.")),
+    "--channels-last": _FAST,
+    "--pin-mem": _FAST,
+    "--train-split": _SPLITS,
+    "--val-split": _SPLITS,
     "--half": _HALF,
     "--fp16": _HALF,
     "--bf16": _HALF,
