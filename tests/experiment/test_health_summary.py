@@ -27,7 +27,7 @@ from headstart.runs import runner
 from headstart.storage.journal import Journal
 from headstart.storage.schemas.study import RunRole, Stage
 from tests.handmade import run_role
-from tests.messages import fields_of, values_of
+from tests.messages import values_of
 from tests.short_runs import SMALL
 from tests.tensorboard_server import points
 
@@ -76,9 +76,9 @@ def test_each_finding_of_an_arm_is_reported_once_and_counted_at_the_end() -> Non
     health.add(role, make_record(3, "slow", "steep"))  # an interim analysis requests earlier seeds again
     health.add(run_role("c"), make_record(5, "slow"))  # done before the study was resumed
     summary = health.summary(Path("S"))
-    assert [fields_of(sentence) for sentence in summary] == [
-        {"text": "slow", "affected": 2, "count": 3, "arm": "a", "folder": Path("S")},
-        {"text": "slow", "affected": 1, "count": 1, "arm": "c", "folder": Path("S")},
+    assert [values_of(sentence) for sentence in summary] == [
+        [3, "slow", 2, "a", Path("S")],
+        [1, "slow", 1, "c", Path("S")],
     ]
     assert all("`headstart diagnose S`" in sentence for sentence in summary)
 
@@ -197,10 +197,13 @@ def test_study_reports_the_findings_of_its_arms(
     }
     assert len(unhealthy) == 2 and len(runs) == 4
     reported, summary = reporter.of_low_rates
-    first = [{"finding": TOO_LOW, "arm": run.arm, "seed": run.seed, "sentence": run.unhealthy_findings[0].sentence}
-             for run in unhealthy]  # fmt: skip
+    first = [
+        {"finding": TOO_LOW, "arm": arm_words(run.spec), "seed": run.seed, "sentence": finding.sentence}
+        for run in unhealthy
+        for finding in run.unhealthy_findings[:1]
+    ]
     assert reported.values in first
-    arm = unhealthy[0].arm
+    arm = arm_words(unhealthy[0].spec)
     assert summary.values == {"finding": TOO_LOW, "affected": 2, "count": 2, "arm": arm, "folder": folder}
     tags = [[tag for tag, *_ in points(run.folder) if tag.startswith("finding/")] for run in runs]
     assert sorted(itertools.chain(*tags)) == 2 * ["finding/learning-rate-too-low/text_summary"]

@@ -166,12 +166,12 @@ def active_workers(folder: Path) -> dict[Path, int]:
     return pids
 
 
-def kill_worker(folder: Path, killed: list[int]) -> None:
+def kill_worker(folder: Path, killed: list[int], timeout_s: float = CHECKPOINT_TIMEOUT_S) -> None:
     """Wait for a worker with a run in progress, kill it, and append its process id to `killed`.
 
-    This process is never killed.
+    This process is never killed. No worker is killed if no run has a checkpoint within `timeout_s`.
     """
-    deadline = time.monotonic() + CHECKPOINT_TIMEOUT_S
+    deadline = time.monotonic() + timeout_s
     while not killed and time.monotonic() < deadline:
         time.sleep(0.005)
         for pid in set(active_workers(folder).values()) - {os.getpid()}:
