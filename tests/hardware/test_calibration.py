@@ -9,11 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from headstart.analysis.run_records import read_run
+from headstart.config.run_config import ResolvedFacts
 from headstart.errors import UsageError
 from headstart.hardware import benchmark, calibration, devices, precision
 from headstart.i18n import Message
+from headstart.reporter import NullReporter
+from headstart.runs import runner
 from headstart.storage.cache import cache_root
-from tests.messages import fields_of, values_of
+from tests.messages import fields_of
 from tests.short_runs import prepared
 from tests.training.test_setup import RecordingReporter, prepare
 
@@ -33,8 +37,8 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 
 
 def remarks(reporter: RecordingReporter) -> list[Message]:
-    """Return the messages without values: that the machine is measured, and before that why it is measured again."""
-    return [sentence for sentence in reporter.sentences if not values_of(sentence)]
+    """Return the messages on measurements: that the machine is measured, and before that why it is measured again."""
+    return [sentence for sentence in reporter.sentences if sentence.values.keys() <= {"count"}]
 
 
 def test_machine_is_measured_once_for_each_network_and_shape(measured: list[tuple[int, ...]]) -> None:
@@ -72,6 +76,25 @@ def test_measurement_of_a_busy_machine_is_repeated(monkeypatch, measured: list[t
     assert remarks(reporter) == [] and len(measured) == 1
     stored = json.loads(path.read_text())["peak"]["fp32"]
     assert training_setup.peak.flops_per_second == stored > 2 * busy["fp32"]
+
+
+def test_faster_run_corrects_the_duration_of_a_step_that_was_measured_on_a_busy_machine(tmp_path: Path) -> None:
+    plan = prepare(batch_size=13, precision="fp32", epochs="1ep")[0].plan
+    known = calibration.known_step_seconds(plan)
+    assert known is not None
+    (path,) = [p for p in (cache_root() / "machine").glob("*.json") if 13 in _shape(p)]
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "seconds": {**content["seconds"], "fp32": 1000.0}}))
+    folder = runner.run_new(plan.with_facts(ResolvedFacts()), tmp_path, NullReporter())
+    (line,) = read_run(folder).epochs
+    corrected = calibration.known_step_seconds(plan)
+    assert corrected == pytest.approx(line.speed.train_seconds / line.step, rel=1e-3)
+    calibration.record_step_seconds(plan, 2 * corrected)  # a slower run says nothing
+    assert calibration.known_step_seconds(plan) == corrected
+    assert json.loads(path.read_text())["peak"] == content["peak"]
+    other = plan.changed(batch_size=14)
+    calibration.record_step_seconds(other, 1e-9)
+    assert calibration.known_step_seconds(other) is None
 
 
 def _shape(path: Path) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from pathlib import Path
 
@@ -140,6 +141,22 @@ def known_step_seconds(plan: RunConfig) -> float | None:
     return min((known[p] for p in _candidates(plan) if p in known), default=None)
 
 
+def record_step_seconds(plan: RunConfig, seconds: float) -> None:
+    """Correct the cached duration of a training step if a run was faster: the machine was busy when it was measured.
+
+    Nothing is written if the step was not measured, or was measured to be as fast. Write errors are ignored.
+
+    Args:
+        plan: The plan of the run, with its machine resolved.
+        seconds: Mean duration of a step in the fastest epoch of the run.
+    """
+    key = _measurement_key(plan, batch_shape(plan), devices.pick_device(plan.machine.device))
+    speed, name = _read_speed(_path(key), key), plan.machine.precision
+    if seconds < speed.seconds.get(name, 0.0):
+        with contextlib.suppress(OSError):
+            _write_speed(_path(key), speed.model_copy(update={"seconds": speed.seconds | {name: seconds}}))
+
+
 def _path(key: MeasurementKey) -> Path:
     return cache_root() / "machine" / f"{key.digest}.json"
 
@@ -180,7 +197,13 @@ def _measured_speed(plan: RunConfig, network: nn.Module, device: torch.device, r
             if missing:
                 reporter.say(_("The machine was busy when it was measured."))
         if missing:
-            reporter.say(_("Measuring this machine, once for this network and image size."))
+            reporter.say(
+                ngettext(
+                    "Measuring this machine with {count} thread, once for this network and image size.",
+                    "Measuring this machine with {count} threads, once for this network and image size.",
+                    plan.machine.threads,
+                )
+            )
             seconds = benchmark.step_seconds(network, shape, device, candidates)
             speed = StepSpeed(
                 key=key,
