@@ -447,6 +447,17 @@ def test_folder_of_runs_gives_the_best_on_val(folder: Path, tmp_path: Path) -> N
     assert missing.value.message.template != empty.value.message.template
 
 
+def test_folder_with_studies_names_no_model(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "a")
+    assert find_model(tmp_path) == tmp_path / "a" / "model"
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "study.toml").touch()
+    with pytest.raises(ModelFileError) as error:
+        find_model(tmp_path)
+    assert fields_of(error.value.message) == {"path": tmp_path, "count": 1}
+    assert fields_of(error.value.hint) == {"study": tmp_path / "study"}
+
+
 def test_runs_that_select_by_different_metrics_are_not_ranked(folder: Path, tmp_path: Path) -> None:
     for name in "ab":
         shutil.copytree(folder, tmp_path / name)

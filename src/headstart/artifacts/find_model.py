@@ -8,7 +8,7 @@ from headstart.analysis.run_records import RunRecord, read_run
 from headstart.config.model_file import CONFIG_FILE
 from headstart.config.plan_file import PLAN_FILE
 from headstart.errors import ModelFileError
-from headstart.i18n import _
+from headstart.i18n import _, ngettext
 from headstart.metrics.values import counts_value
 from headstart.storage.folders import require_model
 from headstart.storage.schemas.metrics import Evaluation
@@ -19,15 +19,23 @@ def find_model(path: Path) -> Path:
     """Return the model folder of a path.
 
     Args:
-        path: A run, its `model/` folder, or a folder of runs, whose best run on val is selected.
+        path: A run or a study, its `model/` folder, or a folder of runs without studies, whose best run on val is
+            selected.
 
     Raises:
-        ModelFileError: There is no model, or the runs cannot be compared: their classes or selection metrics differ.
+        ModelFileError: There is no model, there are studies in the folder, or the runs cannot be compared: their
+            classes or selection metrics differ.
     """
     require_model(path)
     for candidate in (path, path / "model"):
         if (candidate / CONFIG_FILE).is_file():
             return candidate
+    studies = sorted(file.parent for file in path.glob("*/study.toml"))
+    if studies:  # their data or classes may be others than those of the runs beside them
+        raise ModelFileError(
+            ngettext("{path} contains {count:,} study.", "{path} contains {count:,} studies.", len(studies), path=path),
+            _("Name a run or a study in it, such as {study}.", study=studies[-1]),
+        )
     folders = [plan.parent for plan in sorted(path.glob(f"*/{PLAN_FILE}"))]
     runs = [read_run(folder) for folder in folders if (folder / "model" / CONFIG_FILE).is_file()]
     finished = [(run, run.result.val) for run in runs if run.result and run.state is RunState.FINISHED]

@@ -42,7 +42,7 @@ def _describe_preset(name: str) -> str:
 
 
 Data = Annotated[str, parameter(_("{forms:cap}.", forms=DATA_FORMS))]
-Model = Annotated[Path, parameter(_("Run, its model folder, or a folder of runs (the best by val)."))]
+Model = Annotated[Path, parameter(_("Run or study, its model folder, or a folder of runs (the best by val)."))]
 Json = Annotated[bool, switch(_("JSON output."))]
 Runs = Annotated[Path, parameter(_("Parent of the new folder."), alias=ALIASES["runs"])]
 Preset = Annotated[
@@ -55,7 +55,7 @@ Preset = Annotated[
         group=DATA,
     ),
 ]
-Device = Annotated[str, parameter(_("Device: cpu, cuda, cuda:N, mps; auto: the first GPU, or cpu."))]
+Device = Annotated[str, parameter(_("Device: cpu, cuda, cuda:N or N, mps; auto: the first GPU, or cpu."))]
 EngineName = Annotated[str, parameter(_("Where runs execute: {engines}.", engines=_ENGINES))]
 Address = Annotated[str, parameter(_("{addresses}.", addresses=_ADDRESSES), show_default=False)]
 SaveEvery = Annotated[
