@@ -67,14 +67,10 @@ def test_dry_run_says_the_steps_and_their_duration_once_it_is_known(seconds: flo
     reporter = RecordingReporter()
     runner.check(plan, reporter)
     steps = 3 * math.ceil(252 / 30)  # 70 % of the 360 images
-    last = [
-        fields_of(sentence)
-        for sentence in reporter.sentences
-        if "duration" in sentence.values or "size" in sentence.values
-    ]
-    expected = {"count": steps, "size": 30}
-    assert last[0] == expected and len(last) == 1 + (seconds is not None)
-    assert seconds is None or last[1] == {"seconds": 2.0 * steps}
+    (total,) = [sentence for sentence in reporter.sentences if sentence.number == steps]
+    assert fields_of(total.values["images"]) == {"count": 30}
+    durations = [sentence for sentence in reporter.sentences if "duration" in sentence.values]
+    assert [fields_of(sentence) for sentence in durations] == ([] if seconds is None else [{"seconds": 2.0 * steps}])
 
 
 def test_dry_run_of_a_study_as_json(tmp_path, capsys, monkeypatch) -> None:
@@ -99,6 +95,10 @@ def test_varied_values_of_a_field_add_up() -> None:
         "optimizer": ["sgd"],
     }
     lists = ["milestones=10%,20%", "milestones=30%"]
+    assert _parse_vary(["opt=sgd,adam", "optimizer=lion", "wd=0.1"]) == {
+        "optimizer": ["sgd", "adam", "lion"],
+        "weight_decay": ["0.1"],
+    }
     assert _parse_vary(lists) == {"milestones": ["10%,20%", "30%"]}
     for text in ("lr", "lr=", "lr= , "):
         with pytest.raises(UsageError):

@@ -84,3 +84,17 @@ def test_flag_that_an_ablation_sets_has_a_hint(capsys) -> None:
     for flag in ("--network", "--model", "--norm"):
         code, message, hint, _ = fails(["ablate", "digits", flag, "x"], capsys)
         assert code == 2 and values_of(message) == [flag] and "--help" not in hint
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["tensorboard", "--logdir", "runs"], "folder"),
+        (["compare", "--arm", "scratch", "--arm", "/x/w.safetensors"], "file:/x/w.safetensors"),
+        (["train", "--start", "w.pth"], "file:w.pth"),
+        (["compare", "--arm", "scratch", "--arm", "pretrained"], "imagenet"),
+    ],
+)
+def test_values_of_other_programs_are_answered(words: list[str], part: str, capsys) -> None:
+    code, message, hint, before = fails(words, capsys)
+    assert code == 2 and before == [] and part in f"{message} {hint}"

@@ -233,9 +233,9 @@ INVALID_COMMANDS = {
     "several devices": (["train", "--device", "0,1"], ["--device", "0, 1"]),
     "no such choice": (["train", "--optimizer", "adm"], ["optimizer", "adm", ", ".join(OPTIMIZERS), "adam"]),
 }
-# name -> (words, what the message quotes); the messages are those of cyclopts, or have no values
+# name -> (words, what the message or the hint contains); the messages are those of cyclopts, or have no values
 OTHER_INVALID_COMMANDS = {
-    "no such command": (["trian"], ['"trian"', '"train"']),
+    "no such command": (["trian"], ["'trian'", "'train'", "compare", "resume"]),
     "two formats": (["predict", "m", "i", "--json", "--csv"], ["--json", "--csv"]),
     "bad port": (["tensorboard", "--port", "x"], ["--port", '"x"']),
 }
@@ -252,9 +252,9 @@ def test_invalid_commands_are_reported(name: str, capsys) -> None:
 @pytest.mark.parametrize("name", OTHER_INVALID_COMMANDS)
 def test_other_invalid_commands_are_reported(name: str, capsys) -> None:
     words, quoted = OTHER_INVALID_COMMANDS[name]
-    code, message, _, before = fails(words, capsys)
+    code, message, hint, before = fails(words, capsys)
     assert code == 2 and before == []
-    assert all(text in message for text in quoted), message
+    assert all(text in f"{message} {hint}" for text in quoted), message
 
 
 def test_invalid_numbers_are_reported_together(capsys) -> None:
@@ -380,6 +380,7 @@ def test_result_is_printed_when_the_reader_of_stderr_has_gone() -> None:
         process.stderr.close()
         process.stdin.close()  # the program goes on
         assert process.stdout.read() == "the result\n"
+        assert process.wait() == 0
 
 
 def test_unexpected_error_is_one_sentence_and_a_traceback_with_debug(monkeypatch, capsys, tmp_path: Path) -> None:

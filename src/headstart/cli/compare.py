@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from headstart.cli.app import DATA_FORMS, RUNS, Address, EngineName, Json, Log, Preset, Runs, command, reporter
 from headstart.cli.common_flags import COMPARE
-from headstart.cli.foreign_flags import ALIASES
+from headstart.cli.foreign_flags import ALIASES, field_of
 from headstart.cli.options import COMPARISON, DATA, StudyFlags, parameter, switch
 from headstart.cli.render import print_forecast, print_study
 from headstart.config.field_help import is_list
@@ -118,7 +118,7 @@ def _parse_vary(texts: Sequence[str]) -> dict[str, list[str]]:
         name, sign, values = text.partition("=")
         if not sign or not values.strip(", "):
             raise UsageError(_("--vary {text!r} has no values.", text=text), _("Write it as --vary lr=0.1,0.01."))
-        _section, field = plan_fields().get(name.strip().replace("-", "_"), ("", None))
+        _section, field = plan_fields().get(field_of(f"--{name.strip()}"), ("", None))
         parts = [values] if field is not None and is_list(field) else values.split(",")
-        varied.setdefault(name.strip(), []).extend(part.strip() for part in parts if part.strip())
+        varied.setdefault(field_of(f"--{name.strip()}"), []).extend(part.strip() for part in parts if part.strip())
     return varied

@@ -47,8 +47,8 @@ _WORKERS = Advice(_("Leave it out: decoded images are cached; --threads sets the
 _HALF = Advice(_("Use --precision bf16."))
 _AMP = Advice(_("Leave it out: --precision auto uses bf16 where it is faster."))
 _SPLITS = Advice(_("Leave it out: splits are the folders train, val and test, or the column split of a manifest."))
-_FAST = Advice(_("Leave it out: the training loop does it where it helps."))
-_DEVICE = Advice(_("Use --device cuda, or cuda:N."))
+_CHANNELS_LAST = Advice(_("Leave it out: it is always on."))
+_DEVICE = Advice(_("Use --device cuda, or cuda:N for the GPU with that number."))
 _LOG = Advice(_("Use --log wandb or --log mlflow; TensorBoard files are always written."))
 _NO_DROPOUT = Advice(_("Leave it out: networks have no dropout; --label-smoothing and --weight-decay regularize."))
 _NO_AUGMENTATION = Advice(_("Leave it out: images are augmented with --crop, --flip, --jitter, --mixup and --cutmix."))
@@ -70,8 +70,8 @@ ADVICE: dict[str, Advice] = {
     "--amp": _AMP,
     "--amp-dtype": _HALF,
     "--no-amp": Advice(_("Use --precision fp32.")),
-    "--channels-last": _FAST,
-    "--pin-mem": _FAST,
+    "--channels-last": _CHANNELS_LAST,
+    "--pin-mem": _WORKERS,
     "--train-split": _SPLITS,
     "--val-split": _SPLITS,
     "--half": _HALF,
@@ -115,6 +115,7 @@ _OF_MODELS = {  # for `predict` and `evaluate`, whose model has no flag
 }
 
 
+_OF_TENSORBOARD = dict.fromkeys(("--logdir", "--log-dir", "--logs"), _("Name the folder without a flag."))
 _OF_STUDIES = frozenset({"arm", *StudyConfig.model_fields} - {"arms", "fixed_fields"})
 
 
@@ -137,6 +138,8 @@ def advice(flag: str, command: str) -> Message | None:
         flag = flag[:2]  # -j4 is -j with its value
     if command in ("predict", "evaluate"):
         return _OF_MODELS.get(flag)
+    if command == "tensorboard":
+        return _OF_TENSORBOARD.get(flag)
     if command == "compare" and field in STUDY_FIELDS:
         return STUDY_FIELDS[field]
     if command == "ablate" and field in FACTORIAL_FIELDS:

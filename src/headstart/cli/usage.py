@@ -9,6 +9,7 @@ from cyclopts import (
     CycloptsError,
     MissingArgumentError,
     RepeatArgumentError,
+    UnknownCommandError,
     UnknownOptionError,
     UnusedCliTokensError,
 )
@@ -18,7 +19,7 @@ from headstart.config.one_value import several_values_error
 from headstart.config.run_config import plan_fields
 from headstart.errors import UsageError
 from headstart.i18n import Message, _, verbatim
-from headstart.text import closest
+from headstart.text import closest, end_sentence, join_list, suggestion
 
 
 def usage_error(error: CycloptsError) -> UsageError:
@@ -29,6 +30,11 @@ def usage_error(error: CycloptsError) -> UsageError:
     hint = _("See `{command} {flag}`.", command=command, flag=flag)
     if isinstance(error, UnknownOptionError):
         return _unknown_flag(error, chain, hint)
+    if isinstance(error, UnknownCommandError):
+        names = [name for name in error.app or () if not name.startswith("-")]
+        name = (error.unused_tokens or [""])[0]
+        message = _("There is no command {name!r}{suggestion}", name=name, suggestion=suggestion(name, names))
+        return UsageError(end_sentence(message), _("The commands are {names}.", names=join_list(names)))
     if isinstance(error, RepeatArgumentError):
         return _repeated_flag(error, chain)
     if isinstance(error, UnusedCliTokensError):

@@ -113,6 +113,10 @@ def start_problem(name: str) -> Message | None:
             return None if argument in SCHEMES else text
         if argument and spec.argument is not Argument.NONE:
             return None
+    if name.lower() in ("pretrained", "true"):
+        return no_start(name, _("; did you mean {choice!r}?", choice="imagenet"))
+    if "/" in name or Path(name).suffix in (".safetensors", ".pth", ".pt", ".ckpt", ".bin"):
+        return no_start(name, _("; did you mean {choice!r}?", choice=f"file:{name}"))
     return no_start(name, suggestion(name, start_forms(in_study=False)))
 
 
@@ -185,6 +189,12 @@ def absolute_start(start: str) -> str:
 def absolute_source(path: str) -> str:
     """Return the path made absolute; the name of the built-in digits stays as it is."""
     return path if _BUILTIN.fullmatch(path) else str(Path(path).expanduser().absolute())
+
+
+def without_kind(start: str) -> str:
+    """Return a start without its kind if it names a file or a run: `file:cifar10` is "cifar10"."""
+    is_path = start_row(start).argument in (Argument.PATH, Argument.RUN)
+    return split_start(start)[1] if is_path else start
 
 
 def short_start(start: str, parts: int = 1) -> str:
