@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torch import Tensor, nn
 
 import headstart
 from headstart.analysis import confusion
@@ -48,6 +49,34 @@ def test_grad_cam_equals_its_equations() -> None:
         torch.testing.assert_close(maps[number], expected / expected.max(), rtol=1e-3, atol=1e-4)
         assert 0 < expected.mean() < expected.max()
     assert all(p.grad is None for p in network.parameters())
+
+
+class Twice(nn.Module):
+    """Calls one layer twice, the second time on its first output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.block, self.head = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1), nn.Linear(3, 2)
+        self.graph: list[bool] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.stem(images)
+        self.graph.append(features.requires_grad)
+        features = F.relu(self.block(self.block(features)), inplace=True)
+        self.graph.append(features.requires_grad)
+        return self.head(features.mean((2, 3)))
+
+
+def test_grad_cam_records_no_graph_before_its_layer_which_may_be_called_twice() -> None:
+    torch.manual_seed(0)
+    network, images, classes = Twice(), torch.randn(2, 3, 8, 8), torch.tensor([0, 1])
+    maps = grad_cam(network, "block", images, classes)
+    assert network.graph == [False, True]
+    features = network.block(network.stem(images)).detach().requires_grad_()
+    logits = network.head(F.relu(network.block(features)).mean((2, 3)))
+    (gradient,) = torch.autograd.grad(logits[[0, 1], classes].sum(), features)
+    expected = F.relu((gradient.mean((2, 3), keepdim=True) * features).sum(1)).detach()
+    torch.testing.assert_close(maps, expected / expected.amax((1, 2), keepdim=True).clamp_min(1e-12))
 
 
 @given(st.integers(2, 5), st.integers(1, 80), st.integers(0, 1000))

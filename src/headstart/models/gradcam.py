@@ -26,6 +26,8 @@ def grad_cam(network: nn.Module, layer: str, images: Tensor, classes: Tensor) ->
 
     def begin_graph(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         """Record operations from this output on: nothing before it is differentiated."""
+        if outputs:  # a layer that is called twice
+            return output
         if not isinstance(output, Tensor):
             outputs.append(output)
             return output
