@@ -19,9 +19,13 @@ from headstart.config.study_request import build_study_spec
 from headstart.engines.local import LocalEngine
 from headstart.errors import UsageError
 from headstart.experiment import planning, study
+from headstart.experiment.preflight import resolve_arms
+from headstart.experiment.reusable import certain_requests
+from headstart.experiment.study_runs import StudyRuns
 from headstart.experiment.workload import RunCost, fit_time_budget, predicted_seconds
-from headstart.hardware import devices
+from headstart.hardware import calibration, devices
 from headstart.reporter import NullReporter
+from headstart.runs.job_protocol import RunRequest
 from tests.messages import fields_of, values_of
 
 
@@ -148,12 +152,54 @@ def test_described_plan_is_what_the_study_does(tmp_path: Path) -> None:
     images = sum(run.epochs[-1].step * 64 for run in [*declared, *main])
     whole = [run for run in declared if len(run.epochs) == 2]
     assert len(whole) == 8 and len(declared) == 6 - 4 + 8  # two rungs of each arm continue as whole runs
-    assert fields_of(lines[0])["count"] == 2 and "scratch; scratch, with adam" in lines[0]
+    assert fields_of(lines[0])["count"] == 2 and "scratch; and scratch, with adam" in lines[0]
     assert fields_of(lines[0].values["seeds"]) == {"count": 3}
     assert values_of(lines[1]) == [len(main), "2ep", 3, 6, 8]  # rates, short runs and whole runs of the search
     assert lines[-1].values["count"] == images and "grid" in lines[-1]  # which may be extended
     again = planning.forecast(spec, set(), NullReporter(), "local")
     assert (forecast.reusable_runs, again.reusable_runs) == (0, 6)  # the first runs of the search; the rest depends
+
+
+class FirstPhaseError(Exception):
+    """Ends a study at its first phase."""
+
+
+@pytest.mark.parametrize(
+    ("arms", "settings", "vary", "runs"),
+    [
+        (("scratch", "scratch@adam"), {"grid": "0.02,0.01", "epochs": "2ep"}, {}, 4),
+        (("scratch", "scratch+lp-ft"), {"grid": "0.02,0.01", "fractions": "0.5,0.7", "head_epochs": "12st"}, {}, 4),
+        (("scratch",), {"search": "off", "interim": "3,4", "image_size": "64"}, {"precision": ("bf16", "fp32")}, 6),
+        (("scratch", "scratch@adam"), {"search": "off", "fractions": "0.5,1"}, {}, 16),
+        (("scratch", "scratch@adam"), {"search": "per-seed", "grid": "0.02,0.01"}, {}, 16),
+        (("scratch", "source:digits:4-6"), {"grid": "0.02,0.01"}, {}, 3),
+    ],
+)
+def test_first_phase_of_a_study_requests_runs_that_a_dry_run_counts(
+    arms: tuple[str, ...], settings: dict[str, str], vary: dict[str, tuple[str, ...]], runs: int, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    small = {"network": "timm:test_resnet", "threads": 1, "seeds": 4, "survivors": 1, "search_seeds": 1}
+    precision = {} if vary else {"precision": "fp32"}
+    spec = build_study_spec("digits:0-3", arms, vary, None, None, None, {**small, **precision, **settings})
+    spec = StudySpec(spec.protocol, calibration.resolve_machine(spec.plan))
+    resolved, sources = resolve_arms(spec, NullReporter())
+    certain = {(request.plan.hash, request.role.rung) for request in certain_requests(spec, resolved, sources)}
+    assert len(certain) == runs
+    first: list[RunRequest] = []
+
+    def stop(self: object, phase: object, parent: Path, requests: list[RunRequest], *, rung: bool = False) -> None:
+        first.extend(requests)
+        raise FirstPhaseError
+
+    monkeypatch.setattr(StudyRuns, "run", stop)
+    folder = study.begin(spec, tmp_path, NullReporter())
+    with pytest.raises(FirstPhaseError):
+        study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
+    requested = {(request.plan.hash, request.role.rung) for request in first}
+    assert requested <= certain and first
+    if not sources and spec.protocol.search != "per-seed":  # which begin with one source, or one seed
+        assert requested == certain
 
 
 def test_sequential_runs_take_as_long_as_all_processes_together(monkeypatch) -> None:

@@ -15,7 +15,7 @@ from headstart.config.study_config import MIN_DECISIVE_SEEDS, StudyConfig
 from headstart.config.study_file import StudySpec
 from headstart.engines import factory
 from headstart.experiment import preflight, study
-from headstart.experiment.reusable import count_reusable
+from headstart.experiment.reusable import reusable_requests
 from headstart.experiment.workload import (
     FORWARD_SHARE,
     ArmCost,
@@ -23,6 +23,7 @@ from headstart.experiment.workload import (
     backbone_share,
     fit_time_budget,
     predicted_seconds,
+    requested_images,
     rung_length,
     training_images,
     trial_counts,
@@ -32,7 +33,7 @@ from headstart.i18n import Message, _, join, ngettext, translated, verbatim
 from headstart.reporter import NullReporter, Reporter
 from headstart.storage.files import JsonData
 from headstart.storage.schemas.forecast import ForecastResult
-from headstart.text import format_duration
+from headstart.text import format_duration, join_list
 from headstart.training import setup
 
 EVALUATION_PASSES = 2  # of a frozen backbone over all images without augmentation, for selection and evaluation
@@ -41,14 +42,14 @@ STEP_OVERHEAD = 1.15  # factor on the measured step for the update, augmentation
 
 @dataclass(frozen=True)
 class Forecast:
-    """A study with its machine resolved and its time budget applied, and what it will take; its text says so.
+    """A study with its machine resolved and its time budget applied, and what it will take; its text describes both.
 
     Attributes:
         spec: The study.
         seconds: Predicted duration.
         training_images: Images that pass through training, of all arms and sources.
         evaluation_images: Images of test, or of val without a test split.
-        reusable_runs: Runs of earlier studies that this one is certain to reuse; `seconds` still counts them.
+        reusable_runs: Least number of runs that are done already and are reused; `seconds` is without them.
 
     Examples:
         >>> forecast = headstart.plan("digits:0-1", arms=["scratch", "scratch@adam"], seeds=3, epochs=1, quiet=True)
@@ -70,7 +71,7 @@ class Forecast:
             "{seeds} of {count} arm: {arms}.",
             "{seeds} of {count} arms: {arms}.",
             count,
-            arms=join((arm_words(variant.arm) for variant in self.spec.variants), "; "),
+            arms=join_list(arm_words(variant.arm) for variant in self.spec.variants),
             seeds=ngettext("{count:,} seed", "{count:,} seeds", protocol.seeds),
         )
         lines = [arms, *(_planned_runs(self.spec, str(budget)) for budget in self.spec.budgets)]
@@ -78,8 +79,8 @@ class Forecast:
             analyses = reduce(_either, (verbatim(str(seeds)) for seeds in protocol.interim[:-1]))
             lines.append(_("The study may stop at a clear difference after {numbers} seeds.", numbers=analyses))
         reused = ngettext(
-            "{count:,} of these runs is finished in an earlier study and is not trained again.",
-            "{count:,} of these runs are finished in earlier studies and are not trained again.",
+            "At least {count:,} of these runs is done already and is reused; the duration is without it.",
+            "At least {count:,} of these runs are done already and are reused; the duration is without them.",
             self.reusable_runs,
         )
         warnings = equivalence_warning(protocol, self.evaluation_images)
@@ -133,7 +134,7 @@ def begin_within_time_budget(
     """
     if explicit is None or not spec.protocol.time_budget:
         return study.begin(spec, runs, reporter)
-    fitted = forecast(spec, explicit, reporter, engine_name).spec
+    fitted = _fit(spec, explicit, reporter, engine_name).spec
     return study.begin(fitted, runs, NullReporter())
 
 
@@ -208,10 +209,37 @@ def equivalence_warning(protocol: StudyConfig, images: int) -> list[Message]:
 def forecast(
     spec: StudySpec, explicit: Container[str] | None, reporter: Reporter, engine_name: str = "auto"
 ) -> Forecast:
-    """Check every arm, fit the study into its time budget, and predict its duration. Write nothing.
+    """Check every arm, fit the study into its time budget, and predict what it will take. Write nothing.
 
     The arguments are those of `begin_within_time_budget`.
     """
+    fitted = _fit(spec, explicit, reporter, engine_name)
+    _split, evaluation_images = fitted.arms[0].plan.facts.split_counts.evaluation
+    reusable = reusable_requests(fitted.spec, fitted.arms, fitted.sources)
+    costs = {variant.name: _arm_cost(arm) for variant, arm in zip(fitted.spec.variants, fitted.arms, strict=True)}
+    saved = sum(
+        costs[role.variant].seconds(requested_images(plan, role.rung is not None), evaluations=int(role.rung is None))
+        for plan, role in ((request.plan, request.role) for request in reusable)
+        if role.variant in costs  # not those on sources
+    )
+    workers = factory.parallel_runs(engine_name, fitted.spec.plan.machine)
+    seconds = max(0.0, fitted.seconds - saved / workers)
+    return Forecast(fitted.spec, seconds, fitted.training_images, evaluation_images, len(reusable))
+
+
+@dataclass(frozen=True)
+class _FittedStudy:
+    """A study within its time budget, with its resolved arms and sources."""
+
+    spec: StudySpec
+    arms: list[setup.ResolvedRun]
+    sources: dict[str, setup.ResolvedRun]
+    seconds: float
+    training_images: int
+
+
+def _fit(spec: StudySpec, explicit: Container[str] | None, reporter: Reporter, engine_name: str) -> _FittedStudy:
+    """Check every arm, and fit the study into its time budget."""
     spec = StudySpec(spec.protocol, calibration.resolve_machine(spec.plan))
     arms, sources = preflight.resolve_arms(spec, reporter)
     arm_costs, source_costs = [run_cost(arm) for arm in arms], [run_cost(source) for source in sources.values()]
@@ -227,9 +255,7 @@ def forecast(
         spec = fit_time_budget(spec, duration, limit, keep_seeds=keep_seeds, keep_epochs="epochs" in explicit)
         reporter.say(_time_budget_words(spec, limit, duration(spec)))
     images = training_images(spec, arm_costs, source_costs)
-    _split, evaluation_images = arms[0].plan.facts.split_counts.evaluation
-    reusable = count_reusable(spec, arms, list(sources.values()))
-    return Forecast(spec, duration(spec), images, evaluation_images, reusable)
+    return _FittedStudy(spec, arms, sources, duration(spec), images)
 
 
 def _time_budget_words(spec: StudySpec, limit: float, duration: float) -> Message:
@@ -249,6 +275,11 @@ def _time_budget_words(spec: StudySpec, limit: float, duration: float) -> Messag
     return _("A time budget of {limit} allows {seeds} of {lengths}: about {duration}.", **values)
 
 
+def _arm_cost(run: setup.ResolvedRun) -> ArmCost:
+    """Return the cost of an arm from its measured step."""
+    return ArmCost.of(run.plan, STEP_OVERHEAD * run.step_seconds / run.plan.recipe.batch_size)
+
+
 def run_cost(run: setup.ResolvedRun) -> RunCost:
     """Return an upper limit of an arm's cost from its measured step.
 
@@ -258,7 +289,7 @@ def run_cost(run: setup.ResolvedRun) -> RunCost:
     plan = run.plan
     train_images = plan.facts.split_counts.train
     image_seconds = STEP_OVERHEAD * run.step_seconds / plan.recipe.batch_size
-    cost = ArmCost.of(plan, image_seconds)
+    cost = _arm_cost(run)
     passes = plan.recipe.augmented_views + EVALUATION_PASSES if backbone_share(plan) < 1 else 0
     return RunCost(
         train_images=train_images,

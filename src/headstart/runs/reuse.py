@@ -49,8 +49,8 @@ def reuse_finished(parent: Path, requests: Sequence[RunRequest]) -> list[Path]:
     return copies
 
 
-def is_finished(request: RunRequest) -> bool:
-    """Return whether the requested run, or the rung of its role, is finished elsewhere and can be copied."""
+def is_done(request: RunRequest) -> bool:
+    """Return whether the requested run, or the rung of its role, is done elsewhere and can be copied."""
     plan, role = request.plan, request.role
     return _finished_run(plan, role) is not None or (role.rung is not None and _rung(plan, role.rung) is not None)
 
