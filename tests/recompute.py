@@ -597,7 +597,7 @@ def of_others(text: str, verdict: dict[str, Any], words: dict[str, str]) -> list
     """Return the values of the contrast in a line of the family, found by the names of its two arms."""
     for row in verdict["contrasts"]:
         for sign, (a, b) in ((1, (row["first"], row["second"])), (-1, (row["second"], row["first"]))):
-            if re.match(rf"{re.escape(words[a])} [a-z ]+ {re.escape(words[b])}: [+-]?\d", text):
+            if re.match(rf"(undecided between )?{re.escape(words[a])} [a-z ]+ {re.escape(words[b])}: [+-]?\d", text):
                 return _of_pair(row, sign)
     return []
 

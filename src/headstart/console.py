@@ -120,7 +120,7 @@ class ConsoleReporter:
             if self._status is not None and now - self._last_sentence >= SILENCE_S:
                 since = format_duration(now - self._status_time)
                 with suppress(OSError):  # a full disk, which the main thread reports
-                    self.say(_("{status}, unchanged for {duration}.", status=self._status.title, duration=since))
+                    self.say(_("{status}: no run has ended for {duration}.", status=self._status.title, duration=since))
 
     def _print_progress(self, task: Message, done: int, total: int) -> None:
         now = time.monotonic()

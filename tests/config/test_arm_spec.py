@@ -3,16 +3,22 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from headstart.analysis.wording import arm_words
+from headstart.analysis.wording import arm_words, role_words
 from headstart.config.arm_spec import parse_arm
 from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import RunConfig
 from headstart.config.study_file import read_study, write_study
 from headstart.config.study_request import build_study_spec
 from headstart.errors import UsageError
+from headstart.experiment.preflight import source_arm
 from headstart.optim.registry import OPTIMIZERS
+from headstart.runs import job_protocol
+from headstart.runs.job_protocol import RunRequest
 from headstart.storage.schemas.arm import FULL, TUNING_FORMS, ArmSpec, Tuning, TuningKind
+from headstart.storage.schemas.study import RunRole, Stage
 from tests.messages import fields_of, values_of
 
 
@@ -112,6 +118,33 @@ def test_words_of_an_arm_do_not_depend_on_characters_of_its_label() -> None:
     assert values_of(words) == ["scratch+frozen@adam,lr=1"] and len(words.values) == 2  # the other part is the tuning
     with_head = arm_words(ArmSpec(start="scratch:xavier", label="scratch:xavier", head="mlp:8"))
     assert values_of(with_head) == ["scratch:xavier", "mlp:8"] and len(with_head.values) == 2
+
+
+START_PARTS = (("imagenet", "stats:imagenet", "scratch"), ("file", "run", "source"), ("x", "y"), ("imagenet", "w"))
+
+
+@st.composite
+def starts(draw: st.DrawFn) -> str:
+    names, kinds, folders, files = START_PARTS
+    path = f"/{draw(st.sampled_from(folders))}/{draw(st.sampled_from(files))}"
+    return draw(st.sampled_from([*names, *(f"{kind}:{path}" for kind in kinds), f"file:{path}.pth"]))
+
+
+@given(st.lists(starts(), min_size=2, max_size=6, unique=True))
+def test_words_of_arms_differ_where_the_arms_do(arms: list[str]) -> None:
+    spec = build_study_spec("digits", arms, None, None, None, None, {"search": "off"})
+    specs = [variant.arm for variant in spec.variants]
+    assert len(set(map(arm_words, specs))) == len({arm.name for arm in specs}) == len(arms)
+
+
+def test_source_of_a_study_is_named_by_its_data(tmp_path: Path) -> None:
+    role = RunRole(arm=source_arm("digits:0-5"), stage=Stage.SOURCE, budget="", fraction=1.0)
+    assert role_words(role) == "source:digits:0-5"
+    assert role_words(role.model_copy(update={"stage": Stage.MAIN})) == "source:digits:0-5, fine-tuned"
+    plan = RunConfig().changed(seed=7)
+    jobs = [job_protocol.encode_job(tmp_path, count * [RunRequest(plan=plan, role=role)]) for count in (1, 3)]
+    one, three = map(job_protocol.job_title, jobs)
+    assert one == "source:digits:0-5, seed 7" and three.number == 2 and one in three
 
 
 def test_default_contrast_is_of_pretrained_weights_against_random_ones(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_job_that_kills_every_worker_is_answered_with_an_error(monkeypatch, tmp_
     engine.close()
     assert index == 0
     assert [fields_of(sentence)["code"] for sentence in messages] == (MAX_LOST_WORKERS - 1) * [7]
-    assert all("small seed 4" in sentence for sentence in messages)
+    assert all("small, seed 4" in sentence for sentence in messages)
     with pytest.raises(ResourceError, match=r"\bsmall\b") as error:
         job_protocol.decode_answer(answer)
     assert re.findall(r"\d+", error.value.message) == ["4", "7", str(MAX_LOST_WORKERS)]

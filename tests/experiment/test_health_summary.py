@@ -27,7 +27,7 @@ from headstart.runs import runner
 from headstart.storage.journal import Journal
 from headstart.storage.schemas.study import RunRole, Stage
 from tests.handmade import run_role
-from tests.messages import values_of
+from tests.messages import fields_of, values_of
 from tests.short_runs import SMALL
 from tests.tensorboard_server import points
 
@@ -211,3 +211,5 @@ def test_study_reports_the_findings_of_its_arms(
     again = Listener()
     study.run_study(folder, LocalEngine(NullReporter()), again)  # everything is done
     assert again.of_low_rates == [summary]
+    (done,) = [sentence for sentence in again.sentences if "already" in sentence]
+    assert done.number == 4 and fields_of(done.values["runs"]) == {"count": 4}

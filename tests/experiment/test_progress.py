@@ -5,6 +5,7 @@ import io
 import itertools
 import time
 from datetime import datetime
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -29,7 +30,7 @@ from headstart.experiment.workload import (
     seconds_left,
     workload,
 )
-from headstart.i18n import Message
+from headstart.i18n import Message, verbatim
 from headstart.reporter import ArmStatus, NullReporter, StudyStatus
 from headstart.storage.schemas.verdict import Verdict
 from headstart.text import format_duration, format_remaining
@@ -218,6 +219,18 @@ def test_estimate_is_close_where_all_runs_take_the_same_time(small_study) -> Non
     phase = comparison_phase(make_spec(**TINY).protocol, 2)
     seconds = [estimate for table, estimate in pairs if counted(table).values["phase"] == phase]
     assert seconds == pytest.approx([40.0, 30.0, 20.0, 10.0, 0.0], rel=0.3)
+
+
+def test_score_after_a_rung_is_that_of_its_last_epoch() -> None:
+    """Heads that are trained together run to the end although a rung was requested."""
+    lines = [SimpleNamespace(confusion=[[correct, 4 - correct], [0, 0]]) for correct in (1, 2, 3)]
+    record = SimpleNamespace(epochs=lines, rung=2, val_score=lambda _metric: 0.75)
+    progress = Progress(make_spec())
+    scores = []
+    for rung in (False, True):
+        progress.request(verbatim("search"), [], {}, {}, rung)
+        scores.append(progress._score(record))  # type: ignore[arg-type]
+    assert scores == [0.75, 0.5]
 
 
 def test_every_phase_of_a_study_has_its_own_name() -> None:

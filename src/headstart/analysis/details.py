@@ -261,7 +261,7 @@ def _outcome(verdict: VerdictNumbers, contrast: Contrast) -> Message:
         return _("{first} is worse than {second}", first=first, second=second)
     if contrast.outcome is Outcome.EQUIVALENT:
         return _("{first} is equivalent to {second}", first=first, second=second)
-    return _("{first} is undecided against {second}", first=first, second=second)
+    return _("undecided between {first} and {second}", first=first, second=second)
 
 
 def limits(verdict: VerdictNumbers) -> Message:

@@ -19,6 +19,8 @@ def notes(verdict: VerdictNumbers) -> list[Message]:
     texts = [_optimism(verdict)]
     if verdict.n > 1 and verdict.one_split:
         texts.append(_("All seeds use the same split: they vary initialization, order and augmentation only."))
+    if not verdict.search and not verdict.grid_rows:
+        texts.append(_("The learning rates were given, not searched: an arm may be better at another rate."))
     texts += [_diverged(arm) for arm in verdict.arms if arm.diverged]
     texts += _search_edges(verdict)
     texts += [_row_edge(verdict, row) for row in verdict.grid_rows if row.edge]
@@ -26,10 +28,10 @@ def notes(verdict: VerdictNumbers) -> list[Message]:
     if contrast is not None and contrast.n >= MIN_DECISIVE_SEEDS and contrast.p_sign_flip is not None:
         texts.append(
             ngettext(
-                "The exact sign-flip test over the seeds gives p {p:.2g} for {first} against {second}; "
-                "with {count} seed it cannot be below {smallest:.2g}.",
-                "The exact sign-flip test over the seeds gives p {p:.2g} for {first} against {second}; "
-                "with {count} seeds it cannot be below {smallest:.2g}.",
+                "The exact sign-flip test over the seeds alone gives p {p:.2g} for {first} against {second}; with "
+                "{count} seed it cannot be below {smallest:.2g}. No decision depends on it.",
+                "The exact sign-flip test over the seeds alone gives p {p:.2g} for {first} against {second}; with "
+                "{count} seeds it cannot be below {smallest:.2g}. No decision depends on it.",
                 contrast.n,
                 p=contrast.p_sign_flip,
                 first=named_words(verdict, contrast.first),

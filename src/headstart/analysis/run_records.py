@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.analysis.correctness import Predictions, read_predictions
+from headstart.analysis.wording import arm_words
 from headstart.config.plan_file import PLAN_FILE, differences, read_plan_file
 from headstart.config.run_config import RunConfig
 from headstart.diagnostics import checks, history
@@ -185,7 +186,7 @@ def main_runs(folder: Path) -> list[RunRecord]:
                     "{folder} and {other} are both {arm} with seed {seed} ({reason}).",
                     folder=other.folder,
                     other=run.folder.name,
-                    arm=run.arm,
+                    arm=arm_words(run.spec),
                     seed=run.seed,
                     reason=reason,
                 ),

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from headstart.config.duration import Duration
-from headstart.config.registry.starts import Argument
 from headstart.config.run_config import NetworkConfig
-from headstart.config.start_spec import split_start, start_row
+from headstart.config.start_spec import start_row, without_kind
 from headstart.i18n import Message, _, join, ngettext, verbatim
 from headstart.metrics.registry import METRICS
 from headstart.storage.schemas.arm import USUAL_HEAD, ArmSpec, Tuning, TuningKind
@@ -39,8 +38,7 @@ def named_words(condition: Condition, name: str) -> Message:
 
 def start_words(arm: ArmSpec) -> str:
     """Return the short name of an arm's initial weights, without the kind if it is the name of a file or folder."""
-    is_file = start_row(arm.start).argument in (Argument.PATH, Argument.RUN)
-    return split_start(arm.label)[1] if is_file else arm.label
+    return without_kind(arm.label)
 
 
 def _tuning_words(tuning: Tuning) -> Message:

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from headstart.analysis.wording import arm_words
 from headstart.config.model_file import (
     CONFIG_FILE,
     PREPROCESS_FILE,
@@ -201,8 +202,9 @@ def _card(setup: TrainingSetup, event: Epoch, *, whole: bool) -> str:
     plan = setup.plan
     return f"""# {plan.network.network} for {_escape(", ".join(plan.facts.class_names))}
 
-Arm {_escape(plan.arm_name)}, seed {plan.seeding.seed}, epoch {event.epoch}: accuracy {event.val.accuracy:.3f} on
-{event.val.n} validation images, which also selected this epoch. {plan.facts.split_counts.train} training images.
+Arm {_escape(arm_words(plan.arm_spec))}, seed {plan.seeding.seed}, epoch {event.epoch}: accuracy
+{event.val.accuracy:.3f} on {event.val.n} validation images, which also selected this epoch.
+{plan.facts.split_counts.train} training images.
 
 - initial weights: {_escape(setup.start.provenance)}
 - license of the initial weights: {_escape(setup.start.license)}

@@ -37,7 +37,7 @@ _TRAINING = {
     "--batch-size": _with_default(_("Images per step"), "batch_size"),
     "--image-size": _with_default(_("Side of the network input in px"), "image_size"),
 }
-_DEVICE = _("cpu, cuda, cuda:N, mps or auto")
+_DEVICE = _("cpu, cuda, cuda:N or N, mps, or auto")
 _RUNS = _("Folder in which the new folder is made [default: runs]")
 _JSON = _("Result as JSON")
 _QUIET = _("No progress, only results and errors")

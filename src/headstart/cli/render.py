@@ -89,9 +89,10 @@ def print_study(folder: Path, verdict: Verdict, as_json: bool) -> None:
     messages = verdict_messages(verdict)
     print(study_table(verdict), end="\n\n")
     print(printable(translated(messages.paragraph)), end="\n\n")
-    for text in (*messages.others, *messages.notes):
-        print(printable(translated(text)))
+    if remarks := [*messages.others, *messages.notes]:
+        print("\n".join(printable(translated(text)) for text in remarks), end="\n\n")
     print(translated(_("Study: {path}", path=folder)))
+    print(translated(_("Model: {path}", path=folder / "model")))
     print(translated(_("Report: {path}", path=folder / "report.html")))
 
 

@@ -8,7 +8,15 @@ from collections.abc import Iterable
 
 from headstart.config.one_of import registered_name
 from headstart.config.run_config import ArmConfig
-from headstart.config.start_spec import absolute_start, inner_start, short_start, start_path, start_problem, start_row
+from headstart.config.start_spec import (
+    absolute_start,
+    inner_start,
+    short_start,
+    start_path,
+    start_problem,
+    start_row,
+    without_kind,
+)
 from headstart.i18n import _
 from headstart.optim.registry import OPTIMIZERS
 from headstart.storage.schemas.arm import USUAL_HEAD, ArmSpec, Tuning, TuningKind
@@ -109,18 +117,26 @@ def absolute_arm(text: str) -> str:
 
 
 def start_names(starts: Iterable[str]) -> dict[str, str]:
-    """Return the name of each start: the shortest distinct path ends, numbered where whole paths give equal names."""
+    """Return the name of each start: the shortest distinct path ends, numbered where whole paths give equal names.
+
+    Names differ also without their kinds, which sentences leave out: `file:w` and `run:w` become `file:w`, `run:w-2`.
+    """
     parts = dict.fromkeys(starts, 1)
     whole = {start: short_start(start, len(start)) for start in parts}
     while True:
         names = {start: short_start(start, count) for start, count in parts.items()}
-        ambiguous = [a for a in names for b in names if names[a] == names[b] and whole[a] != whole[b]]
+        ambiguous = [a for a in names for b in names if _alike(names[a], names[b]) and not _alike(whole[a], whole[b])]
         if not ambiguous:
             break
         for start in set(ambiguous):
             parts[start] += 1
     uses: Counter[str] = Counter()
     for start, name in names.items():
-        uses[name] += 1
-        names[start] = name if uses[name] == 1 else f"{name}-{uses[name]}"
+        bare = without_kind(name)
+        uses[bare] += 1
+        names[start] = name if uses[bare] == 1 else f"{name}-{uses[bare]}"
     return names
+
+
+def _alike(first: str, second: str) -> bool:
+    return without_kind(first) == without_kind(second)

@@ -192,7 +192,7 @@ class MachineConfig(ConfigSection):
     """The machine. `auto` and 0 are resolved by measurement before the plan is hashed."""
 
     device: Annotated[str, BeforeValidator(normalize_device)] = Field(
-        "auto", pattern=DEVICE_PATTERN, description=_("device: cpu, cuda, cuda:N, mps, or auto")
+        "auto", pattern=DEVICE_PATTERN, description=_("device: cpu, cuda, cuda:N or N, mps, or auto")
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description=_("precision; auto: the faster one, known for the processor or measured")

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from headstart.analysis.sentences import verdict_messages
-from headstart.analysis.wording import evaluation_images, splits
+from headstart.analysis.wording import arm_words, evaluation_images, splits
 from headstart.artifacts.model_folder import merge_weight_files
 from headstart.errors import NoWinnerError
 from headstart.i18n import _, ngettext
@@ -39,7 +39,7 @@ def export(folder: Path, verdict: Verdict) -> None:
         "{accuracy:.3f}: expect this accuracy, not that of a single seed.",
         verdict.n,
         split=splits(verdict)[0],
-        arm=arm.name,
+        arm=arm_words(arm.spec),
         number=verdict.evaluation.images,
         images=evaluation_images(verdict),
         accuracy=arm.test,

@@ -215,14 +215,19 @@ def require_unchanged(folder: Path, variant: str, current: InputFingerprints) ->
     present = current.model_dump(exclude_none=True)
     if missing := [name for name in present if name not in first]:
         raise DataError(
-            _("{path} has no {field} of {arm}.", path=path, field=missing[0], arm=variant),
+            _(
+                "{path} has no {field} of {arm}.",
+                path=path,
+                field=missing[0],
+                arm=variant if inputs is None else arm_words(inputs.arm),
+            ),
             _("Restore the file, or begin a new study."),
         )
     if changes := differences({name: first[name] for name in present}, present):
         raise DataError(
             _(
                 "The data or the weights of {arm} have changed since the study began: {changes}.",
-                arm=variant,
+                arm=variant if inputs is None else arm_words(inputs.arm),
                 changes="; ".join(changes),
             ),
             _("Restore them, or begin a new study."),

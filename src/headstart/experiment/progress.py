@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
-from headstart.analysis.run_records import ConditionKey, RunRecord
+from headstart.analysis.run_records import ConditionKey, RunRecord, epoch_score
 from headstart.analysis.statistics import time_to_target
 from headstart.analysis.wording import arm_words, role_words
 from headstart.config.duration import parse_seconds
@@ -98,7 +98,7 @@ class Progress:
         self._compared: dict[ConditionKey, dict[str, dict[int, RunRecord]]] = defaultdict(lambda: defaultdict(dict))
         self._stage: Stage | None = None  # of the latest request
         self._condition = ConditionKey(str(spec.budgets[0]), spec.protocol.fractions[0])
-        self._phase = join([])  # description of the latest request
+        self._phase, self._rung = join([]), False  # description of the latest request, and whether it is of rungs
         self._done, self._total = 0, 0  # runs of the latest request
 
     def expect(self, plans: Mapping[str, RunConfig], image_seconds: Mapping[str, float]) -> None:
@@ -140,7 +140,7 @@ class Progress:
             started: Images that unfinished runs have trained on, by hash.
             rung: Only the rungs of the runs are requested.
         """
-        self._last_answer, self._phase = self._clock(), phase
+        self._last_answer, self._phase, self._rung = self._clock(), phase, rung
         hashes = {request.plan.hash for request in requests}
         self._done, self._total = len(hashes & done.keys()), len(hashes)
         for request in requests:
@@ -197,11 +197,18 @@ class Progress:
             yield self._condition_words()
         yield _("seed {seed}", seed=record.seed)
         yield _("lr {learning_rate:g}", learning_rate=record.rate)
-        score = 100 * record.val_score(self.spec.protocol.metric)
+        score = 100 * self._score(record)
         if record.state is RunState.DIVERGED:
             yield _("val {score:.1f} %, diverged", score=score)
         else:
             yield _("val {score:.1f} %", score=score)
+
+    def _score(self, record: RunRecord) -> float:
+        """Return the score on val that the present phase uses: after a rung, that of its last epoch."""
+        metric = self.spec.protocol.metric
+        if self._rung and record.epochs:  # heads that are trained together run to the end
+            return epoch_score(record.epochs[: record.rung][-1], metric)
+        return record.val_score(metric)
 
     def _add(self, role: RunRole, record: RunRecord) -> None:
         if role.stage is Stage.SEARCH:

@@ -90,7 +90,7 @@ def evaluate(
         classes: Evaluate on images of these classes only.
         skip_bad: Leave out images that cannot be decoded.
         allow_outside: Allow files outside the folder of the data.
-        device: Where the model runs: cpu, cuda, cuda:N, mps or auto.
+        device: Where the model runs: cpu, cuda, cuda:N or N, mps, or auto.
 
     Raises:
         ModelFileError: There is no usable model.

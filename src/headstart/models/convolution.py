@@ -37,7 +37,7 @@ KERNEL, PADDING = (3, 3), (1, 1)
 
 @lru_cache(maxsize=1)
 def processor_capabilities() -> dict[str, bool]:
-    """Return which instructions the processor has, by torch's names; empty if torch does not say it."""
+    """Return which instructions the processor has, by torch's names; empty if torch does not report them."""
     get_capabilities = getattr(torch.cpu, "get_capabilities", dict)  # torch 2.11 may not have it
     return dict(get_capabilities())
 

@@ -88,7 +88,7 @@ def arms_section(inputs: StudyInputs) -> Section:
         )
     selection = _("{split}, %", split=splits(verdict)[0])
     header = [_("arm"), _("mean, %"), _("95 % over seeds"), _("seeds, %"), selection]
-    others = [_("{sentence:cap}.", sentence=sentence) for sentence in inputs.sentences.others]
+    others = [_("{sentence}.", sentence=sentence) for sentence in inputs.sentences.others]
     return Section(finding, [Figure(chart, caption, header, table)], others)
 
 

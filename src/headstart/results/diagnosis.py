@@ -88,7 +88,7 @@ def describe_diagnoses(diagnoses: Sequence[Diagnosis]) -> list[Message]:
     """
     lines = []
     for title, group in _groups(diagnoses):
-        lines.append(_("{title:cap}:", title=title))
+        lines.append(_("{title}:", title=title))
         named_in = group if len(diagnoses) > 1 else ()
         by_code: dict[str, list[tuple[Diagnosis, Finding]]] = {}
         for diagnosis in group:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 from torch import nn
 
-from headstart.analysis.wording import state_words
+from headstart.analysis.wording import arm_words, state_words
 from headstart.artifacts.model_folder import read_model
 from headstart.config.plan_file import read_plan_file
 from headstart.data.frames import DataSource, is_path, temporary_source
@@ -167,11 +167,11 @@ class Run:
 
     def __repr__(self) -> str:
         text = " ".join(map(translated, self._sentences()))
-        return f"Run({self.plan.arm_name}, seed {self.plan.seeding.seed}: {text})"
+        return f"Run({translated(arm_words(self.plan.arm_spec))}, seed {self.plan.seeding.seed}: {text})"
 
     def _repr_html_(self) -> str:
         """Return HTML for notebooks: the result in sentences, then a table of the epochs."""
-        title = _("{arm}, seed {seed}", arm=self.plan.arm_name, seed=self.plan.seeding.seed)
+        title = _("{arm}, seed {seed}", arm=arm_words(self.plan.arm_spec), seed=self.plan.seeding.seed)
         text = " ".join(map(translated, self._sentences()))
         shown = self.history.drop(columns=["train_seconds", "val_seconds"], errors="ignore")
         table = shown.to_html(index=False, float_format=lambda x: f"{x:.4g}", border=0)

@@ -12,7 +12,7 @@ from headstart.analysis.headline import flip_contrast
 from headstart.analysis.run_records import RunRecord, runs_in
 from headstart.analysis.sentences import verdict_messages
 from headstart.analysis.status import read_verdict
-from headstart.analysis.wording import arm_words
+from headstart.analysis.wording import arm_words, start_words
 from headstart.config.study_file import read_study
 from headstart.errors import UsageError
 from headstart.i18n import Message, _, translated
@@ -152,10 +152,20 @@ class Study:
         )
 
     def _arm(self, name: str) -> str:
-        """Return the arm with that name, else the only arm with that name in sentences, else `name` itself."""
-        words = {arm.name: arm_words(arm.spec) for arm in self.verdict.arms}
-        matches = [arm for arm, text in words.items() if name.lower() in (text.lower(), translated(text).lower())]
-        return matches[0] if name not in words and len(matches) == 1 else name
+        """Return the arm with that name, else the only arm with that name in sentences, else `name` itself.
+
+        The start alone is enough if one arm has it.
+        """
+        words = {arm.name: (arm_words(arm.spec), start_words(arm.spec)) for arm in self.verdict.arms}
+        for texts in zip(*words.values(), strict=True):
+            matches = [
+                arm
+                for arm, text in zip(words, texts, strict=True)
+                if name.lower() in (text.lower(), translated(text).lower())
+            ]
+            if name not in words and len(matches) == 1:
+                return matches[0]
+        return name
 
     def learning_curve(self) -> pd.DataFrame:
         """Return test accuracy by fraction of the training images: one row per arm, fraction and budget."""
@@ -186,7 +196,9 @@ class Study:
         """Return HTML for notebooks: the verdict in sentences, then a table of the arms."""
         if not (self.folder / "verdict.json").exists():
             return f"<p><code>{html.escape(str(self.folder))}</code>: {html.escape(translated(_('unfinished')))}</p>"
-        shown = self.learning_curve().to_html(index=False, float_format=lambda x: f"{x:.4g}", border=0)
+        table = self.learning_curve()
+        table["arm"] = table["arm"].map({arm.name: translated(arm_words(arm.spec)) for arm in self.verdict.arms})
+        shown = table.to_html(index=False, float_format=lambda x: f"{x:.4g}", border=0)
         return f"{self.verdict._repr_html_()}{shown}<p><code>{html.escape(str(self.folder))}</code></p>"
 
 

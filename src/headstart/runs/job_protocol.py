@@ -21,7 +21,7 @@ from headstart.errors import (
     ResourceError,
     UsageError,
 )
-from headstart.i18n import Message, _, join, verbatim
+from headstart.i18n import Message, _, ngettext, verbatim
 from headstart.storage.schemas.schema import Schema, VersionedSchema
 from headstart.storage.schemas.study import RunRole
 
@@ -141,8 +141,10 @@ def job_title(text: str) -> Message:
     runs = decode_job(text).runs
     if not runs:
         return _("an empty job")
-    titles = (_("{arm} seed {seed}", arm=role_words(run.role), seed=run.plan.seeding.seed) for run in runs)
-    return join(titles, ", ")
+    first = _("{arm}, seed {seed}", arm=role_words(runs[0].role), seed=runs[0].plan.seeding.seed)
+    if len(runs) == 1:
+        return first
+    return ngettext("{first}, and {count:,} more run", "{first}, and {count:,} more runs", len(runs) - 1, first=first)
 
 
 def parse_answer(text: str) -> Answer:

@@ -148,10 +148,10 @@ def check_plan(draft: RunConfig, reporter: Reporter) -> None:
     total = make_phases(run.plan, steps, run.start)[-1].end
     reporter.say(
         ngettext(
-            "{count:,} step of {size} images.",
-            "{count:,} steps of {size} images.",
+            "{count:,} step of {images}.",
+            "{count:,} steps of {images}.",
             total,
-            size=run.plan.recipe.batch_size,
+            images=ngettext("{count:,} image", "{count:,} images", run.plan.recipe.batch_size),
         )
     )
     if seconds := calibration.known_step_seconds(run.plan):
