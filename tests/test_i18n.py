@@ -195,7 +195,7 @@ def test_verdict_is_printed_from_the_catalog(
 ) -> None:
     print_study(Path("/study"), verdict, as_json=False)
     shown = capsys.readouterr().out
-    names = words_left(" ".join((*ARMS, NETWORK, CLASS_NAME, EXAMPLE, "val test /study/report.html")))
+    names = words_left(" ".join((*ARMS, NETWORK, CLASS_NAME, EXAMPLE, "val test /study/report.html /study/model")))
     assert words_left(shown) <= names | {name.capitalize() for name in names}, shown
     assert translated(verdict_messages(verdict).paragraph, catalog) in shown
     html = StudyVerdict(**dict(verdict))._repr_html_()

@@ -20,6 +20,7 @@ from headstart.analysis.run_records import RunRecord, runs_in, value_tables
 from headstart.analysis.statistics import crossed_interval
 from headstart.analysis.status import read_verdict
 from headstart.analysis.verdict import compute_verdict
+from headstart.analysis.wording import arm_words
 from headstart.config.study_file import read_study, write_study
 from headstart.config.study_request import build_study_spec
 from headstart.engines.local import LocalEngine
@@ -305,7 +306,7 @@ def test_changed_images_of_a_source_are_an_error_before_it_is_trained_again(tmp_
     with pytest.raises(DataError) as error:
         study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
     changed = fields_of(error.value.message)
-    assert changed["arm"] == spec.variants[1].name
+    assert error.value.message.values["arm"] == arm_words(spec.variants[1].arm)
     assert changed["changes"].startswith(f"source_images: {trained.plan.facts.fingerprint} -> ")
     assert list(runs_in(folder / "sources")) == [trained] and list(runs_in(folder)) == []
     content = (folder / "variants.json").read_text()
@@ -331,10 +332,10 @@ def test_two_runs_of_one_seed_are_an_error(tmp_path: Path) -> None:
     write_json(second / "plan.json", {**content, "hash": "another"})
     with pytest.raises(DataError) as error:
         study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
-    assert fields_of(error.value.message) == {
-        "folder": first.folder, "other": second.name, "arm": first.arm, "seed": first.seed,
-        "part0": f"facts.weights_sha256: {sha256} -> other",
-    }  # fmt: skip
+    values = error.value.message.values
+    assert (values["folder"], values["other"], values["seed"]) == (first.folder, second.name, first.seed)
+    assert values["arm"] == arm_words(first.spec)
+    assert values["reason"] == f"facts.weights_sha256: {sha256} -> other"
     shutil.rmtree(second)  # as the hint says
     assert study.run_study(folder, LocalEngine(NullReporter()), NullReporter()).n == 2
 
