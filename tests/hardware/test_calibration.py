@@ -78,8 +78,11 @@ def test_measurement_of_a_busy_machine_is_repeated(monkeypatch, measured: list[t
     assert training_setup.peak.flops_per_second == stored > 2 * busy["fp32"]
 
 
-def test_faster_run_corrects_the_duration_of_a_step_that_was_measured_on_a_busy_machine(tmp_path: Path) -> None:
-    plan = prepare(batch_size=13, precision="fp32", epochs="1ep")[0].plan
+@pytest.mark.parametrize("length", ["1ep", "3st"])
+def test_faster_run_corrects_the_duration_of_a_step_that_was_measured_on_a_busy_machine(
+    length: str, tmp_path: Path
+) -> None:
+    plan = prepare(batch_size=13, precision="fp32", epochs=length)[0].plan
     known = calibration.known_step_seconds(plan)
     assert known is not None
     (path,) = [p for p in (cache_root() / "machine").glob("*.json") if 13 in _shape(p)]
@@ -88,7 +91,8 @@ def test_faster_run_corrects_the_duration_of_a_step_that_was_measured_on_a_busy_
     folder = runner.run_new(plan.with_facts(ResolvedFacts()), tmp_path, NullReporter())
     (line,) = read_run(folder).epochs
     corrected = calibration.known_step_seconds(plan)
-    assert corrected == pytest.approx(line.speed.train_seconds / line.step, rel=1e-3)
+    assert corrected == pytest.approx(13 / line.speed.images_per_second)
+    assert corrected == pytest.approx(line.speed.train_seconds / line.step)
     calibration.record_step_seconds(plan, 2 * corrected)  # a slower run says nothing
     assert calibration.known_step_seconds(plan) == corrected
     assert json.loads(path.read_text())["peak"] == content["peak"]

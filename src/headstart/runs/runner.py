@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -177,7 +178,7 @@ class _NetworkTrainer:
         probe = None if setup.plan.arm.tuning.kind is TuningKind.FROZEN else self._probe.line
         observer = Observer(setup, structure.layer_names(context.network), probe)
         self.session = RunSession(setup, role, observer, reporter)
-        self._epoch_seconds: list[float] = []  # of this process
+        self._step_seconds = math.inf  # mean of a step in the fastest epoch
         self.sessions = (self.session,)
         self.checkpoints = RunCheckpoints(folder, context, self._state, save_every)
         self.resume_hint = _("Continue with `headstart resume {folder:shell}`.", folder=folder)
@@ -217,21 +218,21 @@ class _NetworkTrainer:
                 if isinstance(event, events.Step):
                     self._reporter.progress(_("training"), event.step, steps)
                 elif isinstance(event, events.Epoch):
-                    self._epoch_seconds.append(event.train_seconds)
+                    self._note_speed(event)
                     if event.best:
                         weights = self._state.evaluated_network.state_dict()
                         write_model(self._folder / "model", weights, session.setup, event)
                 yield event
         except DivergedError as error:
             session.diverged = error
-        self._correct_measured_speed()
+        if session.setup.plan.arm.tuning.kind is TuningKind.FULL:
+            calibration.record_step_seconds(session.setup.plan, self._step_seconds)
 
-    def _correct_measured_speed(self) -> None:
-        """Correct the measured duration of a step if this run, of all layers, was faster."""
-        plan = self.session.setup.plan
-        if self._epoch_seconds and plan.arm.tuning.kind is TuningKind.FULL:
-            fastest = min(self._epoch_seconds) / self._context.batches.steps_per_epoch
-            calibration.record_step_seconds(plan, fastest)
+    def _note_speed(self, event: events.Epoch) -> None:
+        """Keep the duration of a step if the epoch was the fastest; a resumed epoch counts from where it continued."""
+        if images := sum(event.images.values()):
+            seconds = event.train_seconds * self._context.batches.batch_size / images
+            self._step_seconds = min(self._step_seconds, seconds)
 
     def _initial_probe(self) -> None:
         """Probe the network at initialization: some findings exist before the first step."""
