@@ -124,8 +124,8 @@ def run_ablation(ablation: BegunAblation, engine: Engine, reporter: Reporter) ->
     study = StudyRuns(folder, spec, engine, reporter, Progress(spec, compared=ABLATION.stage), ABLATION)
     for variant, network in zip(spec.variants, ablation.networks, strict=True):
         study.add_variant(variant.name, network)
-    study.progress.expect(study.plans, study.image_seconds)
-    requests = study.comparison_requests(spec.protocol.seeds)
+    study.progress.expect(study.planned.plans, study.image_seconds)
+    requests = study.planned.comparison_requests(spec.protocol.seeds)
     reporter.say(
         ngettext(
             "{count} run in {folder}. Ctrl-C is safe: resume with `headstart resume {folder:shell}`.",

@@ -49,7 +49,7 @@ class Forecast:
         seconds: Predicted duration.
         training_images: Images that pass through training, of all arms and sources.
         evaluation_images: Images of test, or of val without a test split.
-        reusable_runs: Least number of runs that are done already and are reused; `seconds` is without them.
+        reusable_runs: Least number of runs that are done already and are reused; `seconds` excludes them.
 
     Examples:
         >>> forecast = headstart.plan("digits:0-1", arms=["scratch", "scratch@adam"], seeds=3, epochs=1, quiet=True)
@@ -79,8 +79,8 @@ class Forecast:
             analyses = reduce(_either, (verbatim(str(seeds)) for seeds in protocol.interim[:-1]))
             lines.append(_("The study may stop at a clear difference after {numbers} seeds.", numbers=analyses))
         reused = ngettext(
-            "At least {count:,} of these runs is done already and is reused; the duration is without it.",
-            "At least {count:,} of these runs are done already and are reused; the duration is without them.",
+            "At least {count:,} of these runs is done already and is reused; the duration excludes it.",
+            "At least {count:,} of these runs are done already and are reused; the duration excludes them.",
             self.reusable_runs,
         )
         warnings = equivalence_warning(protocol, self.evaluation_images)
@@ -277,7 +277,12 @@ def _time_budget_words(spec: StudySpec, limit: float, duration: float) -> Messag
 
 def _arm_cost(run: setup.ResolvedRun) -> ArmCost:
     """Return the cost of an arm from its measured step."""
-    return ArmCost.of(run.plan, STEP_OVERHEAD * run.step_seconds / run.plan.recipe.batch_size)
+    return ArmCost.of(run.plan, _image_seconds(run))
+
+
+def _image_seconds(run: setup.ResolvedRun) -> float:
+    """Return the seconds of a training image, from the measured step."""
+    return STEP_OVERHEAD * run.step_seconds / run.plan.recipe.batch_size
 
 
 def run_cost(run: setup.ResolvedRun) -> RunCost:
@@ -288,14 +293,13 @@ def run_cost(run: setup.ResolvedRun) -> RunCost:
     """
     plan = run.plan
     train_images = plan.facts.split_counts.train
-    image_seconds = STEP_OVERHEAD * run.step_seconds / plan.recipe.batch_size
     cost = _arm_cost(run)
     passes = plan.recipe.augmented_views + EVALUATION_PASSES if backbone_share(plan) < 1 else 0
     return RunCost(
         train_images=train_images,
         batch_size=plan.recipe.batch_size,
         seconds_per_image=cost.image,
-        shared_seconds=passes * train_images * FORWARD_SHARE * image_seconds,
+        shared_seconds=passes * train_images * FORWARD_SHARE * _image_seconds(run),
         rung_epochs=rung_length(plan),
         overhead_seconds_per_run=cost.start + cost.evaluation,
     )

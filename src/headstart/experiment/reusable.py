@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from headstart.config.run_config import RunConfig
 from headstart.config.study_file import StudySpec
-from headstart.data.dataset import Dataset
+from headstart.experiment.lr_search import Trial
+from headstart.experiment.planned_runs import PlannedRuns
 from headstart.experiment.preflight import common_precision, source_arm, source_of
-from headstart.experiment.workload import rung_epochs
 from headstart.runs import reuse
 from headstart.runs.job_protocol import RunRequest
-from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.study import RunRole, Stage
 from headstart.training import setup
 
@@ -43,37 +41,16 @@ def certain_requests(
     for name, source in sources.items():
         role = RunRole(arm=source_arm(name), stage=Stage.SOURCE, budget="", fraction=1.0)
         yield RunRequest(plan=source.plan.changed(precision=precision), role=role)
+    planned = PlannedRuns(spec)
     for variant, arm in zip(spec.variants, arms, strict=True):
-        if source_of(variant.plan(spec.plan)):
-            continue
-        resolved = arm.plan if "precision" in variant.arm.varied else arm.plan.changed(precision=precision)
-        first_runs = _search_runs if spec.searches_lr else _comparison_runs
-        for budget in map(str, spec.budgets):
-            yield from first_runs(spec, variant.arm, resolved.changed(epochs=budget), arm.dataset)
-
-
-def _search_runs(spec: StudySpec, arm: ArmSpec, budget_plan: RunConfig, dataset: Dataset) -> Iterator[RunRequest]:
-    """Yield the rungs of the declared grid."""
-    per_seed, share = spec.protocol.search == "per-seed", spec.largest_fraction
-    for seed in spec.seed_range if per_seed else spec.search_seed_range[:1]:
-        plan = dataset.with_split_counts(budget_plan.changed(seed=seed, fraction=share))
-        role = RunRole(
-            arm=arm,
-            stage=Stage.SEARCH,
-            budget=str(budget_plan.recipe.epochs),
-            fraction=share,
-            rung=rung_epochs(plan),
-            blind=not per_seed,
-        )
-        for rate in spec.protocol.grid:
-            yield RunRequest(plan=plan.changed(lr=rate), role=role)
-
-
-def _comparison_runs(spec: StudySpec, arm: ArmSpec, budget_plan: RunConfig, dataset: Dataset) -> Iterator[RunRequest]:
-    """Yield the runs of the comparison up to the first interim analysis."""
-    first = spec.protocol.interim[0] if spec.protocol.interim else spec.protocol.seeds
-    for fraction in spec.protocol.fractions:
-        role = RunRole(arm=arm, stage=Stage.MAIN, budget=str(budget_plan.recipe.epochs), fraction=fraction)
-        for seed in spec.seed_range[:first]:
-            plan = budget_plan.changed(seed=seed, fraction=fraction)
-            yield RunRequest(plan=dataset.with_split_counts(plan), role=role)
+        if not source_of(variant.plan(spec.plan)):
+            plan = arm.plan if "precision" in variant.arm.varied else arm.plan.changed(precision=precision)
+            planned.add_variant(variant.name, plan, arm.dataset)
+    protocol = spec.protocol
+    if not spec.searches_lr:
+        yield from planned.comparison_requests(protocol.interim[0] if protocol.interim else protocol.seeds)
+        return
+    for budget in map(str, spec.budgets):
+        for seed in spec.seed_range if protocol.search == "per-seed" else spec.search_seed_range[:1]:
+            trials = [Trial(variant, rate, seed, rung=True) for variant in planned.plans for rate in protocol.grid]
+            yield from planned.trial_requests(budget, trials)

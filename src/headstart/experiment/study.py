@@ -32,7 +32,6 @@ from headstart.experiment.preflight import (
 from headstart.experiment.progress import Progress, comparison_phase, search_phase
 from headstart.experiment.speed_check import SpeedCheck
 from headstart.experiment.study_runs import StudyRuns, in_progress
-from headstart.experiment.workload import rung_epochs
 from headstart.hardware import calibration
 from headstart.i18n import _
 from headstart.report import page
@@ -90,7 +89,7 @@ def run_study(folder: Path, engine: Engine, reporter: Reporter, *, runs_here: in
 def _run_stages(study: StudyRuns) -> Verdict:
     folder, spec, reporter = study.folder, study.spec, study.reporter
     _resolve_variants(study)
-    study.progress.expect(study.plans, study.image_seconds)
+    study.progress.expect(study.planned.plans, study.image_seconds)
     results = _search(study)
     files.write_json(folder / "search.json", results.to_json())
     _compare(study, results)
@@ -180,14 +179,7 @@ def _run_trials(study: StudyRuns, budget: str, trials: Sequence[Trial]) -> Mappi
     """Run trials of a search; rungs pause after their last epoch."""
     if not trials:
         return {}
-    requests: list[RunRequest] = []
-    for trial in trials:
-        blind = study.spec.protocol.search == "shared"  # per-seed trials are also runs of the comparison
-        share = study.spec.largest_fraction
-        plan = study.plan(trial.variant, budget, share, trial.seed, trial.rate)
-        arm, rung = study.spec.arm(trial.variant), rung_epochs(plan)
-        role = RunRole(arm=arm, stage=Stage.SEARCH, budget=budget, fraction=share, rung=rung, blind=blind)
-        requests.append(RunRequest(plan=plan, role=role))
+    requests = study.planned.trial_requests(budget, trials)
     first = trials[0]
     epochs = max(request.role.rung or 0 for request in requests) if first.rung else 0
     phase = search_phase(study.spec.protocol, first.seed, epochs, first.extension)
@@ -199,7 +191,7 @@ def _compare(study: StudyRuns, results: SearchResults) -> None:
     """Run the comparison, up to the interim analysis that stops it."""
     protocol = study.spec.protocol
     for count in protocol.interim or (protocol.seeds,):
-        requests = study.comparison_requests(count, results)
+        requests = study.planned.comparison_requests(count, results)
         study.run(comparison_phase(protocol, count), study.folder, requests)
         if protocol.interim and stops_early(study.folder, study.spec):
             break

@@ -14,13 +14,12 @@ from pathlib import Path
 
 from headstart import signals
 from headstart.analysis.run_records import RunRecord, read_run, runs_in
-from headstart.config.run_config import RunConfig
 from headstart.config.study_file import StudySpec
-from headstart.data.dataset import Dataset
 from headstart.engines.engine import Engine
 from headstart.errors import InterruptedRunError
 from headstart.experiment import cleanup
 from headstart.experiment.health_summary import HealthSummary
+from headstart.experiment.planned_runs import PlannedRuns
 from headstart.experiment.preflight import requested_records
 from headstart.experiment.progress import Progress
 from headstart.experiment.speed_check import SpeedCheck
@@ -31,12 +30,9 @@ from headstart.reporter import Reporter
 from headstart.runs import execute, job_protocol, reuse
 from headstart.runs.job_protocol import RunRequest
 from headstart.storage import locks
-from headstart.storage.schemas.search import SearchResults
 from headstart.storage.schemas.study import RunRole, Stage
 from headstart.telemetry import seed_means
 from headstart.training import setup
-
-NO_SEARCH = SearchResults()
 
 
 @dataclass
@@ -49,40 +45,19 @@ class StudyRuns:
     reporter: Reporter
     progress: Progress
     kind: StudyKind = COMPARISON
-    plans: dict[str, RunConfig] = field(default_factory=dict)  # resolved, for the first seed
-    datasets: dict[str, Dataset] = field(default_factory=dict)
+    planned: PlannedRuns = field(init=False)
     image_seconds: dict[str, float] = field(default_factory=dict)  # measured, of a training image
     health: HealthSummary = field(default_factory=HealthSummary)
     speed_check: SpeedCheck = field(default_factory=lambda: SpeedCheck(0))
 
+    def __post_init__(self) -> None:
+        """Start without variants."""
+        self.planned = PlannedRuns(self.spec, self.kind.stage)
+
     def add_variant(self, name: str, run: setup.ResolvedRun) -> None:
         """Add a variant with its resolved configuration."""
-        self.plans[name], self.datasets[name] = run.plan, run.dataset
+        self.planned.add_variant(name, run.plan, run.dataset)
         self.image_seconds[name] = run.step_seconds / run.plan.recipe.batch_size
-
-    def plan(self, variant: str, budget: str, fraction: float, seed: int, rate: float | None) -> RunConfig:
-        """Return the resolved configuration of one run."""
-        plan = self.plans[variant].changed(seed=seed, fraction=fraction, epochs=budget)
-        return self.datasets[variant].with_split_counts(plan if rate is None else plan.changed(lr=rate))
-
-    def comparison_requests(self, seeds: int, results: SearchResults = NO_SEARCH) -> list[RunRequest]:
-        """Return the runs of the first paired seeds, seed by seed, so that an interrupted study still has pairs.
-
-        Args:
-            seeds: Number of seeds.
-            results: Results of the learning-rate search; without groups if the rates are given.
-        """
-        spec = self.spec
-        requests: list[RunRequest] = []
-        for budget in map(str, spec.budgets):
-            for fraction in spec.protocol.fractions:
-                for seed in spec.seed_range[:seeds]:
-                    for variant in spec.variants:
-                        rate = results.selected_rate(variant.name, budget, seed)
-                        role = RunRole(arm=variant.arm, stage=self.kind.stage, budget=budget, fraction=fraction)
-                        plan = self.plan(variant.name, budget, fraction, seed, rate)
-                        requests.append(RunRequest(plan=plan, role=role))
-        return requests
 
     def run(
         self, phase: Message, parent: Path, requests: Sequence[RunRequest], *, rung: bool = False
