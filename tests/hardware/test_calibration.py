@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from headstart.analysis.run_records import read_run
 from headstart.config.run_config import ResolvedFacts
 from headstart.errors import UsageError
-from headstart.hardware import benchmark, calibration, devices, precision
+from headstart.hardware import benchmark, calibration, precision
 from headstart.i18n import Message
 from headstart.reporter import NullReporter
 from headstart.runs import runner
@@ -110,7 +110,7 @@ def _shape(path: Path) -> list[int]:
 def test_steps_are_measured_only_where_they_decide_the_precision(
     precision_: str, multiplies: bool, monkeypatch: pytest.MonkeyPatch, measured: list[tuple[int, ...]]
 ) -> None:
-    monkeypatch.setattr(devices, "multiplies_bf16", lambda: multiplies)
+    monkeypatch.setattr(calibration, "multiplies_bf16", lambda: multiplies)
     shape = {"auto": 17, "bf16": 18, "fp32": 19}[precision_] + 3 * multiplies
     settings = {"image_size": 64, "stem": "imagenet", "batch_size": shape}
     run, _ = prepare(**settings, precision=precision_)

@@ -14,6 +14,7 @@ from headstart.errors import DataError, UsageError
 from headstart.hardware import benchmark, devices, precision
 from headstart.hardware.environment import device_name, processor
 from headstart.i18n import Message, _, ngettext
+from headstart.models.processor import multiplies_bf16
 from headstart.reporter import Reporter
 from headstart.storage.cache import cache_root
 from headstart.storage.files import write_json
@@ -178,7 +179,7 @@ def _trains_faster_in_bf16(plan: RunConfig) -> bool:
         and plan.network.network in ("resnet18", "resnet34", "resnet50")
         and plan.recipe.image_size >= MIN_BF16_PX
         and plan.recipe.batch_size >= MIN_BF16_BATCH
-        and devices.multiplies_bf16()
+        and multiplies_bf16()
     )
 
 

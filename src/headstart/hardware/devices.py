@@ -13,7 +13,6 @@ from torch import nn
 from headstart.config.device_spec import DEVICE_PATTERN, normalize_device
 from headstart.errors import UsageError
 from headstart.i18n import _
-from headstart.models.convolution import processor_capabilities
 
 
 def pick_device(name: str | int) -> torch.device:
@@ -39,11 +38,6 @@ def _no_device(name: str) -> UsageError:
     return UsageError(
         _("There is no device {device} on this machine.", device=name), _("Use --device cpu, or omit the flag.")
     )
-
-
-def multiplies_bf16() -> bool:
-    """Return True if the processor has instructions for products of bf16 (Intel and AMD: AVX512-BF16, AMX)."""
-    return any(processor_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def usable_cores() -> int:

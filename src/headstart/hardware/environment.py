@@ -11,7 +11,7 @@ import PIL.features
 import torch
 
 from headstart.hardware import precision
-from headstart.models import convolution
+from headstart.models.processor import has_amx
 
 
 def device_name(device: torch.device) -> str:
@@ -26,7 +26,7 @@ def processor() -> str:
         name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         name = platform.processor()
-    return f"{name}, {torch.backends.cpu.get_cpu_capability()}{' with AMX' if convolution.has_amx() else ''}"
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}{' with AMX' if has_amx() else ''}"
 
 
 def environment(device: str = "cpu") -> dict[str, str | int]:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+from headstart.models.processor import has_amx
 
 
 @dataclass(frozen=True)
@@ -33,20 +34,6 @@ MIN_INPUT_CHANNELS, MIN_CHANNELS_ALL_PRODUCTS = 128, 512
 WITHOUT_AMX = ProductLimits(512, 2048, 0)
 WITH_AMX = ProductLimits(2048, 2048, 512)
 KERNEL, PADDING = (3, 3), (1, 1)
-
-
-@lru_cache(maxsize=1)
-def processor_capabilities() -> dict[str, bool]:
-    """Return which instructions the processor has, by torch's names; empty if torch does not report them."""
-    get_capabilities = getattr(torch.cpu, "get_capabilities", dict)  # torch 2.11 may not have it
-    return dict(get_capabilities())
-
-
-@lru_cache(maxsize=1)
-def has_amx() -> bool:
-    """Return True if the processor multiplies matrices in tiles (Intel AMX)."""
-    capabilities = processor_capabilities()
-    return capabilities.get("amx_bf16", False) if capabilities else bool(torch.cpu._is_amx_tile_supported())
 
 
 def product_limits() -> ProductLimits:
