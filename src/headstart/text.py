@@ -109,7 +109,12 @@ def _fold(name: str) -> str:
 def suggestion(name: str, choices: Iterable[str]) -> Message:
     """Return `; did you mean 'optimizer'?` if a choice is similar to the name, else an empty string."""
     choice = closest(name, choices)
-    return _("; did you mean {choice!r}?", choice=choice) if choice else join([])
+    return did_you_mean(choice) if choice else join([])
+
+
+def did_you_mean(choice: str) -> Message:
+    """Return `; did you mean 'optimizer'?`, which ends a sentence."""
+    return _("; did you mean {choice!r}?", choice=choice)
 
 
 def replacement_hint(name: str, choices: Iterable[str]) -> Message:

@@ -17,7 +17,7 @@ from headstart.config.registry.starts import (
 from headstart.errors import DataError, UsageError
 from headstart.factories import load_factory
 from headstart.i18n import Message, _
-from headstart.text import end_sentence, suggestion
+from headstart.text import did_you_mean, end_sentence, suggestion
 
 # The row of a kind that is not registered here: reports may show the runs of another process.
 _UNREGISTERED = StartSpec("", Argument.NAME)
@@ -113,10 +113,10 @@ def start_problem(name: str) -> Message | None:
             return None if argument in SCHEMES else text
         if argument and spec.argument is not Argument.NONE:
             return None
-    if name.lower() in ("pretrained", "true"):
-        return no_start(name, _("; did you mean {choice!r}?", choice="imagenet"))
+    if name == "pretrained":  # as other programs call it
+        return no_start(name, did_you_mean("imagenet"))
     if "/" in name or Path(name).suffix in (".safetensors", ".pth", ".pt", ".ckpt", ".bin"):
-        return no_start(name, _("; did you mean {choice!r}?", choice=f"file:{name}"))
+        return no_start(name, did_you_mean(f"file:{name}"))
     return no_start(name, suggestion(name, start_forms(in_study=False)))
 
 

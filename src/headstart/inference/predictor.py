@@ -73,10 +73,10 @@ class Predictor:
     """
 
     def __init__(self, path: str | Path, device: str | int = "cpu") -> None:
-        """Open a run, a model folder or a folder of runs.
+        """Open a run, a study, a model folder or a folder of runs.
 
         Args:
-            path: The run, model folder or folder of runs.
+            path: The run, study, model folder or folder of runs.
             device: Where the model runs: cpu, cuda, cuda:N or N, mps, or auto for the first GPU, else cpu.
 
         Raises:

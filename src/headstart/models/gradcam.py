@@ -26,14 +26,12 @@ def grad_cam(network: nn.Module, layer: str, images: Tensor, classes: Tensor) ->
 
     def begin_graph(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
         """Record operations from this output on: nothing before it is differentiated."""
-        if outputs:  # a layer that is called twice
-            return output
-        if not isinstance(output, Tensor):
+        if outputs or not isinstance(output, Tensor):  # the layer is called twice, or has no feature maps
             outputs.append(output)
             return output
         torch.set_grad_enabled(True)
         outputs.append(output.detach().requires_grad_())
-        return outputs[-1].clone()  # the next module may work in place
+        return outputs[0].clone()  # the next module may work in place
 
     handle = network.get_submodule(layer).register_forward_hook(begin_graph)
     try:

@@ -156,14 +156,13 @@ class Study:
 
         The start alone is enough if one arm has it.
         """
-        words = {arm.name: (arm_words(arm.spec), start_words(arm.spec)) for arm in self.verdict.arms}
-        for texts in zip(*words.values(), strict=True):
-            matches = [
-                arm
-                for arm, text in zip(words, texts, strict=True)
-                if name.lower() in (text.lower(), translated(text).lower())
-            ]
-            if name not in words and len(matches) == 1:
+        arms = self.verdict.arms
+        if name in {arm.name for arm in arms}:
+            return name
+        for words in (arm_words, start_words):
+            texts = {arm.name: words(arm.spec) for arm in arms}
+            matches = [arm for arm, text in texts.items() if name.lower() in (text.lower(), translated(text).lower())]
+            if len(matches) == 1:
                 return matches[0]
         return name
 

@@ -18,5 +18,5 @@ class ForecastResult(VersionedSchema):
     training_images: int = Field(description="images that pass through training, of all arms and sources")
     evaluation_images: int = Field(description="number of test images, or of val images without a test split")
     reusable_runs: int = Field(
-        description="least number of runs that are done already and are reused; `seconds` is without them"
+        description="least number of runs that are done already and are reused; `seconds` excludes them"
     )
