@@ -1,6 +1,7 @@
 # Each target makes .venv and installs what it needs first.
 VENV := .venv
 BIN := $(VENV)/bin
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS)
 
 .PHONY: demo two-starts test lint docs bench slow messages clean
 
@@ -9,13 +10,14 @@ $(VENV)/bin/python:
 
 $(VENV)/.core: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing headstart into $(VENV): a few minutes, and up to 6 GB."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	$(PIP_INSTALL) -e .
 	touch $@
 
-$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
-	@echo "Installing headstart and the tools of its tests into $(VENV): a few minutes, and up to 6 GB."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
-	touch $@ $(VENV)/.core
+# In two steps, so that pip holds the downloads of one step at a time.
+$(VENV)/.dev: $(VENV)/.core
+	@echo "Installing the tools of the tests into $(VENV): a minute, and up to 1 GB."
+	$(PIP_INSTALL) -e '.[dev]'
+	touch $@
 
 demo: $(VENV)/.core ## compare on digits: from scratch and from weights trained on other digits
 	$(BIN)/headstart compare
