@@ -48,11 +48,12 @@ headstart.Classifier(lr=0.1, settings=settings).fit(["a.png"], ["a"]).predict_pr
 
 
 def readme_example() -> str:
-    """Return the example of the README for Python."""
-    text = (ROOT / "README.md").read_text()
-    block = re.search(r"From Python:\n\n((?:    .*\n|\n)+)", text)
-    assert block
-    return "\n".join(line[4:] for line in block[1].splitlines())
+    """Return the examples of the README and of the guide for Python."""
+    texts = [(ROOT / name).read_text() for name in ("README.md", "docs/guide.md")]
+    blocks = [block for text in texts for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
+    examples = [block for block in blocks if "import headstart" in block]
+    assert len(examples) == len(texts)
+    return "\n".join(examples)
 
 
 @pytest.fixture(scope="module")
