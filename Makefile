@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS)
 
-.PHONY: demo two-starts test lint docs bench slow messages clean
+.PHONY: demo two-starts test lint docs notebooks pictures bench slow messages clean
 
 $(VENV)/bin/python:
 	python3 -m venv $(VENV)
@@ -39,6 +39,13 @@ lint: $(VENV)/.dev
 
 docs: $(VENV)/.core ## rewrite the field tables of docs/formats.md and verdict.schema.json from the schemas
 	$(BIN)/python -m docs.schemas
+
+notebooks: $(VENV)/.dev ## run the example notebooks again, and store their outputs
+	rm -rf examples/runs
+	$(BIN)/jupyter execute --inplace examples/compare.ipynb examples/optimizers.ipynb
+
+pictures: $(VENV)/.dev ## draw docs/images/ from the study in examples/clothing, which needs its photos
+	$(BIN)/python -m docs.pictures
 
 slow: $(VENV)/.dev ## slow tests: many kills, and images if HEADSTART_TEST_DATA names their folder
 	$(BIN)/python -m pytest -m slow

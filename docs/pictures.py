@@ -34,7 +34,10 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 MAX_BYTES = 250_000
 WIDTH, HEIGHT = 1280, 800
 COLUMNS = 100  # of the terminal
-TENSORBOARD_TAGS = "lr|weights/conv1|gradients/conv1"
+TENSORBOARD_CARDS = {
+    "scalars": ("(loss|accuracy)/(train|val)", 800),
+    "histograms": ("lr/head|/conv1", 1120),
+}  # tags, height
 HEADSTART = (sys.executable, "-m", "headstart")
 TERMINAL_PAGE = """<!doctype html><meta charset="utf-8"><style>
 body {{ margin: 0; background: #1c1e24; color: #e6e6e6; }}
@@ -67,8 +70,8 @@ def finished_study() -> Path:
 
 def draw_terminal(browser: Browser, study: Path) -> None:
     """Draw what the terminal shows at the end of the study."""
-    command = [*HEADSTART, "resume", str(study), "--quiet"]
-    text = Text.from_ansi(terminal_output(command))
+    os.chdir(WORK)  # the paths that are printed are relative
+    text = Text.from_ansi(terminal_output([*HEADSTART, "resume", str(study.relative_to(WORK)), "--quiet"]))
     console = Console(record=True, width=COLUMNS, file=io.StringIO())
     console.print(text)
     code = console.export_html(inline_styles=True, code_format="{code}")
@@ -115,10 +118,13 @@ def draw_tensorboard(browser: Browser, study: Path) -> None:
     for run in sorted(study.glob("*-s0")):
         (folder / run.name.split("-", 3)[-1]).symlink_to(run)
     with tensorboard(folder) as address:
-        for name, tags in (("scalars", "loss|accuracy|lr"), ("histograms", "weights/conv1|gradients/conv1")):
-            page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, device_scale_factor=1.5)
-            page.goto(f"{address}/?tagFilter={tags}#timeseries")
+        for name, (tags, height) in TENSORBOARD_CARDS.items():
+            page = browser.new_page(viewport={"width": WIDTH, "height": height}, device_scale_factor=1.5)
+            page.goto(f"{address}/?tagFilter={tags}&smoothing=0#timeseries")
             page.wait_for_selector("card-view")
+            settle(page)
+            page.get_by_text("Enable step selection and data table").click()
+            page.locator("button:has-text('Settings')").first.click()  # closes the pane
             settle(page)
             save(page.screenshot(), f"tensorboard-{name}")
             page.close()
@@ -127,7 +133,7 @@ def draw_tensorboard(browser: Browser, study: Path) -> None:
 def settle(page: Page) -> None:
     """Wait until TensorBoard has drawn its cards."""
     page.wait_for_load_state("networkidle")
-    page.wait_for_timeout(3000)
+    page.wait_for_timeout(2000)
 
 
 @contextmanager

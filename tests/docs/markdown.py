@@ -84,7 +84,7 @@ class Page:
 
 def page_names() -> list[str]:
     """Return the names of the pages in this repository."""
-    paths = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    paths = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").glob("*.md")]
     return sorted(path.relative_to(ROOT).as_posix() for path in paths)
 
 

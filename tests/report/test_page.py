@@ -40,7 +40,7 @@ from headstart.i18n import Message, Value
 from headstart.metrics.registry import METRICS
 from headstart.report import cost, curves, gallery, health, heatmaps, histograms, layout, page, provenance
 from headstart.report.content import page_head
-from headstart.report.inputs import COLOR_COUNT, PageInputs, StudyInputs, arm_colors
+from headstart.report.inputs import BLUE, COLOR_COUNT, GRAY, PageInputs, StudyInputs, arm_colors, verdict_colors
 from headstart.report.photos import Gallery, Photo
 from headstart.report.registry import SECTIONS, Page
 from headstart.report.series import PlottedRun, load_run, mean_and_band, with_unique_names
@@ -334,7 +334,7 @@ def runs_inputs(runs: list[PlottedRun]) -> PageInputs:
 
 
 def study_inputs(of: Verdict, runs: list[PlottedRun] | None = None) -> StudyInputs:
-    return StudyInputs(Path(), runs or [], arm_colors([arm.spec for arm in of.arms], of.selected), of)
+    return StudyInputs(Path(), runs or [], verdict_colors(of), of)
 
 
 def learning_section(slow: list[list[float]], fast: list[list[float]], chosen: str = "imagenet") -> layout.Section:
@@ -449,7 +449,7 @@ def gradient_figure(*flows: dict[str, float | None]) -> layout.Figure:
 
 def test_frozen_zero_and_not_finite_gradients_are_distinguished() -> None:
     figure = gradient_figure({"layer3": 0.1}, {"layer1": 0.0, "layer2": None, "layer3": 0.1})
-    rows = [["layer1", "frozen", "0"], ["layer2", "frozen", "not finite"], ["layer3", "1e-1", "1e-1"]]
+    rows = [["layer1", "frozen", "0"], ["layer2", "frozen", "not finite"], ["layer3", "0.1", "0.1"]]
     assert [list(row) for row in figure.rows] == rows
     assert {"frozen", "0", "not finite"} <= set(texts(figure.chart))
     shade = shades(figure.chart)[4]
@@ -500,10 +500,26 @@ def test_ridges_have_one_scale_and_all_snapshots() -> None:
     assert (rows[1] == round(255 / np.sqrt(2))).all()
 
 
-def test_selected_arm_is_blue_and_scratch_gray() -> None:
+def test_one_arm_is_blue_and_scratch_gray() -> None:
     color = arm_colors(list(map(arm_spec, ("scratch", "a", "b", "scratch@adam"))), "b")
-    assert color == {"scratch": 0, "b": 1, "a": 2, "scratch@adam": 3}
+    assert color == {"scratch": GRAY, "b": BLUE, "a": 2, "scratch@adam": 3}
     assert max(arm_colors([arm_spec(f"arm{i}") for i in range(20)], "arm3").values()) < COLOR_COUNT
+
+
+@pytest.mark.parametrize(
+    ("winner", "selected", "colors"),
+    [
+        (None, "scratch", {"scratch": GRAY, "imagenet": 2}),
+        (None, "imagenet", {"scratch": GRAY, "imagenet": BLUE}),
+        ("imagenet", "scratch", {"scratch": GRAY, "imagenet": BLUE}),
+        ("scratch", "scratch", {"scratch": BLUE, "imagenet": 2}),
+    ],
+)
+def test_blue_is_the_winner_else_the_selected_arm_that_is_not_scratch(
+    winner: str | None, selected: str, colors: dict[str, int]
+) -> None:
+    result = verdict([arm_result("scratch"), arm_result("imagenet")], selected=selected, winner=winner)
+    assert verdict_colors(result) == colors
 
 
 @pytest.fixture(scope="module")
@@ -632,8 +648,8 @@ def test_arm_that_diverged_immediately_is_not_the_cheapest(study_folder: Path) -
 
 def test_sections_are_in_order(study_folder: Path) -> None:
     text = (study_folder / "report.html").read_text(encoding="utf-8")
-    expected = ["arms", "curves", "target", "grid", "cost", "rates", "histograms", "health", "distance", "mistakes",
-              "how", "limits"]  # fmt: skip
+    expected = ["arms", "curves", "fit", "target", "grid", "cost", "rates", "histograms", "health", "distance",
+              "mistakes", "how", "limits"]  # fmt: skip
     assert re.findall(r'<section id="([a-z]+)"', text) == expected
     assert re.findall(r'<li><a href="#([a-z]+)"', text) == expected
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
+import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,12 +91,20 @@ def print_study(folder: Path, verdict: Verdict, as_json: bool) -> None:
 
     messages = verdict_messages(verdict)
     print(study_table(verdict), end="\n\n")
-    print(printable(translated(messages.paragraph)), end="\n\n")
+    print(_wrapped(messages.paragraph), end="\n\n")
     if remarks := [*messages.others, *messages.notes]:
-        print("\n".join(printable(translated(text)) for text in remarks), end="\n\n")
+        print("\n".join(map(_wrapped, remarks)), end="\n\n")
     print(translated(_("Study: {path}", path=folder)))
     print(translated(_("Model: {path}", path=folder / "model")))
     print(translated(_("Report: {path}", path=folder / "report.html")))
+
+
+def _wrapped(text: Message) -> str:
+    """Return a text on one line; if stdout is a terminal, on lines that end between words."""
+    line = printable(translated(text))
+    if not sys.stdout.isatty():
+        return line
+    return textwrap.fill(line, shutil.get_terminal_size().columns, break_long_words=False, break_on_hyphens=False)
 
 
 def print_run(folder: Path, as_json: bool) -> None:

@@ -208,7 +208,7 @@ def short_start(start: str, parts: int = 1) -> str:
         return re.sub(r"[+@,]+", "-", start)
     label = "/".join(Path(absolute_source(path)).parts[1:][-parts:])
     if parts == 1:
-        label = re.sub(r"[.](safetensors|pth|pt)$", "", label)
+        label = re.sub(r"[.](safetensors|pth|pt|csv|tsv|jsonl|ndjson|parquet)$", "", label)
     return prefix + re.sub(r"[+@,]+", "-", label)
 
 

@@ -200,7 +200,10 @@ def _norm_words(norm: float | None) -> str:
 
 
 def _one_digit(value: float) -> str:
-    """Return the value with one digit and a power of ten."""
+    """Return the value with one digit: 0.09, 4, 30, or with a power of ten below 0.001 and from 1,000 on."""
+    rounded = float(f"{value:.0e}")
+    if 1e-3 <= rounded < 1e3:
+        return f"{rounded:g}"
     return f"{value:.0e}".replace("e+00", "").replace("e-0", "e-").replace("e+0", "e")
 
 

@@ -14,7 +14,7 @@ from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.verdict import Verdict
 
 COLOR_COUNT = 6
-GRAY, BLUE = 0, 1  # the first arm from scratch, and the selected arm
+GRAY, BLUE = 0, 1  # the first arm from scratch, and the winner or selected arm
 
 
 @dataclass(frozen=True)
@@ -89,16 +89,23 @@ class StudyInputs(PageInputs):
         return [self.verdict.exported.run, *(run.run for arm in self.verdict.arms for run in arm.seeds)]
 
 
-def arm_colors(arms: Sequence[ArmSpec], selected: str) -> dict[str, int]:
+def verdict_colors(verdict: Verdict) -> dict[str, int]:
+    """Return the color of each arm of a verdict, by name; blue is the winner, else the arm that val selected."""
+    arms = [arm.spec for arm in verdict.arms]
+    selected_is_gray = start_row(verdict.spec(verdict.selected).start).from_scratch
+    return arm_colors(arms, verdict.winner or ("" if selected_is_gray else verdict.selected))
+
+
+def arm_colors(arms: Sequence[ArmSpec], blue: str = "") -> dict[str, int]:
     """Return the color of each arm, by name.
 
-    The first arm from scratch is gray, the arm `selected` on val is blue. The others take the remaining colors, which
+    The arm `blue` is blue, of the others the first from scratch is gray. The rest takes the remaining colors, which
     repeat after the last of `COLOR_COUNT`.
     """
     color: dict[str, int] = {}
     free = 2
     for arm in arms:
-        if arm.name == selected:
+        if arm.name == blue:
             color[arm.name] = BLUE
         elif start_row(arm.start).from_scratch and GRAY not in color.values():
             color[arm.name] = GRAY

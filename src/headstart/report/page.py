@@ -16,7 +16,7 @@ from headstart.analysis.status import read_verdict
 from headstart.factories import load_factory
 from headstart.i18n import Message, _, ngettext, translated
 from headstart.report.content import PageHead, page_head
-from headstart.report.inputs import PageInputs, StudyInputs, arm_colors
+from headstart.report.inputs import PageInputs, StudyInputs, arm_colors, verdict_colors
 from headstart.report.layout import SectionContent
 from headstart.report.registry import SECTIONS, Page, SectionSpec
 from headstart.report.series import load_run, with_unique_names
@@ -27,6 +27,7 @@ from headstart.storage.schemas.study import Stage
 PAGE_NAME = "report.html"
 MAX_BYTES = 5_000_000  # size of a page
 RESERVED_BYTES = 100_000  # part of it that stays free, since sizes are estimated
+MAX_WHOLE_WORD = 16  # letters; longer words in large type may not fit on a phone
 EMPTY_DATA: dict[str, JsonData] = {"cells": {"cells": {}, "more": {}, "photos": {}}, "snapshots": []}  # of the scripts
 
 
@@ -68,9 +69,9 @@ def read_inputs(folder: Path) -> PageInputs:
     records = main if main and (folder / "study.toml").exists() else records
     runs = with_unique_names([load_run(run) for run in records])
     if not (folder / "verdict.json").exists():
-        return PageInputs(folder, runs, arm_colors(list({run.arm: run.spec for run in runs}.values()), ""))
+        return PageInputs(folder, runs, arm_colors(list({run.arm: run.spec for run in runs}.values())))
     verdict = read_verdict(folder)
-    return StudyInputs(folder, runs, arm_colors([arm.spec for arm in verdict.arms], verdict.selected), verdict)
+    return StudyInputs(folder, runs, verdict_colors(verdict), verdict)
 
 
 def _render_within_limit(inputs: PageInputs) -> str:
@@ -128,8 +129,17 @@ def _template() -> jinja2.Template:
         undefined=jinja2.StrictUndefined,
     )
     environment.globals |= {"_": _, "ngettext": ngettext}
-    environment.filters |= {"script": _script_text, "translated": translated}
+    environment.filters |= {"script": _script_text, "translated": translated, "whole_words": _whole_words}
     return environment.get_template("page.html")
+
+
+def _whole_words(text: str) -> Markup:
+    """Return a text whose short words with a hyphen are not divided at the end of a line."""
+    mark = Markup('<span class="whole">{}</span>')
+    words = translated(text).split(" ")
+    return Markup(" ").join(
+        mark.format(word) if "-" in word and len(word) <= MAX_WHOLE_WORD else word for word in words
+    )
 
 
 def _script_text(text: str) -> Markup:

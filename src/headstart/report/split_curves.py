@@ -85,10 +85,14 @@ def _gap_words(runs: Sequence[PlottedRun], *, of_arm: bool) -> Message:
     lines = [_selected_epoch(run) for run in runs]
     gap = mean(line.val.accuracy - line.train.accuracy for line in lines)
     values = {"points": format_points(abs(gap)), "where": _at_selected_epoch(len(runs))}
-    below = _("Val accuracy is {points} percentage points below train {where}", **values)
-    above = _("Val accuracy is {points} percentage points above train {where}", **values)
+    below = _("val accuracy is {points} percentage points below train {where}", **values)
+    above = _("val accuracy is {points} percentage points above train {where}", **values)
     words = below if gap < 0 else above
-    return _("{arm}: {finding}", arm=arm_words(runs[0].spec), finding=words) if of_arm else words
+    return (
+        _("{arm}: {finding}", arm=arm_words(runs[0].spec), finding=words)
+        if of_arm
+        else _("{finding:cap}", finding=words)
+    )
 
 
 def _at_selected_epoch(count: int) -> Message:

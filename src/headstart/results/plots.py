@@ -16,7 +16,7 @@ from headstart.errors import UsageError
 from headstart.i18n import Message, _, join, ngettext, translated, verbatim
 from headstart.report import curves, heatmaps, photos, series
 from headstart.report.health import health_section
-from headstart.report.inputs import PageInputs, StudyInputs, arm_colors
+from headstart.report.inputs import PageInputs, StudyInputs, arm_colors, verdict_colors
 from headstart.report.layout import Figure, Section
 from headstart.report.series import PlottedRun
 from headstart.report.svg import charts
@@ -104,7 +104,7 @@ class RunPlots:
     @cached_property
     def _inputs(self) -> PageInputs:
         run = series.load_run(self._run)
-        return PageInputs(self._run.folder, series.with_unique_names([run]), arm_colors([self._run.spec], ""))
+        return PageInputs(self._run.folder, series.with_unique_names([run]), arm_colors([self._run.spec]))
 
 
 class Plots:
@@ -163,7 +163,7 @@ class Plots:
         return series.with_unique_names([series.load_run(run) for run in main])
 
     def _inputs(self, runs: Sequence[PlottedRun]) -> StudyInputs:
-        color = arm_colors([arm.spec for arm in self._verdict.arms], self._verdict.selected)
+        color = verdict_colors(self._verdict)
         return StudyInputs(self._folder, runs, color, self._verdict)
 
     @property
