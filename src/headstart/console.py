@@ -41,7 +41,14 @@ class ConsoleReporter:
 
     def __init__(self, *, times: bool = False) -> None:
         self._start = time.monotonic() if times else None
-        self._console = _ErrorConsole(stderr=True, highlight=False, soft_wrap=True, emoji=False, force_jupyter=False)
+        self._console = _ErrorConsole(
+            stderr=True,
+            highlight=False,
+            soft_wrap=True,
+            emoji=False,
+            force_jupyter=False,
+            force_terminal=sys.stderr.isatty(),  # not FORCE_COLOR, which notebooks set, and whose output has no cursor
+        )
         self._bar: Progress | None = None
         self._live: Live | None = None
         self._task_id: TaskID | None = None

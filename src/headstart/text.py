@@ -6,6 +6,7 @@ import difflib
 import math
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from headstart.i18n import Message, _, join, verbatim
 
@@ -79,6 +80,14 @@ def format_duration(seconds: float) -> Message:
     if minutes < 100:
         return _("{minutes} min", minutes=minutes)
     return _("{hours} h {minutes:02d} min", hours=minutes // 60, minutes=minutes % 60)
+
+
+def relative_path(path: str) -> str:
+    """Return a path relative to the working directory if it is below it, otherwise the path."""
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except ValueError:
+        return path
 
 
 def printable(text: str) -> str:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from headstart.config.flag_words import flag_text
 from headstart.errors import DataError, UsageError
 from headstart.i18n import Message, _, join, ngettext, verbatim
-from headstart.text import join_first, join_list, replacement_hint
+from headstart.text import join_first, join_list, relative_path, replacement_hint
 
 SPLITS = ("train", "val", "test")
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -92,7 +92,7 @@ class ImageIndex:
         lines = [
             _(
                 "{source}: {images} in {classes}",
-                source=self.source,
+                source=relative_path(self.source),
                 images=ngettext("{count:,} image", "{count:,} images", len(self)),
                 classes=ngettext("{count} class", "{count} classes", len(self.classes)),
             )

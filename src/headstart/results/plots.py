@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -44,7 +44,7 @@ class Chart:
     """
 
     title: Message
-    html: Markup
+    html: Markup = field(repr=False)
 
     def _repr_html_(self) -> str:
         return str(

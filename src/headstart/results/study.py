@@ -36,6 +36,9 @@ class StudyVerdict(Verdict):
     def __str__(self) -> str:
         return translated(verdict_messages(self).paragraph)
 
+    def __repr__(self) -> str:
+        return f"StudyVerdict({self})"
+
     def _repr_html_(self) -> str:
         messages = verdict_messages(self)
         headline, rest = (html.escape(translated(text)) for text in (messages.headline, messages.after_headline))
