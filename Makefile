@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS)
 
-.PHONY: demo two-starts test lint docs notebooks pictures bench slow messages clean
+.PHONY: demo two-starts test lint docs notebooks pictures package bench slow messages clean
 
 $(VENV)/bin/python:
 	python3 -m venv $(VENV)
@@ -46,6 +46,14 @@ notebooks: $(VENV)/.dev ## run the example notebooks again, and store their outp
 
 pictures: $(VENV)/.dev ## draw docs/images/ from the study in examples/clothing, which needs its photos
 	$(BIN)/python -m docs.pictures
+
+package: $(VENV)/.dev ## build wheel and sdist in dist/, and compare on digits in a new environment that has the wheel
+	rm -rf dist build/package
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
+	python3 -m venv build/package
+	build/package/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
+	cd build/package && bin/headstart compare
 
 slow: $(VENV)/.dev ## slow tests: many kills, and images if HEADSTART_TEST_DATA names their folder
 	$(BIN)/python -m pytest -m slow
