@@ -603,7 +603,7 @@ def of_others(text: str, verdict: dict[str, Any], words: dict[str, str]) -> list
 
 
 def in_words(name: str) -> str:
-    """Return an arm's name in a sentence: `file:a+lp-ft@adam` is "a, head first, then fine-tuned, with adam"."""
+    """Return an arm's name in a sentence: `file:a+lp-ft@adam` is "a (head first, then fine-tuned, with adam)"."""
     name, _, varied = name.partition(",")
     name, _, optimizer = name.partition("@")
     start, *parts = re.sub(r"^(file|run):", "", name).split("+")
@@ -612,7 +612,8 @@ def in_words(name: str) -> str:
     words = [s if s in tunings.values() or s.startswith("last ") else f"with the head {s}" for s in words]
     if all(s.startswith("with the head") for s in words) and not start.startswith("scratch"):
         words = ["fine-tuned", *words]
-    return ", ".join([start, *words, *([f"with {optimizer}"] if optimizer else []), *filter(None, varied.split(","))])
+    words += [*([f"with {optimizer}"] if optimizer else []), *filter(None, varied.split(","))]
+    return f"{start} ({', '.join(words)})" if words else start
 
 
 NUMBER = re.compile(r"[+-]?\d(?:[\d,]*\d)?(?:\.\d+)?(?:e[+-]?\d+)?")

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from typing import TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -19,6 +20,11 @@ from headstart.text import format_duration, printable
 
 PROGRESS_INTERVAL_S = 10.0  # minimum time between two plain lines of progress
 SILENCE_S = 60.0  # maximum time without a plain line during a study
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return whether a stream is a terminal; False for a closed one, which Python represents as None."""
+    return stream is not None and stream.isatty()
 
 
 class _ErrorConsole(Console):
@@ -47,7 +53,9 @@ class ConsoleReporter:
             soft_wrap=True,
             emoji=False,
             force_jupyter=False,
-            force_terminal=sys.stderr.isatty(),  # not FORCE_COLOR, which notebooks set, and whose output has no cursor
+            force_terminal=is_terminal(
+                sys.stderr
+            ),  # not FORCE_COLOR, which notebooks set, and whose output has no cursor
         )
         self._bar: Progress | None = None
         self._live: Live | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,11 +13,11 @@ from headstart.i18n import Message, _, join, verbatim
 
 
 def join_list(names: Iterable[str]) -> Message:
-    """Join one name or more as `a, b and c`; names that contain commas as `a, b; c; and d`."""
+    """Join one name or more as `a, b and c`; if some contain commas outside of parentheses as `a, b; c; and d`."""
     *first, last = names
     if not first:
         return join([last])
-    if any("," in name for name in (*first, last)):
+    if any("," in re.sub(r"\([^()]*\)", "", name) for name in (*first, last)):
         return _("{first}; and {last}", first=join(first, "; "), last=last)
     return _("{first} and {last}", first=join(first, ", "), last=last)
 
@@ -83,11 +84,12 @@ def format_duration(seconds: float) -> Message:
 
 
 def relative_path(path: str) -> str:
-    """Return a path relative to the working directory if it is below it, otherwise the path."""
+    """Return a path relative to the working directory if it is in it, otherwise the path."""
     try:
-        return str(Path(path).relative_to(Path.cwd()))
-    except ValueError:
+        inside = Path(path).relative_to(Path.cwd())
+    except (ValueError, OSError):  # elsewhere, or the working directory was removed
         return path
+    return str(inside) if inside.parts else path
 
 
 def printable(text: str) -> str:

@@ -1,11 +1,15 @@
-"""Verdicts in a terminal and in a pipe."""
+"""Output in a terminal, in a pipe, in a notebook, and with closed streams."""
 
+import io
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from headstart.analysis.sentences import verdict_messages
 from headstart.cli.render import print_study
+from headstart.console import ConsoleReporter
 from tests.verdicts import verdict
 
 
@@ -24,6 +28,26 @@ def test_verdict_is_wrapped_between_words_in_a_terminal_only(
     print_study(Path("study"), result, as_json=False)
     wrapped = capsys.readouterr().out
     assert wrapped.split() == piped.split()
-    paragraph = wrapped.split("\n\n")[1]
-    assert paragraph.split() == str(messages.paragraph).split()
-    assert max(map(len, paragraph.splitlines())) <= columns < len(str(messages.paragraph))
+    _table, *paragraphs, _paths = wrapped.rstrip().split("\n\n")
+    assert paragraphs[0].split() == str(messages.paragraph).split()
+    lines = [line for paragraph in paragraphs for line in paragraph.splitlines()]
+    assert max(map(len, lines)) <= columns < len(str(messages.paragraph))
+    assert not [line for line in lines if line != line.strip()]
+
+
+def test_notebooks_that_force_color_get_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr("sys.stderr", stream := io.StringIO())
+    with ConsoleReporter() as reporter:
+        for done in range(3):
+            reporter.progress("reading", done, 2)
+    assert "\x1b" not in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "closed", "code"),
+    [("--version", ">&-", 0), ("--version", "2>&-", 0), ("train nothing", "2>&-", 3), ("train nothing", ">&-", 3)],
+)
+def test_closed_streams_do_not_change_the_exit_code(arguments: str, closed: str, code: int, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m headstart {arguments} {closed}"
+    assert subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, check=False).returncode == code

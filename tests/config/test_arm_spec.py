@@ -140,7 +140,7 @@ def test_words_of_arms_differ_where_the_arms_do(arms: list[str]) -> None:
 def test_source_of_a_study_is_named_by_its_data(tmp_path: Path) -> None:
     role = RunRole(arm=source_arm("digits:0-5"), stage=Stage.SOURCE, budget="", fraction=1.0)
     assert role_words(role) == "source:digits:0-5"
-    assert role_words(role.model_copy(update={"stage": Stage.MAIN})) == "source:digits:0-5, fine-tuned"
+    assert role_words(role.model_copy(update={"stage": Stage.MAIN})) == "source:digits:0-5 (fine-tuned)"
     plan = RunConfig().changed(seed=7)
     jobs = [job_protocol.encode_job(tmp_path, count * [RunRequest(plan=plan, role=role)]) for count in (1, 3)]
     one, three = map(job_protocol.job_title, jobs)

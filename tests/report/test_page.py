@@ -372,7 +372,7 @@ def test_title_of_the_curves_states_the_lead_of_the_selected_arm(
     slow: list[float], fast: list[float], chosen: str, words: str
 ) -> None:
     """This test owns the words of these titles, since some of them differ in words only."""
-    name = {"imagenet": "imagenet, fine-tuned", "scratch": "scratch"}[chosen]
+    name = {"imagenet": "imagenet (fine-tuned)", "scratch": "scratch"}[chosen]
     assert learning_section([slow], [fast], chosen).finding == f"{name} {words}"
 
 
@@ -648,7 +648,7 @@ def test_arm_that_diverged_immediately_is_not_the_cheapest(study_folder: Path) -
 
 def test_sections_are_in_order(study_folder: Path) -> None:
     text = (study_folder / "report.html").read_text(encoding="utf-8")
-    expected = ["arms", "curves", "fit", "target", "grid", "cost", "rates", "histograms", "health", "distance",
+    expected = ["arms", "curves", "splits", "target", "grid", "cost", "rates", "histograms", "health", "distance",
               "mistakes", "how", "limits"]  # fmt: skip
     assert re.findall(r'<section id="([a-z]+)"', text) == expected
     assert re.findall(r'<li><a href="#([a-z]+)"', text) == expected

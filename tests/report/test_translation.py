@@ -200,7 +200,7 @@ def test_texts_of_pages_are_translated(study: Path, monkeypatch: pytest.MonkeyPa
         script = max(parsed.scripts, key=len)
         assert not re.findall(r"""["`][^"`\n]*\b(?:the|of|no|never|page|weights of|sideways)\b""", script)
     ids = re.findall(r'<section id="([\w-]+)"', of_pages["study"])
-    assert ids == ["arms", "curves", "fit", "target", "labels", "budgets", "grid", "cost", "rates", "histograms",
+    assert ids == ["arms", "curves", "splits", "target", "labels", "budgets", "grid", "cost", "rates", "histograms",
                    "health", "distance", "mistakes", "how", "limits"]  # fmt: skip
 
 

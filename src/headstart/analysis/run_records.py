@@ -133,8 +133,13 @@ class RunRecord:
 
     def val_score(self, metric: str) -> float:
         """Return the metric of the best epoch on val, from the record; 0 if no epoch was validated."""
-        best = self.best_epoch or max((line.epoch for line in self.epochs if line.best), default=0)
+        best = self.selected_epoch
         return next((epoch_score(line, metric) for line in self.epochs if line.epoch == best), 0.0)
+
+    @property
+    def selected_epoch(self) -> int:
+        """Number of the best epoch so far; 0 if no epoch was validated."""
+        return self.best_epoch or max((line.epoch for line in self.epochs if line.best), default=0)
 
     def to_target(self, target: float, metric: str) -> RunLength | None:
         """Return the length of the run until val first reached `target` (0 to 1), or None."""

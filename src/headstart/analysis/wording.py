@@ -15,15 +15,17 @@ from headstart.text import format_level, format_points
 
 
 def arm_words(arm: ArmSpec) -> Message:
-    """Return an arm in words: `file:cifar10+frozen@adam` is "cifar10, frozen, with adam"."""
-    words = [start_words(arm)]
+    """Return an arm in words: `file:cifar10+frozen@adam` is "cifar10 (frozen, with adam)"."""
+    words: list[str] = []
     if arm.tuning is not None and arm.tuning.kind is not TuningKind.FULL:
         words.append(_tuning_words(arm.tuning))
     elif not start_row(arm.start).from_scratch:
         words.append(_("fine-tuned"))
     words += [_("with the head {head}", head=arm.head)] if arm.head not in (None, USUAL_HEAD) else []
     words += [_("with {optimizer}", optimizer=arm.optimizer)] if arm.optimizer else []
-    return join([*words, *(f"{field.replace('_', '-')}={value}" for field, value in arm.varied.items())], ", ")
+    words += [f"{field.replace('_', '-')}={value}" for field, value in arm.varied.items()]
+    start = start_words(arm)
+    return _("{start} ({details})", start=start, details=join(words, ", ")) if words else verbatim(start)
 
 
 def role_words(role: RunRole) -> Message:

@@ -34,7 +34,8 @@ def main(arguments: list[str] | None = None) -> None:
         load_plugins()
         app = _application()
         app.meta(words, exit_on_error=False, print_error=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed with `>&-`
+            sys.stdout.flush()
     except KeyboardInterrupt:
         _ignore_interrupts(arguments)
         _exit_with(HeadstartError(_("Stopped by Ctrl-C."), _("Run the command again.")), 130)
@@ -74,5 +75,6 @@ def _converted(error: Exception) -> HeadstartError:
 
 
 def _exit_with(error: HeadstartError, code: int) -> NoReturn:
-    print(*(printable(translated(text)) for text in (error.message, error.hint)), sep="\n", file=sys.stderr)
+    if sys.stderr is not None:  # closed with `2>&-`; print would write to stdout
+        print(*(printable(translated(text)) for text in (error.message, error.hint)), sep="\n", file=sys.stderr)
     sys.exit(code)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
 import sys
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.console import Console
+from rich.text import Text
+
 from headstart.analysis.wording import arm_words, splits
+from headstart.console import is_terminal
 from headstart.i18n import Message, _, translated, verbatim
 from headstart.storage.files import JsonData
 from headstart.text import printable
@@ -102,9 +104,10 @@ def print_study(folder: Path, verdict: Verdict, as_json: bool) -> None:
 def _wrapped(text: Message) -> str:
     """Return a text on one line; if stdout is a terminal, on lines that end between words."""
     line = printable(translated(text))
-    if not sys.stdout.isatty():
+    if not is_terminal(sys.stdout):
         return line
-    return textwrap.fill(line, shutil.get_terminal_size().columns, break_long_words=False, break_on_hyphens=False)
+    console = Console(highlight=False, emoji=False, markup=False)
+    return "\n".join(str(part).rstrip() for part in Text(line).wrap(console, console.width))
 
 
 def print_run(folder: Path, as_json: bool) -> None:

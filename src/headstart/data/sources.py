@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from headstart.config.start_spec import MANIFEST_SUFFIXES
 from headstart.data.image_index import ImageIndex, validate_index
 from headstart.errors import DataError
 from headstart.i18n import _
 from headstart.text import replacement_hint
-
-MANIFEST_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 
 
 def read_index(

@@ -54,16 +54,16 @@ def _learning_caption(inputs: StudyInputs) -> Message:
     lines = [_("Thick: the only seed.")]
     if verdict.n > 1:
         mean = _("Thin: each seed. Thick: the mean of {count}, with its pointwise 95 % t interval.", count=verdict.n)
-        lines = [mean, *_early_end_words(inputs.runs_by_arm)]
+        lines = [mean, *early_end_words({named_words(verdict, arm): runs for arm, runs in inputs.runs_by_arm.items()})]
     used = _(
         "The epoch is selected on {images}; the verdict uses {split}.",
-        images=_selection_images(inputs.runs, verdict),
+        images=selection_images(inputs.runs, verdict),
         split=evaluation,
     )
     return join([*lines, used])
 
 
-def _selection_images(runs: Sequence[PlottedRun], verdict: Verdict | None = None) -> Message:
+def selection_images(runs: Sequence[PlottedRun], verdict: Verdict | None = None) -> Message:
     """Return the number of images of the selection split, which all runs of a study share: "540 val images".
 
     Args:
@@ -82,10 +82,10 @@ def _selection_images(runs: Sequence[PlottedRun], verdict: Verdict | None = None
     )
 
 
-def _early_end_words(runs_of: Mapping[str, Sequence[PlottedRun]]) -> list[Message]:
-    """Return a sentence on arms whose mean rests on fewer runs from some epoch on; nothing if there are none."""
+def early_end_words(runs_of: Mapping[Message, Sequence[PlottedRun]]) -> list[Message]:
+    """Return a sentence on arms, by name, whose mean has fewer runs from some epoch on; nothing if there are none."""
     shrinking = []
-    for runs in runs_of.values():
+    for name, runs in runs_of.items():
         ends = sorted(len(run.epochs) for run in runs)
         steps = [
             (len(ends) - count, end + 1)
@@ -99,7 +99,7 @@ def _early_end_words(runs_of: Mapping[str, Sequence[PlottedRun]]) -> list[Messag
                 )
                 for remaining, epoch in steps
             )
-            shrinking.append(_("{arm} has {runs}", arm=arm_words(runs[0].spec), runs=join_list(since)))
+            shrinking.append(_("{arm} has {runs}", arm=name, runs=join_list(since)))
     if not shrinking:
         return []
     return [_("The mean excludes runs that ended early: {arms}.", arms=join(shrinking, "; "))]
@@ -188,7 +188,7 @@ def _standalone_caption(runs: Sequence[PlottedRun], *, all_named: bool, all_epoc
     parts = [lines if all_named else in_color]
     if plotted < len(runs):
         parts.append(_("Without a finished epoch: {count} more.", count=len(runs) - plotted))
-    parts.append(_("The epoch is selected on {images}.", images=_selection_images(runs)))
+    parts.append(_("The epoch is selected on {images}.", images=selection_images(runs)))
     if not all_epochs:
         parts.append(_("The table has the last epoch of each run; metrics.jsonl of a run has all."))
     return join(parts)
@@ -222,7 +222,7 @@ def target_section(inputs: StudyInputs) -> Section | None:
         "One dot for each of the {count:,} seeds of an arm, evaluated on {images}. Filled: reached the target. Open: "
         "ended before it. Bar: the median of all.",
         verdict.n,
-        images=_selection_images(inputs.runs, verdict),
+        images=selection_images(inputs.runs, verdict),
     )
     for unit, words in UNITS.items():
         rows, table = [], []

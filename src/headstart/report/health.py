@@ -6,14 +6,14 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from statistics import median
 
-from headstart.analysis.wording import arm_words, labels_share, length_words, network_words
+from headstart.analysis.wording import arm_words
 from headstart.diagnostics.checks import findings, missing_probe_reason
 from headstart.diagnostics.finding import Finding
 from headstart.diagnostics.history import HealthStatus
 from headstart.i18n import Message, _, join, ngettext
 from headstart.report.inputs import PageInputs
 from headstart.report.layout import Figure, Section, legend_entries
-from headstart.report.series import PlottedRun, mean_and_band
+from headstart.report.series import PlottedRun, group_by_recipe, mean_and_band
 from headstart.report.svg import charts
 from headstart.report.svg.sampling import subsample
 from headstart.report.words import run_count
@@ -214,7 +214,7 @@ def distance_section(inputs: PageInputs) -> Section | None:
     """
     series, table = [], []
     medians: dict[Message, float] = {}
-    for name, group in _group_by_recipe([run for run in inputs.compared_runs if len(run.history.probes) > 1]).items():
+    for name, group in group_by_recipe([run for run in inputs.compared_runs if len(run.history.probes) > 1]).items():
         distances = [run.history.probes[-1].distance_from_init for run in group]
         if len(set(map(tuple, distances))) > 1:
             continue  # layers of different networks have no common mean
@@ -267,30 +267,6 @@ def _distance_words(medians: Mapping[Message, float]) -> Message:
 def _distance_path(by_layer: Mapping[str, float | None]) -> list[tuple[int, float]]:
     """Return (number of the layer, distance in per cent) of the layers that moved by a finite distance."""
     return [(number, 100 * distance) for number, distance in enumerate(by_layer.values(), 1) if distance]
-
-
-def _group_by_recipe(runs: Sequence[PlottedRun]) -> dict[Message, list[PlottedRun]]:
-    """Return the runs by arm and by what varies between the runs of this arm other than the seed."""
-    recipes: dict[str, list[tuple[Message, ...]]] = {}
-    for run in runs:
-        recipes.setdefault(run.arm, []).append(_recipe_words(run))
-    groups: dict[Message, list[PlottedRun]] = {}
-    for run in runs:
-        varies = [len(set(words)) > 1 for words in zip(*recipes[run.arm], strict=True)]
-        suffixes = [words for words, differs in zip(_recipe_words(run), varies, strict=True) if differs]
-        groups.setdefault(join([arm_words(run.spec), *suffixes], ", "), []).append(run)
-    return groups
-
-
-def _recipe_words(run: PlottedRun) -> tuple[Message, ...]:
-    """Return network, learning rate, length and share of the labels of a run."""
-    plan = run.run.plan
-    return (
-        network_words(plan.network),
-        _("at {rate:g}", rate=run.run.rate),
-        length_words(plan.recipe.epochs),
-        labels_share(plan.data.fraction),
-    )
 
 
 def _percent_number(percent: float) -> str:

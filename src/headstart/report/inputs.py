@@ -90,10 +90,14 @@ class StudyInputs(PageInputs):
 
 
 def verdict_colors(verdict: Verdict) -> dict[str, int]:
-    """Return the color of each arm of a verdict, by name; blue is the winner, else the arm that val selected."""
+    """Return the color of each arm of a verdict, by name.
+
+    Blue is the winner, else the arm that val selected, unless this is the first arm from scratch, which is gray.
+    """
     arms = [arm.spec for arm in verdict.arms]
-    selected_is_gray = start_row(verdict.spec(verdict.selected).start).from_scratch
-    return arm_colors(arms, verdict.winner or ("" if selected_is_gray else verdict.selected))
+    reference = next((arm.name for arm in arms if start_row(arm.start).from_scratch), "")
+    selected = "" if verdict.selected == reference else verdict.selected
+    return arm_colors(arms, verdict.winner or selected)
 
 
 def arm_colors(arms: Sequence[ArmSpec], blue: str = "") -> dict[str, int]:

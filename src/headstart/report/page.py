@@ -21,6 +21,7 @@ from headstart.report.layout import SectionContent
 from headstart.report.registry import SECTIONS, Page, SectionSpec
 from headstart.report.series import load_run, with_unique_names
 from headstart.report.svg import charts
+from headstart.report.svg.labels import text_width
 from headstart.storage.files import JsonData, write_atomic
 from headstart.storage.schemas.study import Stage
 
@@ -138,7 +139,7 @@ def _whole_words(text: str) -> Markup:
     mark = Markup('<span class="whole">{}</span>')
     words = translated(text).split(" ")
     return Markup(" ").join(
-        mark.format(word) if "-" in word and len(word) <= MAX_WHOLE_WORD else word for word in words
+        mark.format(word) if "-" in word and text_width(word) <= MAX_WHOLE_WORD else word for word in words
     )
 
 

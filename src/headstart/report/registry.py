@@ -50,7 +50,11 @@ SECTIONS = [
     SectionSpec(
         "curves", _("How does accuracy develop during training?"), "headstart.report.curves:standalone_section", RUNS
     ),
-    SectionSpec("fit", _("Do train and val agree?"), "headstart.report.split_curves:split_section"),
+    SectionSpec(
+        "splits",
+        _("Does the network fit new images as well as those it is trained on?"),
+        "headstart.report.split_curves:split_section",
+    ),
     SectionSpec("target", _("How soon is the target reached?"), "headstart.report.curves:target_section", STUDY),
     SectionSpec("labels", _("How many labels are needed?"), "headstart.report.sections:labels_section", STUDY),
     SectionSpec(

@@ -9,7 +9,7 @@ import numpy as np
 
 from headstart.analysis.run_records import RunRecord, elapsed, epoch_score
 from headstart.analysis.statistics import t_interval
-from headstart.analysis.wording import arm_words, labels_share, length_words
+from headstart.analysis.wording import arm_words, labels_share, length_words, network_words
 from headstart.diagnostics.history import History
 from headstart.i18n import Message, _, join
 from headstart.storage.journal import read_lines
@@ -124,3 +124,27 @@ def mean_and_band(
         if len(active) > 1:
             band.append((x, *t_interval(values)))
     return mean, band
+
+
+def group_by_recipe(runs: Sequence[PlottedRun]) -> dict[Message, list[PlottedRun]]:
+    """Return the runs by arm and by what varies between the runs of this arm other than the seed."""
+    recipes: dict[str, list[tuple[Message, ...]]] = {}
+    for run in runs:
+        recipes.setdefault(run.arm, []).append(_recipe_words(run))
+    groups: dict[Message, list[PlottedRun]] = {}
+    for run in runs:
+        varies = [len(set(words)) > 1 for words in zip(*recipes[run.arm], strict=True)]
+        suffixes = [words for words, differs in zip(_recipe_words(run), varies, strict=True) if differs]
+        groups.setdefault(join([arm_words(run.spec), *suffixes], ", "), []).append(run)
+    return groups
+
+
+def _recipe_words(run: PlottedRun) -> tuple[Message, ...]:
+    """Return network, learning rate, length and share of the labels of a run."""
+    plan = run.run.plan
+    return (
+        network_words(plan.network),
+        _("at {rate:g}", rate=run.run.rate),
+        length_words(plan.recipe.epochs),
+        labels_share(plan.data.fraction),
+    )

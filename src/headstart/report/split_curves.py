@@ -1,116 +1,190 @@
-"""Loss and accuracy on train and val during training, one panel per arm."""
+"""Loss and accuracy on the training and selection images during training, one panel per arm."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from statistics import mean
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
 
-from headstart.analysis.wording import arm_words
+from headstart.analysis.wording import splits
 from headstart.i18n import Message, _, join, ngettext
+from headstart.report.curves import MAX_TABLE_ROWS, early_end_words, selection_images
 from headstart.report.inputs import PageInputs, StudyInputs
 from headstart.report.layout import Figure, Section
-from headstart.report.series import PlottedRun, mean_and_band
-from headstart.report.svg.panels import Panel, PanelLine, panels
-from headstart.storage.schemas.metrics import EpochLine
-from headstart.text import format_points
+from headstart.report.series import PlottedRun, group_by_recipe, mean_and_band
+from headstart.report.svg.panels import Panel, PanelSeries, small_multiples
+from headstart.storage.schemas.metrics import EpochLine, SplitScore
+from headstart.text import format_points, join_list
 
 MAX_PANELS = 12  # arms with a panel
-LOSS, ACCURACY = "loss", "accuracy"
+LOSS_CAP = 5.0  # largest loss that is drawn, as a multiple of the uniform loss
+Groups = Mapping[Message, Sequence[PlottedRun]]
+
+
+@dataclass(frozen=True)
+class _Quantity:
+    """What the panels show: its name, its axis, the chart's description, and the factor to the unit of the axis."""
+
+    name: Message
+    axis: Message
+    label: Message
+    factor: float
+
+    def value(self, score: SplitScore) -> float:
+        """Return the value of a score."""
+        return self.factor * (score.loss if self.factor == 1.0 else score.accuracy)
+
+
+LOSS = _Quantity(_("loss"), _("loss"), _("Loss on training and selection images by epoch"), 1.0)
+ACCURACY = _Quantity(_("accuracy"), _("accuracy, %"), _("Accuracy on training and selection images by epoch"), 100.0)
 
 
 def split_section(inputs: PageInputs) -> Section | None:
     """Return loss and accuracy on both splits by epoch; None if no run has finished an epoch."""
-    by_arm: dict[str, list[PlottedRun]] = {}
-    for run in inputs.compared_runs:
-        if run.epochs:
-            by_arm.setdefault(run.arm, []).append(run)
-    if not by_arm:
+    runs = [run for run in inputs.compared_runs if run.epochs]
+    if not runs:
         return None
-    groups = list(by_arm.values())
-    figures = [_figure(groups, inputs, quantity) for quantity in (LOSS, ACCURACY)]
-    selected = by_arm.get(inputs.verdict.selected) if isinstance(inputs, StudyInputs) else None
-    runs = [run for group in groups for run in group]
-    return Section(_gap_words(selected or runs, of_arm=selected is not None), figures, _notes(groups))
+    selected = inputs.verdict.selected if isinstance(inputs, StudyInputs) else ""
+    selection = splits(inputs.verdict)[0] if isinstance(inputs, StudyInputs) else _("val")
+    groups = group_by_recipe(sorted(runs, key=lambda run: run.arm != selected))  # the selected arm has a panel
+    caption = _caption(inputs, groups, selection)
+    figures = [_figure(inputs, groups, quantity, selection, caption) for quantity in (LOSS, ACCURACY)]
+    return Section(_gap_words(groups, selection, first=bool(selected)), figures, _notes(groups, selection))
 
 
-def _figure(groups: Sequence[Sequence[PlottedRun]], inputs: PageInputs, quantity: str) -> Figure:
-    """Return the panels of one quantity, "loss" or "accuracy"."""
-    parts, table = [], []
-    for runs in groups[:MAX_PANELS]:
-        lines = []
-        means = {}
-        for split in ("train", "val"):
-            paths = [_curve(run, quantity, split) for run in runs]
-            means[split], _band = mean_and_band(paths)
-            lines.append(PanelLine(split, paths if len(paths) > 1 else [], means[split], dashed=split == "train"))
-        parts.append(Panel(arm_words(runs[0].spec), inputs.color[runs[0].arm], lines))
-        digits = 3 if quantity == LOSS else 1
-        table += [
-            [arm_words(runs[0].spec), f"{epoch:g}", f"{train:.{digits}f}", f"{val:.{digits}f}"]
-            for (epoch, train), (_epoch, val) in zip(means["train"], means["val"], strict=True)
-        ]
-    name = _("loss") if quantity == LOSS else _("accuracy, %")
-    label = _("{name:cap} on train and val by epoch", name=name)
-    chart = panels(parts, x=_("epochs"), y=name, label=label, shares=quantity == ACCURACY)
-    header = [_("arm"), _("epoch"), "train", "val"]
-    return Figure(chart, _caption(groups), header, table, _("loss") if quantity == LOSS else _("accuracy"))
+def _figure(inputs: PageInputs, groups: Groups, quantity: _Quantity, selection: Message, caption: Message) -> Figure:
+    """Return the panels of a quantity."""
+    panels: list[Panel] = []
+    table: list[list[str]] = []
+    all_epochs = _has_all_epochs(groups)
+    for name, runs in groups.items():
+        series = []
+        means = []
+        for split, scores in ((_("train"), _train_scores), (selection, _val_scores)):
+            paths = [[(float(line.epoch), quantity.value(scores(line))) for line in run.epochs] for run in runs]
+            mean, band = mean_and_band(paths)
+            means.append(mean)
+            series.append(
+                PanelSeries(split, paths if len(paths) > 1 else [], mean, band, dashed=scores is _train_scores)
+            )
+        if len(panels) < MAX_PANELS:
+            panels.append(Panel(name, inputs.color[runs[0].arm], series))
+        rows = [[name, f"{epoch:g}", f"{train:.4g}", f"{val:.4g}", str(sum(len(run.epochs) >= epoch for run in runs))]
+                for (epoch, train), (_epoch, val) in zip(*means, strict=True)]  # fmt: skip
+        table += rows if all_epochs else rows[-1:]
+    cap = math.inf if quantity is ACCURACY else _loss_cap(groups)
+    chart = small_multiples(
+        panels, x=_("epochs"), y=quantity.axis, label=quantity.label, shares=quantity is ACCURACY, cap=cap
+    )
+    header = [_("arm"), _("epoch"), _("train"), selection, _("runs")]
+    return Figure(chart, caption, header, table, quantity.name)
 
 
-def _curve(run: PlottedRun, quantity: str, split: str) -> list[tuple[float, float]]:
-    """Return loss, or accuracy in per cent, on a split by epoch."""
-    factor = 1.0 if quantity == LOSS else 100.0
-    return [(float(line.epoch), factor * getattr(getattr(line, split), quantity)) for line in run.epochs]
+def _train_scores(line: EpochLine) -> SplitScore:
+    return line.train
 
 
-def _caption(groups: Sequence[Sequence[PlottedRun]]) -> Message:
+def _val_scores(line: EpochLine) -> SplitScore:
+    return line.val
+
+
+def _has_all_epochs(groups: Groups) -> bool:
+    """Return whether the table has every epoch, not only the last of each group."""
+    return sum(max(len(run.epochs) for run in runs) for runs in groups.values()) <= MAX_TABLE_ROWS
+
+
+def _loss_cap(groups: Groups) -> float:
+    """Return the largest loss that is drawn: a multiple of the loss of equal probabilities for all classes."""
+    classes = max(len(run.run.plan.facts.class_names) for runs in groups.values() for run in runs)
+    return LOSS_CAP * math.log(max(classes, 2))
+
+
+def _caption(inputs: PageInputs, groups: Groups, selection: Message) -> Message:
     """Return how to read the panels."""
-    several = max(map(len, groups)) > 1
-    lines = _("Dashed: train. Solid: val.")
-    if several:
-        lines = _("Dashed: train. Solid: val. Thin: each run. Thick: their mean.")
+    runs = [run for group in groups.values() for run in group]
+    lines = _("Dashed: train. Solid: {split}.", split=selection)
+    if max(map(len, groups.values())) > 1:
+        counts = sorted({len(group) for group in groups.values()})
+        lines = _(
+            "Dashed: train. Solid: {split}. Thin: each of the {counts} runs of an arm. Thick: their mean, with its "
+            "pointwise 95 % t interval.",
+            split=selection,
+            counts=join_list(f"{count:,}" for count in counts),
+        )
+    verdict = inputs.verdict if isinstance(inputs, StudyInputs) else None
     scored = _(
-        "Train is scored during each epoch, on augmented images and while the weights change; val after it, on images "
-        "without augmentation."
+        "Train is the mean over an epoch, while the weights change{differences}; {split} is evaluated after it, on "
+        "{images}.",
+        split=selection,
+        differences=_training_differences(runs),
+        images=selection_images(runs, verdict),
     )
-    return join([lines, scored])
+    parts = [lines, scored, *early_end_words(groups)]
+    if any(line.val.loss > _loss_cap(groups) or line.train.loss > _loss_cap(groups)
+           for run in runs for line in run.epochs):  # fmt: skip
+        parts.append(_("Losses above {limit:.3g} are drawn at the top.", limit=_loss_cap(groups)))
+    if not _has_all_epochs(groups):
+        parts.append(_("The table has the last epoch of each arm; metrics.jsonl of a run has all."))
+    return join(parts)
 
 
-def _selected_epoch(run: PlottedRun) -> EpochLine:
-    """Return the line of the selected epoch."""
-    return next((line for line in reversed(run.epochs) if line.best), run.epochs[-1])
+def _training_differences(runs: Sequence[PlottedRun]) -> Message:
+    """Return what else distinguishes the scores of training images, as the end of a clause, or ""."""
+    recipes = [run.run.plan.recipe for run in runs]
+    differences = [
+        (_("augmentation"), any(r.crop < 1 or r.flip != "off" or r.jitter for r in recipes)),
+        (_("mixed images"), any(r.mixup or r.cutmix for r in recipes)),
+        (_("label smoothing"), any(r.label_smoothing for r in recipes)),
+        (_("class weights"), any(r.class_weights != "none" for r in recipes)),
+    ]
+    names = [name for name, applies in differences if applies]
+    ema = _(", and without the moving average of the weights") if any(r.ema for r in recipes) else ""
+    return join([_(", with {names}", names=join_list(names)) if names else "", ema], "")
 
 
-def _gap_words(runs: Sequence[PlottedRun], *, of_arm: bool) -> Message:
-    """Return the difference of val and train accuracy at the selected epoch, the mean over the runs."""
-    lines = [_selected_epoch(run) for run in runs]
-    gap = mean(line.val.accuracy - line.train.accuracy for line in lines)
-    values = {"points": format_points(abs(gap)), "where": _at_selected_epoch(len(runs))}
-    below = _("val accuracy is {points} percentage points below train {where}", **values)
-    above = _("val accuracy is {points} percentage points above train {where}", **values)
-    words = below if gap < 0 else above
-    return (
-        _("{arm}: {finding}", arm=arm_words(runs[0].spec), finding=words)
-        if of_arm
-        else _("{finding:cap}", finding=words)
-    )
+def _gap_words(groups: Groups, selection: Message, *, first: bool) -> Message:
+    """Return the difference of the accuracies at the selected epoch, the mean over the runs of one group.
+
+    This is the first group, or that with the largest difference.
+    """
+    gaps = {name: fmean(_gap(run) for run in runs) for name, runs in groups.items()}
+    name = next(iter(gaps)) if first else max(gaps, key=lambda name: abs(gaps[name]))
+    points = format_points(abs(gaps[name]))
+    values = {"arm": name, "split": selection, "points": points, "when": _at_selected_epoch(len(groups[name]))}
+    if points == format_points(0.0):
+        return _("{arm}: accuracy on {split} equals that on train {when}", **values)
+    if gaps[name] < 0:
+        return _("{arm}: accuracy on {split} is {points} percentage points below train {when}", **values)
+    return _("{arm}: accuracy on {split} is {points} percentage points above train {when}", **values)
+
+
+def _gap(run: PlottedRun) -> float:
+    """Return the accuracy on the selection images minus that on the training images at the selected epoch."""
+    best = run.run.selected_epoch
+    line = next((line for line in run.epochs if line.epoch == best), run.epochs[-1])
+    return line.val.accuracy - line.train.accuracy
 
 
 def _at_selected_epoch(count: int) -> Message:
     return ngettext("at the selected epoch", "at the selected epoch, in the mean of {count:,} runs", count)
 
 
-def _notes(groups: Sequence[Sequence[PlottedRun]]) -> list[Message]:
-    """Return in how many runs the loss on val was lowest before the last epoch, and how many arms have no panel."""
-    runs = [run for group in groups for run in group]
-    early = sum(min(run.epochs, key=lambda line: line.val.loss).epoch < run.epochs[-1].epoch for run in runs)
+def _notes(groups: Groups, selection: Message) -> list[Message]:
+    """Return in how many runs the selection loss rose again, and how many arms have no panel."""
+    runs = [run for group in groups.values() for run in group]
+    early = sum(min(line.val.loss for line in run.epochs) < run.epochs[-1].val.loss for run in runs)
     notes = [
         ngettext(
-            "Val loss was lowest before the last epoch in {early} of {count:,} run.",
-            "Val loss was lowest before the last epoch in {early} of {count:,} runs.",
+            "The loss on {split} was lowest before the last epoch in {early} of {count:,} run.",
+            "The loss on {split} was lowest before the last epoch in {early} of {count:,} runs.",
             len(runs),
+            split=selection,
             early=early,
         )
     ]
     if (more := len(groups) - MAX_PANELS) > 0:
-        notes.append(ngettext("{count} more arm has no panel.", "{count} more arms have no panel.", more))
+        notes.append(
+            ngettext("{count} more arm is in the table only.", "{count} more arms are in the table only.", more)
+        )
     return notes

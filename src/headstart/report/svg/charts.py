@@ -16,7 +16,19 @@ from markupsafe import Markup
 
 from headstart.i18n import _, translated
 from headstart.report.svg.axes import Axis, clip_to_percent, padded_axis, signed_label, tick_label
-from headstart.report.svg.elements import WIDTH, dot, line, path, points_attribute, svg, tag, text_at, x_axis, y_axis
+from headstart.report.svg.elements import (
+    AXIS_HEIGHT,
+    WIDTH,
+    band,
+    dot,
+    line,
+    path,
+    svg,
+    tag,
+    text_at,
+    x_axis,
+    y_axis,
+)
 from headstart.report.svg.labels import (
     BOLD_LETTER_WIDTH,
     LETTER_WIDTH,
@@ -28,16 +40,14 @@ from headstart.report.svg.labels import (
     wrap_cell_text,
     wrap_names,
 )
-from headstart.report.svg.sampling import subsample
+from headstart.report.svg.sampling import points_per_line, subsample
 
 HEIGHT = 320  # of a line chart or scatter plot; like all lengths here in units of the view box
 PLOT_TOP = 28  # top of the plot area, below the name of the y axis
 ROW_HEIGHT, SIDE_MARGIN = 64, 16  # of charts with one row per arm
-VALUE_WIDTH, AXIS_HEIGHT = 84, 46  # space for the values at the right of such a chart, and for the axis below it
+VALUE_WIDTH = 84  # space for the values at the right of such a chart
 DOT_STEP, MAX_DOT_OFFSET = 4, 16  # vertical distance between dots of equal values, and of the last from the first
 SAMPLE_WIDTH = 22  # sample of a line before its name
-MAX_LINE_POINTS = 240  # points of one line; more would not be visible
-MAX_CHART_POINTS = 12_000  # points of all lines of a chart
 
 
 @dataclass(frozen=True)
@@ -171,7 +181,7 @@ def curves(
     """Return a line chart: thin lines for seeds, a thick line with its band for each arm, named at its end.
 
     Args:
-        series: Lines; they are subsampled to `MAX_LINE_POINTS` each and `MAX_CHART_POINTS` in total.
+        series: Lines; they are subsampled to `points_per_line`.
         x: Name of the x axis.
         y: Name of the y axis.
         label: Description of the chart.
@@ -180,8 +190,7 @@ def curves(
         target: Value of a dotted horizontal line.
         shares: y is in per cent; bands are clipped to 0 to 100.
     """
-    path_count = sum(len(arm.paths) for arm in series)
-    max_points = max(2, min(MAX_LINE_POINTS, MAX_CHART_POINTS // max(path_count, 1)))
+    max_points = points_per_line(sum(len(arm.paths) for arm in series))
     series = [replace(arm, name=translated(arm.name), paths=[subsample(points, max_points) for points in arm.paths
                                                              if points]) for arm in series]  # fmt: skip
     right = 16 + SAMPLE_WIDTH + max((text_width(arm.name) for arm in series), default=0) * BOLD_LETTER_WIDTH
@@ -220,14 +229,7 @@ def _curve_y_axis(values: Sequence[float], *, log: bool, shares: bool) -> Axis:
 
 def _bands(series: Sequence[Series], across: Axis, up: Axis, *, shares: bool) -> list[Markup]:
     """Return a polygon for each band, clipped to 0 to 100 with `shares`."""
-    lower, upper = (0.0, 100.0) if shares else (-math.inf, math.inf)
-    parts = []
-    for arm in series:
-        if arm.band:
-            top = [(across.position(x), up.position(min(high, upper))) for x, _low, high in arm.band]
-            bottom = [(across.position(x), up.position(max(low, lower))) for x, low, _high in reversed(arm.band)]
-            parts.append(tag("polygon", "", points=points_attribute([*top, *bottom]), cls=f"band f{arm.color}"))
-    return parts
+    return [band(arm.band, across, up, f"f{arm.color}", shares=shares) for arm in series if arm.band]
 
 
 def _line_names(series: Sequence[Series], up: Axis, right: float) -> list[Markup]:

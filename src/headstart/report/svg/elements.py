@@ -11,6 +11,7 @@ from headstart.i18n import translated
 from headstart.report.svg.axes import Axis, tick_label
 
 WIDTH = 720  # units of the view box; the page scales it
+AXIS_HEIGHT = 46  # space for the axis below a plot
 
 
 def x_axis(axis: Axis, top: float, bottom: float, name: str) -> Markup:
@@ -35,11 +36,19 @@ def y_axis(axis: Axis, left: float, right: float, name: str) -> Markup:
 
 
 def path(points: Sequence[tuple[float, float]], across: Axis, up: Axis, style: str) -> Markup:
-    """Return a line through the points with a finite y; a single point becomes a dot, no points no markup."""
+    """Return a line through the points with a finite y; a single point becomes a dot, open for a dashed line."""
     finite = [(across.position(x), up.position(y)) for x, y in points if math.isfinite(y)]
     if len(finite) == 1:
-        return dot(*finite[0], 3, style.replace(" c", " f", 1))
+        return dot(*finite[0], 3, style if "dashed" in style else style.replace(" c", " f", 1))
     return tag("polyline", "", points=points_attribute(finite), cls=f"line {style}") if finite else Markup("")
+
+
+def band(points: Sequence[tuple[float, float, float]], across: Axis, up: Axis, style: str, *, shares: bool) -> Markup:
+    """Return the polygon of a band [(x, low, high), …], clipped to 0 to 100 with `shares`."""
+    lower, upper = (0.0, 100.0) if shares else (-math.inf, math.inf)
+    top = [(across.position(x), up.position(min(high, upper))) for x, _low, high in points]
+    bottom = [(across.position(x), up.position(max(low, lower))) for x, low, _high in reversed(points)]
+    return tag("polygon", "", points=points_attribute([*top, *bottom]), cls=f"band {style}")
 
 
 def points_attribute(points: Iterable[tuple[float, float]]) -> str:

@@ -1,0 +1,31 @@
+"""Paths and names in sentences."""
+
+from pathlib import Path
+
+import pytest
+
+from headstart.text import join_list, relative_path
+
+
+@pytest.mark.parametrize(("path", "shown"), [("photos/a", "photos/a"), ("..", None), ("", None)])
+def test_path_is_relative_inside_the_working_directory(
+    path: str, shown: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    whole = tmp_path if path == ".." else tmp_path / "work" / path
+    assert relative_path(str(whole)) == (shown or str(whole))
+    assert relative_path("digits") == "digits"
+
+
+def test_path_stays_if_the_working_directory_was_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    assert relative_path(str(tmp_path / "photos")) == str(tmp_path / "photos")
+
+
+def test_commas_in_parentheses_need_no_semicolons() -> None:
+    assert ";" not in join_list(["scratch (lr=0.1, with adam)", "scratch"])
+    assert ";" in join_list(["a, b", "c"])
