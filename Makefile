@@ -52,7 +52,7 @@ package: $(VENV)/.dev ## build wheel and sdist in dist/, and compare on digits i
 	$(BIN)/python -m build --no-isolation
 	$(BIN)/twine check --strict dist/*
 	python3 -m venv build/package
-	build/package/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
+	build/package/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) dist/*.whl
 	cd build/package && bin/headstart compare
 
 slow: $(VENV)/.dev ## slow tests: many kills, and images if HEADSTART_TEST_DATA names their folder

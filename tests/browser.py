@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,11 +11,7 @@ from typing import Any
 
 import pytest
 
-
-def find_chromium() -> str | None:
-    """Return the path of Chromium or Chrome on PATH."""
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    return next(filter(None, map(shutil.which, names)), None)
+from docs.browser import find_chromium, open_chromium
 
 
 def has_playwright_chromium() -> bool:
@@ -27,12 +22,11 @@ def has_playwright_chromium() -> bool:
         return Path(playwright.chromium.executable_path).exists()
 
 
-CHROMIUM = find_chromium()
 WIDE, NARROW = 1280, 390
 SCREENSHOTS = Path(__file__).parents[1] / "build" / "screenshots"  # for inspection
 AUDIT = (Path(__file__).parent / "fixtures" / "audit.js").read_text(encoding="utf-8")
 needs_browser = pytest.mark.skipif(
-    find_spec("playwright") is None or not (CHROMIUM or has_playwright_chromium()),
+    find_spec("playwright") is None or not (find_chromium() or has_playwright_chromium()),
     reason="no browser: pip install playwright, and install chromium or google-chrome, "
     "or run `playwright install chromium`",
 )
@@ -59,12 +53,8 @@ class Visits:
 @contextmanager
 def open_browser() -> Iterator[Visits]:
     """Start the browser on PATH, else that of Playwright."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with open_chromium() as browser:
         yield Visits(browser)
-        browser.close()
 
 
 def save_screenshot(tab: Any, name: str) -> None:

@@ -610,7 +610,7 @@ def in_words(name: str) -> str:
     tunings = {"frozen": "frozen", "lp-ft": "head first, then fine-tuned"}
     words = [tunings.get(p) or re.sub(r"^stages:(\d+)$", r"last \1 stages fine-tuned", p) for p in parts]
     words = [s if s in tunings.values() or s.startswith("last ") else f"with the head {s}" for s in words]
-    if all(s.startswith("with the head") for s in words) and not start.startswith("scratch"):
+    if all(s.startswith("with the head") for s in words) and not start.startswith(("scratch", "stats:")):
         words = ["fine-tuned", *words]
     words += [*([f"with {optimizer}"] if optimizer else []), *filter(None, varied.split(","))]
     return f"{start} ({', '.join(words)})" if words else start

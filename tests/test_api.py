@@ -77,7 +77,7 @@ def test_train_returns_the_run(tmp_path: Path, capsys) -> None:
     assert fields_of(sentences[0]) == {
         "count": run.result.val.n, "epoch": 1, "accuracy": 100 * run.result.val.accuracy
     }  # fmt: skip
-    assert repr(run) == f"Run(scratch, with sgd, seed 0: {' '.join(sentences)})"
+    assert repr(run) == f"Run(scratch (with sgd), seed 0: {' '.join(sentences)})"
 
 
 def test_train_reports_unless_quiet_and_reads_a_file(tmp_path: Path, capsys) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.repository import ignored, needs_repository
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "headstart"
 PROGRAM = """
@@ -48,12 +50,21 @@ def test_wheel_has_every_file_of_the_package(built: tuple[Path, Path]) -> None:
     assert {Path(name).suffix for name in packed} >= {".py", ".html", ".css", ".json", ".typed"}
 
 
-def test_source_distribution_has_the_documentation_and_no_ignored_files(built: tuple[Path, Path]) -> None:
+def source_names(built: tuple[Path, Path]) -> set[str]:
+    """Return the names of the files in the source distribution, relative to the root of the repository."""
     with tarfile.open(built[1]) as source:
-        names = {name.partition("/")[2] for name in source.getnames()}
+        return {name.partition("/")[2] for name in source.getnames()}
+
+
+def test_source_distribution_has_the_documentation(built: tuple[Path, Path]) -> None:
+    names = source_names(built)
     pages = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")}
     assert pages | {"README.md", "CHANGELOG.md", "LICENSE", "Makefile", "tests/test_package.py"} <= names
-    assert not [name for name in names if name.startswith((".venv", "build/", "runs/", "examples/clothing/photos"))]
+
+
+@needs_repository
+def test_source_distribution_has_no_ignored_files(built: tuple[Path, Path]) -> None:
+    assert ignored(ROOT / name for name in source_names(built)) == []
 
 
 def test_metadata_is_valid(built: tuple[Path, Path]) -> None:

@@ -47,7 +47,7 @@ headstart.Classifier(lr=0.1, settings=settings).fit(["a.png"], ["a"]).predict_pr
 """
 
 
-def readme_example() -> str:
+def page_examples() -> str:
     """Return the examples of the README and of the guide for Python."""
     texts = [(ROOT / name).read_text() for name in ("README.md", "docs/guide.md")]
     blocks = [block for text in texts for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
@@ -60,7 +60,7 @@ def readme_example() -> str:
 def errors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return the errors of mypy by line: the text of the line, and the code of the error."""
     folder = tmp_path_factory.mktemp("typing")
-    source = f"{readme_example()}{VALID}" + "\n".join(INVALID)
+    source = f"{page_examples()}{VALID}" + "\n".join(INVALID)
     (folder / "example.py").write_text(source)
     command = [sys.executable, "-m", "mypy", "--config-file", "pyproject.toml", str(folder / "example.py")]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=540)

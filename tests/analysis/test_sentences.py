@@ -102,7 +102,7 @@ def test_winner_is_better_on_test_and_chosen_is_selected_on_val() -> None:
     assert texts.evidence.startswith(
         "scratch:a was better than scratch:b on 3 of 3 paired seeds: +40.0 percentage points (95 % interval "
     )
-    with pytest.raises(NoWinnerError, match="lost on test"):
+    with pytest.raises(NoWinnerError, match="winner on test"):
         best_model.require_winner(disagreeing)
 
     for n, shares in ((2, (0.9, 0.5)), (1, (0.9, 0.5)), (3, (0.9, 0.895))):  # too few seeds; too near

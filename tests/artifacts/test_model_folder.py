@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from timm.data import resolve_data_config
 
+from headstart.artifacts import model_folder
 from headstart.artifacts.model_folder import read_model, saved_epoch
+from headstart.config.run_config import NetworkConfig
 from headstart.data.sources import read_index
 from headstart.errors import ModelFileError
 from headstart.inference.predictor import Predictor
@@ -113,6 +116,20 @@ def test_timm_can_replace_the_head(folder: Path) -> None:
     assert network.fc.out_features == 7
     state = load_file(folder / "model" / "model.safetensors")
     assert torch.equal(network.conv1.weight, state["conv1.weight"])
+
+
+@pytest.mark.parametrize(
+    ("network", "head", "libraries"),
+    [
+        ("resnet18", "linear", ["timm", "torchvision"]),
+        ("timm:resnet10t", "linear", ["timm"]),
+        ("resnet20", "linear", []),
+        ("resnet18", "mlp:16", []),
+    ],
+)
+def test_card_has_code_for_the_libraries_that_have_the_network(network: str, head: str, libraries: list[str]) -> None:
+    code = model_folder._usage(NetworkConfig(network=network), head, 4)
+    assert re.findall(r"import (timm|torchvision)", code) == libraries
 
 
 def test_model_is_fp32_and_has_a_card(folder: Path) -> None:

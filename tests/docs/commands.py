@@ -23,16 +23,18 @@ from headstart.telemetry.trackers.registry import TRACKERS
 from tests.docs.markdown import ROOT
 
 OPERATORS = {"&&", "||", ";", "|", "&"}
-REDIRECTIONS = {">", ">>", "<"}
+REDIRECTIONS = {">", ">>", "<", ">&", "&>"}
+DESCRIPTOR = re.compile(r"(?<!\S)\d+(?=[<>])")  # the number before a redirection: `2>&1`
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*")
-UNCHECKED = {".", "cd", "export", "git", "pipx", "pre-commit", "source", "uvx", "wandb"}  # commands of other programs
+# Commands of other programs.
+UNCHECKED = {".", "cd", "cp", "export", "git", "pipx", "pre-commit", "source", "unzip", "uvx", "wandb"}
 FOLDERS = {"benchmarks", "docs", "examples", "src", "tests"}  # of the repository
 
 
 def split_commands(code: str) -> list[list[str]]:
     """Return the words of each command of a console block, without prompts, comments, output and redirections.
 
-    With a prompt (`$ `) on any line the lines without one are output.
+    With a prompt (`$ `) on any line the lines without one are output. A line of a notebook begins with `!`.
     """
     lines = code.replace("\\\n", " ").splitlines()
     if any(line.startswith("$ ") for line in lines):
@@ -40,7 +42,7 @@ def split_commands(code: str) -> list[list[str]]:
     commands: list[list[str]] = []
     for line in lines:
         words: list[str] = []
-        for word in _words(line):
+        for word in _words(line.removeprefix("!")):
             if word in OPERATORS:
                 commands.append(words)
                 words = []
@@ -51,7 +53,7 @@ def split_commands(code: str) -> list[list[str]]:
 
 
 def _words(line: str) -> list[str]:
-    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer = shlex.shlex(DESCRIPTOR.sub("", line), posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     return list(lexer)
 
@@ -60,8 +62,8 @@ def _simple(words: list[str]) -> list[str]:
     """Return a command without variables before it and without redirections."""
     while words and ASSIGNMENT.fullmatch(words[0]):
         words = words[1:]
-    while found := [position for position, word in enumerate(words) if word in REDIRECTIONS]:
-        words = words[: found[0]] + words[found[0] + 2 :]
+    for position in reversed([position for position, word in enumerate(words) if word in REDIRECTIONS]):
+        words = words[:position] + words[position + 2 :]
     return words
 
 
@@ -128,8 +130,9 @@ def _check_values(command: str, given: Mapping[str, Any]) -> None:
 
 
 def _missing_file(words: Sequence[str]) -> str:
-    """Return a fault for a path into a folder of the repository that does not exist; "" without one."""
-    missing = [word for word in words if word.partition("/")[0] in FOLDERS and not (ROOT / word).exists()]
+    """Return a fault for a path into a folder of the repository that does not exist, also in `--flag=PATH`."""
+    paths = [word.partition("=")[2] if word.startswith("-") else word for word in words]
+    missing = [path for path in paths if path.partition("/")[0] in FOLDERS and not (ROOT / path).exists()]
     return f"{missing[0]} does not exist" if missing else ""
 
 

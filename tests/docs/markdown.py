@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -58,6 +59,12 @@ class Link:
     text: str
     is_image: bool = False
 
+    @property
+    def is_external(self) -> bool:
+        """True for a target with a scheme or a host."""
+        parts = urlsplit(self.target)
+        return bool(parts.scheme or parts.netloc)
+
 
 @dataclass
 class Page:
@@ -71,6 +78,7 @@ class Page:
         links: Links and images in order, also those of HTML tags.
         anchors: Fragments of the page that a link can name.
         code_lines: Numbers of the lines of code blocks, fences included.
+        table_lines: Numbers of the lines of tables.
     """
 
     name: str
@@ -80,6 +88,7 @@ class Page:
     links: list[Link] = field(default_factory=list)
     anchors: set[str] = field(default_factory=set)
     code_lines: set[int] = field(default_factory=set)
+    table_lines: set[int] = field(default_factory=set)
 
 
 def page_names() -> list[str]:
@@ -103,11 +112,13 @@ def parse_page(text: str, name: str = "page.md") -> Page:
         line = token.map[0] + 1 if token.map else line
         if token.type in ("fence", "code_block"):
             page.blocks.append(_block(token, mark))
-            page.code_lines.update(range(line, (token.map or [0, line])[1] + 1))
+            page.code_lines.update(_lines(token))
         elif mark is not None:
             page.loose_marks.append(mark)
         mark = _mark(token, line) if token.type == "html_block" else None
-        if token.type == "html_block":
+        if token.type == "table_open":
+            page.table_lines.update(_lines(token))
+        elif token.type == "html_block":
             _read_html(token.content, line, page)
         elif token.type == "inline":
             _read_inline(token.children or [], line, page)
@@ -139,6 +150,12 @@ def _unique(anchor: str, before: Counter[str]) -> str:
 
 def _plain_text(inline: Token) -> str:
     return "".join(token.content for token in inline.children or [] if token.type in ("text", "code_inline"))
+
+
+def _lines(token: Token) -> range:
+    """Return the numbers of the lines of a block, from 1."""
+    first, end = token.map or (0, 0)
+    return range(first + 1, end + 1)
 
 
 def _block(token: Token, mark: Mark | None) -> Block:
@@ -174,10 +191,10 @@ def _read_inline(tokens: list[Token], line: int, page: Page) -> None:
 
 def _read_html(text: str, line: int, page: Page) -> None:
     """Add the links, images and anchors of HTML tags."""
-    tags = _Tags()
-    tags.feed(text)
-    tags.close()
-    for offset, tag, attributes in tags.found:
+    parser = _TagParser()
+    parser.feed(text)
+    parser.close()
+    for offset, tag, attributes in parser.tags:
         if tag == "a":
             page.anchors.update(attributes[name] for name in ("id", "name") if attributes.get(name))
             if "href" in attributes:
@@ -195,12 +212,12 @@ def _sources(srcset: str) -> Iterator[str]:
         yield from candidate.split()[:1]
 
 
-class _Tags(HTMLParser):
+class _TagParser(HTMLParser):
     """The start tags of HTML: line from 0, name and attributes of each."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[tuple[int, str, dict[str, str]]] = []
+        self.tags: list[tuple[int, str, dict[str, str]]] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((self.getpos()[0] - 1, tag, {name: value or "" for name, value in attrs}))
+        self.tags.append((self.getpos()[0] - 1, tag, {name: value or "" for name, value in attrs}))

@@ -1,35 +1,33 @@
-"""Every code block of the documentation is executed by a test, or marked with the reason why it is not.
+"""Every code block of the documentation has a language, and is executed by a test or marked with the reason why not.
 
 A mark is a comment on the line before the block: `<!-- not run: REASON -->` or `<!-- run: SCENARIO -->`. Without one
 the language decides:
 
 - `python`: the blocks of a page are executed in order and share their variables (`tests/docs/tiny_studies.py`).
 - `console`, `bash`, `sh`: each command is checked without running it (`tests/docs/commands.py`).
-- `toml`: parsed, and read as a study or a settings file if it is one. `json`: parsed. `text`: output, not checked.
-- No language: a command, Python or text, see `language_of`.
+- `toml`: read as a study or as a settings file. `json`: parsed.
+- `text`: output. It is not checked, so it must not begin with a command that could be.
 """
 
-import ast
 import json
 import re
 import tomllib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 import headstart
 from headstart.config.resolve import resolve_settings
-from headstart.config.run_config import SECTIONS, plan_fields
 from headstart.config.study_file import read_study
 from headstart.errors import HeadstartError
 from tests import test_extending
-from tests.docs.commands import console_faults, split_commands
+from tests.docs.commands import CHECKS, console_faults, split_commands
 from tests.docs.markdown import ROOT, Block, Page, page_names, parse_page, read_page
 from tests.docs.tiny_studies import run_blocks
 
 MIN_REASON_WORDS = 3
 CONSOLE = ("console", "bash", "sh")
-COMMAND = re.compile(r"(?:\$|\. \.venv\S*|(?:\S*/)?(?:headstart|make|pip|git|python|pytest))(?:\s|$)")
+NEXT_COMMAND = re.compile(r"&&|;")
 SCENARIOS = {"guide-python": "python"}  # language of the blocks by scenario; Python blocks without a mark run in it too
 COVERED = {  # code of the blocks that another test executes, by page
     test_extending.PAGE.relative_to(ROOT).as_posix(): {
@@ -44,16 +42,8 @@ COVERED = {  # code of the blocks that another test executes, by page
 
 
 def language_of(block: Block) -> str:
-    """Return the language of a block; for one without a language that of its first line or of its syntax."""
-    if block.language:
-        return "console" if block.language in CONSOLE else block.language
-    if COMMAND.match(block.code.lstrip()):
-        return "console"
-    try:
-        ast.parse(block.code)
-    except SyntaxError:
-        return "text"
-    return "python"
+    """Return the language of a block; "console" for those of shells."""
+    return "console" if block.language in CONSOLE else block.language
 
 
 def is_covered(page: Page, block: Block) -> bool:
@@ -68,11 +58,13 @@ def python_blocks(page: Page) -> list[Block]:
 
 
 def block_faults(page: Page, folder: Path) -> list[str]:
-    """Return what is wrong with the marks of a page, and with the blocks that are no Python."""
+    """Return what is wrong with the marks and languages of a page, and with the blocks that are no Python."""
     faults = [(mark.line, "the mark stands before no code block") for mark in page.loose_marks]
     for block in page.blocks:
         faults += [(block.line, fault) for fault in mark_faults(block)]
-        if (block.mark is None or block.mark.runs) and not is_covered(page, block):
+        if not block.language:
+            faults.append((block.line, "it has no language: fence it and write one, such as console, python or text"))
+        elif (block.mark is None or block.mark.runs) and not is_covered(page, block):
             faults += [(block.line, fault) for fault in code_faults(block, folder)]
     return [f"{page.name}:{line}: {fault}" for line, fault in sorted(faults)]
 
@@ -93,8 +85,10 @@ def mark_faults(block: Block) -> list[str]:
 def code_faults(block: Block, folder: Path) -> list[str]:
     """Return what is wrong with the code of a block; that of Python is executed elsewhere."""
     language = language_of(block)
-    if language in ("python", "text"):
+    if language == "python":
         return []
+    if language == "text":
+        return text_faults(block.code)
     if language == "console":
         return console_faults(block.code)
     if language == "toml":
@@ -108,6 +102,13 @@ def code_faults(block: Block, folder: Path) -> list[str]:
     return [f"no test executes a {language} block: mark it"]
 
 
+def text_faults(code: str) -> list[str]:
+    """Return a fault for text whose first line is a command that a console block would have checked."""
+    commands = NEXT_COMMAND.split(code.partition("\n")[0])
+    programs = [PurePosixPath(words[0]).name for command in commands if (words := command.lstrip(" !$%").split())]
+    return [f"{name} is a command: write console as its language" for name in programs if name in CHECKS][:1]
+
+
 def toml_faults(code: str, folder: Path) -> list[str]:
     """Return what is wrong with a TOML block: its syntax, or the settings or the study that it declares."""
     try:
@@ -119,7 +120,7 @@ def toml_faults(code: str, folder: Path) -> list[str]:
     try:
         if names & {"protocol", "plan"}:
             read_study(file)
-        elif names & (set(SECTIONS) | set(plan_fields())):
+        else:
             resolve_settings({}, file=file)
     except HeadstartError as error:
         return [str(error)]
@@ -155,8 +156,8 @@ def test_blocks_have_their_lines_languages_and_marks() -> None:
         "# A\n\n    headstart train\n\n<!-- not run: it takes hours -->\n```python title\nx = 1\n```\n\n"
         "- item\n\n  <!-- run: NAME -->\n\n  ~~~\n  code\n  ~~~\n\n<!-- not run: no block\nfollows -->\n\ntext\n"
     )
-    found = [(block.line, block.language, block.code, block.mark and block.mark.text) for block in page.blocks]
-    assert found == [
+    blocks = [(block.line, block.language, block.code, block.mark and block.mark.text) for block in page.blocks]
+    assert blocks == [
         (3, "", "headstart train\n", None), (7, "python", "x = 1\n", "it takes hours"), (15, "", "code\n", "NAME")
     ]  # fmt: skip
     assert [(mark.line, mark.runs, mark.text) for mark in page.loose_marks] == [(18, False, "no block\nfollows")]
@@ -165,16 +166,11 @@ def test_blocks_have_their_lines_languages_and_marks() -> None:
 @pytest.mark.parametrize(
     ("text", "language"),
     [
-        ("    $ headstart train photos/\n    output", "console"),
-        ("    . .venv/bin/activate\n", "console"),
-        ("    .venv/bin/headstart train\n", "console"),
-        ("    make test    # the tests", "console"),
-        ("```\npip install .\n```", "console"),
         ("```bash\ncd a\n```", "console"),
-        ("    x = 1\n    print(x)", "python"),
-        ("    runs/NAME/\n      plan.json   the plan", "text"),
-        ("    headstart-like text, not a command", "text"),
+        ("```Python title\nx = 1\n```", "python"),
         ("```text\nx = 1\n```", "text"),
+        ("```\nx = 1\n```", ""),
+        ("    x = 1\n", ""),
     ],
 )
 def test_language_of_a_block(text: str, language: str) -> None:
@@ -200,10 +196,15 @@ def test_language_of_a_block(text: str, language: str) -> None:
         "```console\npython -m venv .venv && . .venv/bin/activate\npython tests/recompute.py STUDY\n```",
         '```toml\n[protocol]\narms = ["scratch", "imagenet"]\n[plan.recipe]\nepochs = "3ep"\n```',
         '```toml\nimage_size = 64\nepochs = "3ep"\n```',
-        "```toml\n[recipe]\nlr = 0.1\n```\n\n```toml\n[tool.x]\na = 1\n```",
+        "```toml\n[recipe]\nlr = 0.1\n```",
+        "<!-- not run: settings of another program -->\n```toml\n[tool.x]\na = 1\n```",
         '```json\n{"a": [1, 2]}\n```\n\n```text\noutput (\n```',
         "<!-- not run: it needs a cluster -->\n```console\nkubectl apply\n```",
-        "<!-- not run: a part of a module -->\n\n    x = undefined_name\n",
+        "```text\nheadstart-like output; of make\n```",
+        "```console\nheadstart compare --study=examples/clothing/study.toml 2>/dev/null\n```",
+        "```console\nheadstart train photos/ --epochs 3 > log.txt 2>&1 && headstart predict RUN a.jpg &> a.txt\n```",
+        "```console\n!unzip -q a.zip && cd a && pip install -q .\n```",
+        "<!-- not run: a part of a module -->\n```python\nx = undefined_name\n```",
         "<!-- run: guide-python -->\n```python\nx = 1\n```",
         "<!-- a comment without a mark -->\n```text\noutput\n```",
     ],
@@ -222,6 +223,9 @@ def test_valid_blocks_are_accepted(text: str, tmp_path: Path) -> None:
         ("```console\nheadstart compare photos/ --engine rey\n```", 2),
         ("```console\nheadstart compare photos/ --study study.toml --seeds 3\n```", 2),
         ("```console\nheadstart compare --study examples/nothing.toml\n```", 2),
+        ("```console\nheadstart compare --study=examples/nothing.toml\n```", 2),
+        ("```console\nheadstart train photos/ --epochs 2 2>&1 nothing\n```", 2),
+        ("```console\n!unzip -q a.zip && pip install '.[nothing]'\n```", 2),
         ("```console\nheadstart train photos/ --epochs\n```", 2),
         ("```console\nheadstart train photos/ --optimizer adm\n```", 2),
         ("```console\nheadstart train photos/ --preset nothing\n```", 2),
@@ -233,7 +237,13 @@ def test_valid_blocks_are_accepted(text: str, tmp_path: Path) -> None:
         ("```console\nheadstart nothing --help\n```", 2),
         ("```console\nheadstart resume\n```", 2),
         ("```console\n$ headstart train\noutput\n$ headstart nothing\n```", 2),
-        ("text\n\n    headstart train photos/ --pretrained\n", 3),
+        ("text\n\n    headstart train photos/\n", 3),
+        ("```\nx = = 1\n```", 2),
+        ("<!-- not run: it has no language -->\n```\noutput\n```", 3),
+        ("```text\npip install .\n```", 2),
+        ("```text\n$ .venv/bin/headstart train\n```", 2),
+        ("```text\n!unzip -q a.zip && cd a && pip install -q .\n```", 2),
+        ("```text\n! python -m venv .venv\n```", 2),
         ("- item\n\n  ```sh\n  cd x && headstart nothing\n  ```", 4),
         ("```console\nmake nothing\n```", 2),
         ("```console\nmake VENV\n```", 2),
@@ -249,6 +259,10 @@ def test_valid_blocks_are_accepted(text: str, tmp_path: Path) -> None:
         ("```console\n# only a comment\n```", 2),
         ("```toml\nx =\n```", 2),
         ("```toml\nimage_size = 64\nepoch = 3\n```", 2),
+        ("```toml\nepoch = 3\n```", 2),
+        ("```toml\n[receipe]\nlr = 0.1\n```", 2),
+        ("```toml\n[protocl]\narms = ['scratch']\n```", 2),
+        ("```toml\n[tool.x]\na = 1\n```", 2),
         ("```toml\n[recipe]\nlr = -1\n```", 2),
         ("```toml\n[protocol]\narms = []\n```", 2),
         ('```toml\n[protocol]\narms = ["scratch", "imagenet"]\nseed = 3\n```', 2),
@@ -278,7 +292,8 @@ def executed(text: str, folder: Path) -> dict[str, object]:
 
 
 def test_python_blocks_share_their_variables_and_marked_ones_are_left_out(tmp_path: Path) -> None:
-    text = "    x = 1\n\n<!-- not run: it would fail -->\n```python\nx = 1 / 0\n```\n\n```python\ny = x + 1\n```\n"
+    failing = "<!-- not run: it would fail -->\n```python\nx = 1 / 0\n```"
+    text = f"```python\nx = 1\n```\n\n{failing}\n\n```python\ny = x + 1\n```\n"
     assert executed(text, tmp_path)["y"] == 2
 
 
@@ -289,4 +304,6 @@ def test_python_block_that_fails_is_an_error_with_its_line(tmp_path: Path) -> No
     for call in ("train(epoch=1)", "train(epochs='long')", "compare(arms=['scratch', 'frozen'])", "Study('x', 'y')"):
         with pytest.raises((HeadstartError, TypeError)):
             executed(f"```python\nimport headstart\n\nheadstart.{call}\n```\n", tmp_path / call)
+    with pytest.raises(NotImplementedError, match="not run"):
+        executed("```python\nimport headstart\n\nheadstart.ablate('photos')\n```\n", tmp_path / "ablate")
     assert headstart.train.__module__ == "headstart.api.training"  # as before

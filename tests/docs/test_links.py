@@ -1,29 +1,21 @@
 """Links of the documentation lead to files and headings of this repository, images are small and have a text.
 
-Links to other sites are listed (`pytest -s tests/docs/test_links.py`) and never opened.
+Links to other sites are never opened; `python -m tests.docs.external_links` lists them.
 """
 
 import re
-import shutil
 import subprocess
-from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from docs.pictures import IMAGES, MAX_IMAGE_BYTES
 from tests.docs.markdown import ROOT, Link, Page, page_names, parse_page, read_page, slug
+from tests.docs.repository import GIT, ignored, needs_repository
 
-MAX_IMAGE_BYTES = 250_000
 LOCAL_HOSTS = ("localhost", "127.0.0.1")
 LINE_FRAGMENT = re.compile(r"L(\d+)(?:-L(\d+))?")
-GIT = shutil.which("git")
-
-
-def is_external(link: Link) -> bool:
-    """Return whether a link has a scheme or a host."""
-    parts = urlsplit(link.target)
-    return bool(parts.scheme or parts.netloc)
 
 
 def target_file(page: Page, link: Link, root: Path) -> Path:
@@ -36,7 +28,7 @@ def link_faults(page: Page, root: Path = ROOT) -> list[str]:
     """Return what is wrong with the links and images of a page."""
     faults = []
     for link in page.links:
-        fault = external_fault(link) if is_external(link) else relative_fault(page, link, root)
+        fault = external_fault(link) if link.is_external else relative_fault(page, link, root)
         fault = fault or (image_fault(page, link, root) if link.is_image else "")
         if fault:
             faults.append(f"{page.name}:{link.line}: {link.target or 'link'} {fault}")
@@ -71,23 +63,13 @@ def relative_fault(page: Page, link: Link, root: Path) -> str:
 def image_fault(page: Page, link: Link, root: Path) -> str:
     if not link.text.strip():
         return "has no alternative text"
-    if is_external(link):
+    if link.is_external:
         return ""
     target = target_file(page, link, root)
     if not target.is_file():
         return "is no file"
     size = target.stat().st_size
     return f"has {size:,} bytes, more than {MAX_IMAGE_BYTES:,}" if size > MAX_IMAGE_BYTES else ""
-
-
-def ignored(paths: Iterable[Path], root: Path) -> list[str]:
-    """Return the paths that git ignores; none outside a repository. A tracked file is not ignored."""
-    if GIT is None:
-        return []
-    text = "\0".join(sorted({str(path) for path in paths}))
-    command = [GIT, "-C", str(root), "check-ignore", "--stdin", "-z"]
-    result = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
-    return [path for path in result.stdout.split("\0") if path]
 
 
 def pages() -> list[Page]:
@@ -100,15 +82,17 @@ def test_links_and_images_of_the_page_are_valid(name: str) -> None:
     assert not faults, "\n".join(faults)
 
 
+@needs_repository
 def test_linked_files_are_not_ignored() -> None:
-    targets = [target_file(page, link, ROOT) for page in pages() for link in page.links if not is_external(link)]
+    targets = [target_file(page, link, ROOT) for page in pages() for link in page.links if not link.is_external]
     assert targets and ignored((target.resolve() for target in targets), ROOT) == []
 
 
-def test_external_links_are_listed() -> None:
-    found = sorted({link.target for page in pages() for link in page.links if is_external(link)})
-    print("", *found, sep="\n")
-    assert found
+def test_every_picture_is_on_a_page() -> None:
+    images = [(page, link) for page in pages() for link in page.links if link.is_image and not link.is_external]
+    shown = {target_file(page, link, ROOT).resolve() for page, link in images}
+    unused = sorted(path.name for path in IMAGES.iterdir() if path.resolve() not in shown)
+    assert shown and unused == []
 
 
 @pytest.mark.parametrize(
@@ -198,7 +182,8 @@ def test_invalid_links_are_faults(text: str, line: int, root: Path) -> None:
 @pytest.mark.skipif(GIT is None, reason="needs git")
 def test_ignored_target_is_found(root: Path) -> None:
     assert GIT is not None
-    assert ignored([root / "code.py"], root) == []  # no repository
+    with pytest.raises(RuntimeError, match="git repository"):
+        ignored([root / "code.py"], root)
     subprocess.run([GIT, "init", "--quiet", str(root)], check=True)
     (root / ".gitignore").write_text("*.png\n")
     assert ignored([root / "code.py", root / "docs", root / "small.png"], root) == [str(root / "small.png")]

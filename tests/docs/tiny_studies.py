@@ -1,8 +1,8 @@
 """Run the Python blocks of a page: with the functions of headstart, on 40 small photos, in a few training steps.
 
 The blocks are executed as written. `train`, `compare`, `plan` and `Classifier` check the given settings, and replace
-those that decide how long the training takes. The initial weights `imagenet` are random ones. A run or a study that
-does not exist, such as "runs/NAME", is the last one that the page made, or a new one.
+those that decide how long the training takes; `ablate` is refused. The initial weights `imagenet` are random ones. A
+run or a study that does not exist, such as "runs/NAME", is the last one that the page made, or a new one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -52,7 +52,7 @@ def tiny_studies(folder: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setitem(STARTS, PRETRAINED_START, row)
-        for name in ("train", "compare", "plan", "Classifier", "Run", "Study"):
+        for name in ("train", "compare", "plan", "ablate", "Classifier", "Run", "Study"):
             patch.setattr(headstart, name, getattr(functions, name))
         yield
 
@@ -102,6 +102,12 @@ class ShortFunctions:
     def plan(self, *data: Any, **given: Any) -> headstart.Forecast:
         require_valid(given)
         return self._plan(*data, **{**given, **SHORT_STUDY, "engine": "local", "quiet": True})
+
+    def ablate(self, *_data: Any, **_given: Any) -> headstart.AblationSummary:
+        raise NotImplementedError(
+            "Blocks with headstart.ablate are not executed, because it trains twelve networks. "
+            "Write `<!-- not run: REASON -->` before the block."
+        )
 
     def Classifier(self, **given: Any) -> headstart.Classifier:
         require_valid(given)

@@ -80,7 +80,7 @@ def test_missing_resources_and_missing_ray_are_errors(cluster, engine: RayEngine
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(UsageError) as missing:
         RayEngine("", NullReporter())
-    assert "pip install 'headstart[ray]'" in missing.value.hint
+    assert "pip install ray" in missing.value.hint
 
 
 @pytest.mark.slow

@@ -152,7 +152,7 @@ def test_described_plan_is_what_the_study_does(tmp_path: Path) -> None:
     images = sum(run.epochs[-1].step * 64 for run in [*declared, *main])
     whole = [run for run in declared if len(run.epochs) == 2]
     assert len(whole) == 8 and len(declared) == 6 - 4 + 8  # two rungs of each arm continue as whole runs
-    assert fields_of(lines[0])["count"] == 2 and "scratch; and scratch, with adam" in lines[0]
+    assert fields_of(lines[0])["count"] == 2 and "scratch and scratch (with adam)" in lines[0]
     assert fields_of(lines[0].values["seeds"]) == {"count": 3}
     assert values_of(lines[1]) == [len(main), "2ep", 3, 6, 8]  # rates, short runs and whole runs of the search
     assert lines[-1].values["count"] == images and "grid" in lines[-1]  # which may be extended

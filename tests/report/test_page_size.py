@@ -20,7 +20,7 @@ from headstart.config.run_config import RunConfig
 from headstart.diagnostics.history import History
 from headstart.report import histograms, page, series
 from headstart.report.photos import Gallery, Photo, fit_gallery
-from headstart.report.svg import charts
+from headstart.report.svg import charts, sampling
 from headstart.storage.files import write_json
 from headstart.storage.schemas.metrics import Histogram
 from headstart.storage.schemas.verdict import ExportedRun, RunLength, StageCost, TimeToTarget
@@ -249,7 +249,8 @@ def test_lines_of_a_chart_are_subsampled_together(count: int, length: int) -> No
     chart = charts.curves([charts.Series("a", 1, paths)], x="", y="", label="")
     lines = [points.split() for points in re.findall(r'points="([^"]*)"', chart)]
     assert len(lines) == (count if length > 1 else 0)
-    assert sum(map(len, lines)) <= max(charts.MAX_CHART_POINTS, 2 * count)
+    assert sum(map(len, lines)) <= max(sampling.MAX_CHART_POINTS, 2 * count)
     assert all(
-        len(points) == min(length, charts.MAX_LINE_POINTS, max(2, charts.MAX_CHART_POINTS // count)) for points in lines
+        len(points) == min(length, sampling.MAX_LINE_POINTS, max(2, sampling.MAX_CHART_POINTS // count))
+        for points in lines
     )

@@ -377,6 +377,6 @@ def test_unknown_and_missing_trackers_are_errors(monkeypatch: pytest.MonkeyPatch
         with pytest.raises(UsageError) as caught:
             require_trackers([name])
         assert fields_of(caught.value.message) == {"title": spec.title}
-        assert fields_of(caught.value.hint) == {"requirement": f"headstart[{name}]"}
+        assert fields_of(caught.value.hint) == {"requirement": name}
     monkeypatch.setattr(registry, "find_spec", lambda name: object())
     assert require_trackers(["mlflow", "wandb", "mlflow"]) == ("mlflow", "wandb")

@@ -150,7 +150,7 @@ def _contrast(
 def _sample_size(interval: CrossedInterval, margin: float) -> SampleSizeEstimate:
     """Return the sample size for a half-width of the margin, or of half the margin where that is reached already.
 
-    An interval with a half-width of half the margin always decides: it excludes 0 or lies inside the margin.
+    An interval with a half-width of half the margin excludes 0 or lies inside the margin. It decides on enough images.
     """
     reached = interval.squares.half_width(interval.level) <= margin
     return required_sample_size(interval, margin / 2 if reached else margin)

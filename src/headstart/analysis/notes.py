@@ -18,7 +18,9 @@ def notes(verdict: VerdictNumbers) -> list[Message]:
     """Return what qualifies the result: optimism, diverged runs, edges of the grid, weights that have seen the data."""
     texts = [_optimism(verdict)]
     if verdict.n > 1 and verdict.one_split:
-        texts.append(_("All seeds use the same split: they vary initialization, order and augmentation only."))
+        texts.append(
+            _("All seeds use the same split: only initialization, order and augmentation differ between seeds.")
+        )
     if not verdict.search and not verdict.grid_rows:
         texts.append(_("The learning rates were given, not searched: an arm may be better at another rate."))
     texts += [_diverged(arm) for arm in verdict.arms if arm.diverged]
@@ -29,9 +31,9 @@ def notes(verdict: VerdictNumbers) -> list[Message]:
         texts.append(
             ngettext(
                 "The exact sign-flip test over the seeds alone gives p {p:.2g} for {first} against {second}; with "
-                "{count} seed it cannot be below {smallest:.2g}. No decision depends on it.",
+                "{count} seed it cannot be below {smallest:.3g}. No decision depends on it.",
                 "The exact sign-flip test over the seeds alone gives p {p:.2g} for {first} against {second}; with "
-                "{count} seeds it cannot be below {smallest:.2g}. No decision depends on it.",
+                "{count} seeds it cannot be below {smallest:.3g}. No decision depends on it.",
                 contrast.n,
                 p=contrast.p_sign_flip,
                 first=named_words(verdict, contrast.first),

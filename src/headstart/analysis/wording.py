@@ -19,7 +19,7 @@ def arm_words(arm: ArmSpec) -> Message:
     words: list[str] = []
     if arm.tuning is not None and arm.tuning.kind is not TuningKind.FULL:
         words.append(_tuning_words(arm.tuning))
-    elif not start_row(arm.start).from_scratch:
+    elif not start_row(arm.start).random:
         words.append(_("fine-tuned"))
     words += [_("with the head {head}", head=arm.head)] if arm.head not in (None, USUAL_HEAD) else []
     words += [_("with {optimizer}", optimizer=arm.optimizer)] if arm.optimizer else []

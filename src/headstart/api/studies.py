@@ -114,7 +114,7 @@ def plan(
         >>> forecast.spec.protocol.seeds, forecast.seconds > 0
         (3, True)
         >>> print(forecast)  # doctest: +ELLIPSIS
-        3 seeds of 2 arms: scratch; and scratch, with adam.
+        3 seeds of 2 arms: scratch and scratch (with adam).
         ...
     """
     chosen, given = engine_choice(engine), given_settings(settings, data)

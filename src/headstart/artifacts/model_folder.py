@@ -32,6 +32,7 @@ from headstart.config.start_spec import short_start
 from headstart.errors import DataError, UsageError
 from headstart.i18n import _, ngettext
 from headstart.models import structure
+from headstart.models.resnet import PUBLISHED
 from headstart.storage.files import link_or_copy, write_atomic, write_json
 from headstart.training.events import Epoch
 from headstart.training.setup import TrainingSetup, make_network
@@ -221,7 +222,9 @@ def _escape(text: str) -> str:
 
 def _usage(network: NetworkConfig, head: str, classes: int) -> str:
     """Return code that opens the model with timm or torchvision; empty if they do not have this architecture."""
-    if head != "linear" or network.shortcut == "off" or network.norm != "batch" or network.stem != "imagenet":
+    is_published = network.network in PUBLISHED or network.network.startswith("timm:")
+    as_published = network.shortcut == "on" and network.norm == "batch" and network.stem == "imagenet"
+    if head != "linear" or not is_published or not as_published:
         return ""
     text = """
     import timm

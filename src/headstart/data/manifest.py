@@ -180,9 +180,7 @@ def _parquet(path: Path) -> pd.DataFrame:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise UsageError(
-            _("Parquet manifests need pyarrow."), _("Install it with `pip install 'headstart[parquet]'`.")
-        ) from error
+        raise UsageError(_("Parquet manifests need pyarrow."), _("Install it with `pip install pyarrow`.")) from error
     try:
         names = pyarrow.parquet.read_schema(path).names
         table = pyarrow.parquet.read_table(path, columns=[name for name in _COLUMNS if name in names])

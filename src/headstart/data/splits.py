@@ -235,7 +235,7 @@ def _split_off(
                     name=name,
                     splits=remaining + 1,
                 ),
-                _("Add images of it, or leave it out: --classes names the others."),
+                _("Add images of this class, or leave it out: name the other classes with --classes."),
             )
         if selection.select() and (remaining == 1 or _can_split_rest(selection, seed, attempt)):
             held_out = selection.selected[order[unit]]

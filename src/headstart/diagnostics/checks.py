@@ -131,7 +131,7 @@ def healthy_words(history: History) -> Message:
         facts.append(_("an update is {share:.2g} % of the weights", share=share))
     if history.probes and (ends := gradients.end_gradients(history.probes[-1])) is not None:
         (first, _low), (last, _high), ratio = ends
-        facts.append(_("|∂L/∂h| at {first} is {ratio:.2g} of that at {last}", first=first, ratio=ratio, last=last))
+        facts.append(_("|∂L/∂h| at {first} is {ratio:.2g} times that at {last}", first=first, ratio=ratio, last=last))
     if history.has_barely_learned:
         facts.append(
             _(

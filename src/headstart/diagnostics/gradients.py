@@ -205,5 +205,5 @@ def _not_learning_evidence(history: History) -> Message:
     )
     facts = [loss, *([_("all val images get the same prediction")] if history.predicts_one_class else [])]
     if (ratio := first_to_last_ratio(history.probes[-1])) is not None:
-        facts.append(_("|∂L/∂h| at the first block is {ratio} of that at the last", ratio=number_words(ratio)))
+        facts.append(_("|∂L/∂h| at the first block is {ratio} times that at the last", ratio=number_words(ratio)))
     return _("{facts:cap}.", facts=join(facts, "; "))

@@ -102,7 +102,7 @@ class RayEngine:
         try:
             import ray
         except ImportError:
-            raise UsageError(_("Ray is not installed."), _("Install it with `pip install 'headstart[ray]'`.")) from None
+            raise UsageError(_("Ray is not installed."), _("Install it with `pip install ray`.")) from None
         self._ray, self._reporter, self._shared = ray, reporter, shared
         self._is_owner = not ray.is_initialized()
         if self._is_owner:

@@ -65,13 +65,13 @@ def require_winner(verdict: Verdict) -> None:
     """
     if verdict.winner is None:
         raise NoWinnerError(
-            _("The study has no winner."), _("Read the verdict for how many seeds or images would decide it.")
+            _("The study has no winner."), _("Read the verdict: it estimates how many more seeds or images are needed.")
         )
     if verdict.winner != verdict.selected:
         selection, evaluation = splits(verdict)
         raise NoWinnerError(
             _(
-                "The study's model was selected on {selection}, and its arm lost on {evaluation}.",
+                "The study's model was selected on {selection}; the winner on {evaluation} is another arm.",
                 selection=selection,
                 evaluation=evaluation,
             ),

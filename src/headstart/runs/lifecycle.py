@@ -183,7 +183,7 @@ class _Lifecycle(Generic[S]):
             elif not math.isfinite(score.loss):
                 raise DivergedError(
                     _("The best model's {split} loss is {loss}.", split=name, loss=score.loss),
-                    _("Use a ten times lower --lr."),
+                    _("Divide --lr by 10."),
                 )
             else:
                 scores[name] = score

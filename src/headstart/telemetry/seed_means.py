@@ -2,9 +2,9 @@
 
 At every step at which the runs of a variant have a scalar, the mean run has their mean over seeds under the same tag.
 What was measured at the end of an epoch or of the run also has a band, as `TAG/low` and `TAG/high`:
-`mean ± t(0.975, n-1) s/√n`, the pointwise 95 % t interval over n seeds (Student 1908). Like the verdict's interval, it
-contains the variation between seeds and not the sampling error of the images. (Bands of every batch and layer would
-triple the number of charts.)
+`mean ± t(0.975, n-1) s/√n`, the pointwise 95 % t interval over n seeds (Student 1908). It contains the
+variation between seeds and, unlike the verdict's interval, not the sampling error of the images. (Bands of every batch
+and layer would triple the number of charts.)
 
 Finished and diverged runs count. A run that ended early, diverged or stopped by patience, has no points after its end:
 from there on the mean is over the remaining seeds, whose number `seeds` gives at each epoch. Single seeds have no band.

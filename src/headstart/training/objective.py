@@ -119,7 +119,7 @@ def require_finite(kind: Literal["training", "validation"], loss: float, step: i
             if kind == "training"
             else _("The validation loss became {loss} at step {step}.", loss=loss, step=step)
         )
-        raise DivergedError(message, _("Use a ten times lower --lr."))
+        raise DivergedError(message, _("Divide --lr by 10."))
 
 
 @torch.no_grad()

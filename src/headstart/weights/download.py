@@ -129,13 +129,13 @@ def _instructions(error: _DownloadError, url: str, path: Path, sha256: str) -> M
         return _("Open {page} and check that the file exists", page=_page(url))
     if sha256:
         return _(
-            "Download it on a machine with a network (its sha256 begins with {sha256}), copy it to {path} "
+            "Download it on a machine with internet access (its sha256 begins with {sha256}), copy it to {path} "
             "and run again",
             sha256=sha256,
             path=path,
         )
     return _(
-        "Download it on a machine with a network (its sha256 is on {page}), copy it to {path} and run again",
+        "Download it on a machine with internet access (its sha256 is on {page}), copy it to {path} and run again",
         page=_page(url),
         path=path,
     )

@@ -28,8 +28,8 @@ class TrackerSpec:
 
 
 TRACKERS = {
-    "wandb": TrackerSpec("Weights & Biases", "headstart.telemetry.trackers.wandb:create", "wandb", "headstart[wandb]"),
-    "mlflow": TrackerSpec("MLflow", "headstart.telemetry.trackers.mlflow:create", "mlflow", "headstart[mlflow]"),
+    "wandb": TrackerSpec("Weights & Biases", "headstart.telemetry.trackers.wandb:create", "wandb", "wandb"),
+    "mlflow": TrackerSpec("MLflow", "headstart.telemetry.trackers.mlflow:create", "mlflow", "mlflow"),
 }
 
 
