@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from headstart.inference.evaluate import ModelEvaluation
     from headstart.inference.predictor import Prediction, Predictor
     from headstart.inference.preprocessing import Preprocessing
+    from headstart.results.chart import Chart
     from headstart.results.diagnosis import Diagnosis
-    from headstart.results.plots import Chart
     from headstart.results.run import Run
     from headstart.results.study import Study, StudyVerdict
 
@@ -39,7 +39,7 @@ __version__ = version("headstart")
 _MODULES = {  # of the public names
     "AblationSettings": "config.plan_values",
     "AblationSummary": "experiment.ablation_summary",
-    "Chart": "results.plots",
+    "Chart": "results.chart",
     "Classifier": "classifier",
     "DataError": "errors",
     "Diagnosis": "results.diagnosis",

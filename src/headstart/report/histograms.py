@@ -11,17 +11,21 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from headstart.errors import UsageError
 from headstart.i18n import Message, _, join, ngettext, translated
 from headstart.report.inputs import PageInputs
-from headstart.report.layout import SectionContent
+from headstart.report.layout import Figure, SectionContent
 from headstart.report.series import PlottedRun
+from headstart.report.svg.ridgelines import Ridge, ridgelines
 from headstart.report.svg.sampling import subsample
 from headstart.storage.files import JsonData
 from headstart.storage.schemas.metrics import Histogram, SnapshotLine
 from headstart.storage.schemas.schema import Schema
+from headstart.text import replacement_hint
 
 Kind = Literal["weights", "gradients"]
 KINDS: tuple[Kind, ...] = ("weights", "gradients")
+KIND_WORDS = {"weights": _("weights"), "gradients": _("gradients")}
 BINS = 48
 MAX_SNAPSHOTS, MIN_SNAPSHOTS = 24, 2  # histograms drawn per layer
 ENOUGH_SNAPSHOTS = 8  # below this, fewer runs are shown instead
@@ -76,6 +80,58 @@ def histograms_section(inputs: PageInputs, max_bytes: int) -> HistogramPanel | N
     return panel if panel.runs or panel.omitted else None
 
 
+def ridge_figures(runs: Sequence[PlottedRun], kind: Kind, layer: str = "") -> tuple[str, list[Figure]]:
+    """Return the name of a layer, and its histograms in each run as ridgelines; runs without any are left out.
+
+    Args:
+        runs: Runs with snapshots.
+        kind: "weights" or "gradients".
+        layer: Name of the layer; "" is the first one of the network that has histograms.
+
+    Raises:
+        UsageError: No run has a layer of that name.
+    """
+    by_run = {run.run.folder: ridges(run.snapshots, kind) for run in runs}
+    layers = list(dict.fromkeys(name for of_run in by_run.values() for name, drawn in of_run.items() if drawn))
+    if not layers:
+        return layer, []
+    layer = layer or layers[0]
+    if layer not in layers:
+        raise UsageError(
+            _("There are no {kind} of a layer {layer!r}.", kind=KIND_WORDS[kind], layer=layer),
+            replacement_hint(layer, layers) or _("Use one of {layers}.", layers=", ".join(layers)),
+        )
+    figures = []
+    for run in runs:
+        of_layer = by_run[run.run.folder].get(layer)
+        if of_layer is not None:
+            figures.append(_ridge_figure(run, kind, layer, of_layer))
+    return layer, figures
+
+
+def _ridge_figure(run: PlottedRun, kind: Kind, layer: str, of_layer: Ridges) -> Figure:
+    """Return the histograms of a layer with their numbers: the share of the values in each bin, in per cent."""
+    heights = np.frombuffer(base64.b64decode(of_layer.rows), np.uint8).reshape(-1, BINS) / 255
+    times = [
+        _("epoch {epoch}, step {step}", epoch=epoch, step=step)
+        for epoch, step in zip(of_layer.epochs, of_layer.steps, strict=True)
+    ]
+    label = _("{kind:cap} of {layer} in {run}, by snapshot", kind=KIND_WORDS[kind], layer=layer, run=run.name)
+    drawn = [Ridge(time, row.tolist()) for time, row in zip(times, heights, strict=True)]
+    chart = ridgelines(drawn, low=of_layer.low, high=of_layer.high, label=label)
+    caption = _(
+        "From bottom (first snapshot) to top (last), all on one scale. Heights are square roots of shares, so that "
+        "tails are visible."
+    )
+    edges = np.linspace(of_layer.low, of_layer.high, BINS + 1)
+    shares = heights**2 / np.maximum((heights**2).sum(axis=1, keepdims=True), 1e-12)
+    rows = [
+        [f"{edges[index]:.3g}", f"{edges[index + 1]:.3g}", *(f"{100 * share:.1f}" for share in shares[:, index])]
+        for index in range(BINS)
+    ]
+    return Figure(chart, caption, [_("from"), _("to"), *times], rows, run.name)
+
+
 def fit_histograms(
     runs: Sequence[PlottedRun], first: Sequence[str] = (), max_bytes: int = MAX_HISTOGRAM_BYTES
 ) -> HistogramPanel:
@@ -97,7 +153,7 @@ def fit_histograms(
         return HistogramPanel(
             _("Each layer of each run, from the first step to the last"), [_histograms(run, count) for run in runs]
         )
-    selected = _one_per_arm(runs, first)
+    selected = one_per_arm(runs, first)
     while selected and not (count := _fitting_snapshots(selected, max_bytes)):
         selected.pop()
     finding = _("Each layer of some runs, from the first step to the last")
@@ -126,7 +182,7 @@ def _omitted_words(runs: Sequence[PlottedRun], selected: Sequence[PlottedRun]) -
     return join([shown, records])
 
 
-def _one_per_arm(runs: Sequence[PlottedRun], first: Sequence[str]) -> list[PlottedRun]:
+def one_per_arm(runs: Sequence[PlottedRun], first: Sequence[str]) -> list[PlottedRun]:
     """Return one run of each arm, in the order of the arms."""
     rank = {name: index for index, name in enumerate(dict.fromkeys(first))}
     by_arm: dict[str, PlottedRun] = {}

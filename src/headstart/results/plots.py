@@ -1,9 +1,8 @@
-"""Charts of the report for notebooks: each displays itself, and its `html` needs no other part of a page."""
+"""Charts of the report for notebooks, by the data of a run or a study."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -15,11 +14,14 @@ from headstart.analysis.wording import arm_words, named_words, splits
 from headstart.errors import UsageError
 from headstart.i18n import Message, _, join, ngettext, translated, verbatim
 from headstart.report import curves, heatmaps, photos, series
-from headstart.report.health import health_section
+from headstart.report.health import health_section, rates_section
+from headstart.report.histograms import KIND_WORDS, Kind, one_per_arm, ridge_figures
 from headstart.report.inputs import PageInputs, StudyInputs, arm_colors, verdict_colors
 from headstart.report.layout import Figure, Section
 from headstart.report.series import PlottedRun
+from headstart.report.split_curves import split_section
 from headstart.report.svg import charts
+from headstart.results.chart import Chart, figure_html, headed_figures
 from headstart.storage.schemas.metrics import Evaluation
 from headstart.storage.schemas.result import RunResult
 from headstart.storage.schemas.study import Stage
@@ -27,36 +29,8 @@ from headstart.storage.schemas.verdict import Verdict
 
 GALLERY = Markup('<ul class="gallery">{}</ul>')
 PHOTO = Markup('<li><img src="{src}" width="96" height="96" alt="{text}">{map}<span>{text}</span></li>')
-CELL, HEADING = Markup("<td>{}</td>"), Markup('<th scope="col">{}</th>')
-FIGURE_HEADING = Markup("<h5>{}</h5>")  # of a figure in a chart with several figures
 PARAGRAPH = Markup("<p>{}</p>")
 HEAT_MAP = Markup('<img src="{src}" width="96" height="96" alt="{text}">')
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A chart with its main result as title and an explanation of how to read it.
-
-    Examples:
-        >>> chart = run.plot.confusion()  # a notebook displays it
-        >>> chart.save("confusion.html").name
-        'confusion.html'
-    """
-
-    title: Message
-    html: Markup = field(repr=False)
-
-    def _repr_html_(self) -> str:
-        return str(
-            Markup('<div class="headstart" style="background: var(--paper); color: var(--ink); max-width: 900px">'
-                   "<style>{}</style><h4>{}</h4>{}</div>").format(charts.style(), translated(self.title), self.html)
-        )  # fmt: skip
-
-    def save(self, path: str | Path) -> Path:
-        """Write the chart as a separate HTML page; return its path."""
-        path = Path(path)
-        path.write_text(f'<!doctype html><meta charset="utf-8">{self._repr_html_()}', encoding="utf-8")
-        return path
 
 
 class RunPlots:
@@ -80,6 +54,22 @@ class RunPlots:
                 _("Run `headstart resume {folder:shell}`.", folder=self._run.folder),
             )
         return _chart(section, index)
+
+    def loss(self) -> Chart:
+        """Draw the loss on the training and selection images by epoch."""
+        return _loss_chart(self._inputs)
+
+    def learning_rate(self) -> Chart:
+        """Draw the learning rate of each step."""
+        return _chart(rates_section(self._inputs), 0)
+
+    def weights(self, layer: str = "") -> Chart:
+        """Draw histograms of a layer's weights over time; by default of the first layer, such as `conv1`."""
+        return _ridge_chart(self._inputs.runs, "weights", layer)
+
+    def gradients(self, layer: str = "") -> Chart:
+        """Draw histograms of the gradients of a layer's weights over time; by default of the first layer."""
+        return _ridge_chart(self._inputs.runs, "gradients", layer)
 
     def health(self) -> Chart:
         """Draw the findings on the training, and the gradient norm at each block."""
@@ -123,6 +113,22 @@ class Plots:
         index = _unit_index(over)
         return _chart(curves.learning_section(self._inputs(self._runs)), index)
 
+    def loss(self) -> Chart:
+        """Draw the loss on the training and selection images by epoch, one panel per arm."""
+        return _loss_chart(self._inputs(self._runs))
+
+    def learning_rate(self) -> Chart:
+        """Draw the learning rate of each step of every run."""
+        return _chart(rates_section(self._inputs(self._runs)), 0)
+
+    def weights(self, layer: str = "") -> Chart:
+        """Draw histograms of a layer's weights over time, for one run of each arm; by default of the first layer."""
+        return _ridge_chart(self._example_runs, "weights", layer)
+
+    def gradients(self, layer: str = "") -> Chart:
+        """Draw histograms of the gradients of a layer's weights over time, for one run of each arm."""
+        return _ridge_chart(self._example_runs, "gradients", layer)
+
     def grid(self) -> Chart:
         """Draw accuracy by arm and learning rate: the rates that were compared, or those of each search."""
         inputs = self._inputs([])
@@ -131,11 +137,7 @@ class Plots:
             raise UsageError(
                 _("No learning rates were searched or compared."), _("Leave --lr out, or use --vary lr=….")
             )
-        figures = [
-            FIGURE_HEADING.format(translated(figure.choice)) + _figure(figure) if figure.choice else _figure(figure)
-            for figure in section.figures
-        ]
-        return Chart(section.finding, Markup("").join(figures))
+        return Chart(section.finding, headed_figures(section.figures), section.figures)
 
     def health(self) -> Chart:
         """Draw findings on the training of all runs, and the gradient norm at each block for one run of each arm."""
@@ -161,6 +163,11 @@ class Plots:
     def _runs(self) -> Sequence[PlottedRun]:
         main = [run for run in runs_in(self._folder) if run.stage is Stage.MAIN]
         return series.with_unique_names([series.load_run(run) for run in main])
+
+    @property
+    def _example_runs(self) -> Sequence[PlottedRun]:
+        """The run of the exported model, and the first run of each other arm."""
+        return one_per_arm(self._runs, self._inputs(self._runs).preferred_runs)
 
     def _inputs(self, runs: Sequence[PlottedRun]) -> StudyInputs:
         color = verdict_colors(self._verdict)
@@ -190,7 +197,7 @@ def _health_chart(inputs: PageInputs) -> Chart:
     lead, notes = (
         Markup("").join(PARAGRAPH.format(translated(text)) for text in texts) for texts in (section.lead, section.notes)
     )
-    return Chart(section.finding, lead + Markup("").join(map(_figure, section.figures)) + notes)
+    return Chart(section.finding, lead + Markup("").join(map(figure_html, section.figures)) + notes, section.figures)
 
 
 def _confusion_chart(evaluation: Evaluation, classes: Sequence[str], split: Message, arm: Message) -> Chart:
@@ -220,7 +227,8 @@ def _confusion_chart(evaluation: Evaluation, classes: Sequence[str], split: Mess
         explanation = join([explanation, left_out])
     chart = charts.heat_map(grid, label=title, columns=_("predicted"))
     table = [[name, *texts] for name, texts in zip(names, grid.texts, strict=True)]
-    return Chart(title, _figure(Figure(chart, explanation, ["", *names], table)))
+    figure = Figure(chart, explanation, ["", *names], table)
+    return Chart(title, figure_html(figure), [figure])
 
 
 def _mistakes_chart(run: Path, hint: Message) -> Chart:
@@ -252,23 +260,32 @@ def _heat_map(src: str) -> Markup:
     return HEAT_MAP.format(src=src, text=translated(_("Grad-CAM heat map"))) if src else Markup("")
 
 
+def _loss_chart(inputs: PageInputs) -> Chart:
+    section = split_section(inputs)
+    if section is None:
+        raise UsageError(
+            _("No run in {folder} has finished an epoch.", folder=inputs.folder),
+            _("Run `headstart resume {folder:shell}`.", folder=inputs.folder),
+        )
+    return Chart(section.notes[0], figure_html(section.figures[0]), [section.figures[0]])
+
+
+def _ridge_chart(runs: Sequence[PlottedRun], kind: Kind, layer: str) -> Chart:
+    layer, figures = ridge_figures(runs, kind, layer)
+    if not figures:
+        raise UsageError(
+            _("The records have no histograms of {kind}.", kind=KIND_WORDS[kind]),
+            _("Frozen layers have no gradients; a run that diverged at once has no histograms."),
+        )
+    title = ngettext(
+        "{kind:cap} of {layer} in {count} run",
+        "{kind:cap} of {layer} in {count} runs",
+        len(figures),
+        kind=KIND_WORDS[kind],
+        layer=layer,
+    )
+    return Chart(title, headed_figures(figures), figures)
+
+
 def _chart(section: Section, index: int) -> Chart:
-    return Chart(section.finding, _figure(section.figures[index]))
-
-
-def _figure(figure: Figure) -> Markup:
-    return Markup('<figure><div class="scroll">{}</div><figcaption>{}</figcaption>{}</figure>').format(
-        figure.chart, translated(figure.caption), _numbers(figure.header, figure.rows) if figure.rows else ""
-    )
-
-
-def _numbers(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
-    """Return the values of a chart as a table, for readers who cannot see the chart."""
-    lines = [Markup("<tr>{}</tr>").format(_cells(CELL, row)) for row in rows]
-    return Markup("<details><summary>{}</summary><table><tr>{}</tr>{}</table></details>").format(
-        translated(_("Numbers")), _cells(HEADING, head), Markup("").join(lines)
-    )
-
-
-def _cells(template: Markup, row: Sequence[str]) -> Markup:
-    return Markup("").join(template.format(translated(text)) for text in row)
+    return Chart(section.finding, figure_html(section.figures[index]), [section.figures[index]])

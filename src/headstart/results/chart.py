@@ -1,0 +1,90 @@
+"""A chart of the report for notebooks, which displays itself and can be saved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from markupsafe import Markup
+
+from headstart.errors import UsageError
+from headstart.i18n import Message, _, translated
+from headstart.report.layout import Figure
+from headstart.report.svg import charts
+from headstart.report.svg.standalone import standalone
+
+CELL, HEADING = Markup("<td>{}</td>"), Markup('<th scope="col">{}</th>')
+FIGURE_HEADING = Markup("<h5>{}</h5>")  # of a figure in a chart with several figures
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart with its main result as title and an explanation of how to read it.
+
+    Examples:
+        >>> chart = run.plot.confusion()  # a notebook displays it
+        >>> chart.save("confusion.html").name
+        'confusion.html'
+    """
+
+    title: Message
+    html: Markup = field(repr=False)
+    figures: Sequence[Figure] = field(default=(), repr=False)
+
+    def _repr_html_(self) -> str:
+        return str(
+            Markup('<div class="headstart" style="background: var(--paper); color: var(--ink); max-width: 900px">'
+                   "<style>{}</style><h4>{}</h4>{}</div>").format(charts.style(), translated(self.title), self.html)
+        )  # fmt: skip
+
+    def save(self, path: str | Path) -> Path:
+        """Write the chart as a file; return its path.
+
+        Args:
+            path: `.html` for a page with the title, the explanation and the numbers, `.svg` for the drawing alone.
+
+        Raises:
+            UsageError: The path has another suffix, or the chart consists of photos, which only a page has.
+        """
+        path = Path(path)
+        if path.suffix.lower() == ".svg" and self.figures:
+            several = len(self.figures) > 1
+            named = [(translated(figure.choice) if several else "", figure.chart) for figure in self.figures]
+            path.write_text(standalone(named, translated(self.title)), encoding="utf-8")
+        elif path.suffix.lower() == ".html":
+            path.write_text(f'<!doctype html><meta charset="utf-8">{self._repr_html_()}', encoding="utf-8")
+        else:
+            suffixes = ".html, .svg" if self.figures else ".html"
+            raise UsageError(
+                _("A chart like this cannot be saved as {path}.", path=path.name),
+                _("Use a name that ends with {suffixes}.", suffixes=suffixes),
+            )
+        return path
+
+
+def headed_figures(figures: Sequence[Figure]) -> Markup:
+    """Return figures below each other, with their names as headings."""
+    return Markup("").join(
+        FIGURE_HEADING.format(translated(figure.choice)) + figure_html(figure) if figure.choice else figure_html(figure)
+        for figure in figures
+    )
+
+
+def figure_html(figure: Figure) -> Markup:
+    """Return a figure with its caption and numbers as HTML."""
+    return Markup('<figure><div class="scroll">{}</div><figcaption>{}</figcaption>{}</figure>').format(
+        figure.chart, translated(figure.caption), _numbers(figure.header, figure.rows) if figure.rows else ""
+    )
+
+
+def _numbers(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
+    """Return the values of a chart as a table, for readers who cannot see the chart."""
+    lines = [Markup("<tr>{}</tr>").format(_cells(CELL, row)) for row in rows]
+    return Markup("<details><summary>{}</summary><table><tr>{}</tr>{}</table></details>").format(
+        translated(_("Numbers")), _cells(HEADING, head), Markup("").join(lines)
+    )
+
+
+def _cells(template: Markup, row: Sequence[str]) -> Markup:
+    return Markup("").join(template.format(translated(text)) for text in row)
