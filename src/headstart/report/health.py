@@ -178,8 +178,8 @@ def _gradient_figure(run: PlottedRun) -> Figure | None:
     chart = charts.heat_map(grid, label=label, columns=_("epoch"))
     caption = _(
         "{run}: the norm of ∂L/∂h at the output of each block, input at the top, on 8 fixed images. "
-        "Color: relative to the last block in the same epoch, on the same scale for all runs. One shade is one and a "
-        "half powers of ten; stronger is larger. Healthy gradients have nearly one shade per column.",
+        "Color: relative to the last block in the same epoch, on the same scale for all runs. One shade darker is "
+        "about 30 times as large. Healthy gradients have nearly one shade per column.",
         run=run.name,
     )
     table = [[block, *row] for block, row in zip(blocks, texts, strict=True)]
