@@ -53,9 +53,7 @@ class ConsoleReporter:
             soft_wrap=True,
             emoji=False,
             force_jupyter=False,
-            force_terminal=is_terminal(
-                sys.stderr
-            ),  # not FORCE_COLOR, which notebooks set, and whose output has no cursor
+            force_terminal=is_terminal(sys.stderr),  # notebooks set FORCE_COLOR, but cannot move the cursor
         )
         self._bar: Progress | None = None
         self._live: Live | None = None

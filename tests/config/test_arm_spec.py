@@ -10,6 +10,7 @@ from headstart.analysis.wording import arm_words, role_words
 from headstart.config.arm_spec import parse_arm
 from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import RunConfig
+from headstart.config.start_spec import short_start
 from headstart.config.study_file import read_study, write_study
 from headstart.config.study_request import build_study_spec
 from headstart.errors import UsageError
@@ -135,6 +136,19 @@ def test_words_of_arms_differ_where_the_arms_do(arms: list[str]) -> None:
     spec = build_study_spec("digits", arms, None, None, None, None, {"search": "off"})
     specs = [variant.arm for variant in spec.variants]
     assert len(set(map(arm_words, specs))) == len({arm.name for arm in specs}) == len(arms)
+
+
+@pytest.mark.parametrize(
+    ("start", "short"),
+    [
+        ("file:w/a.safetensors", "file:a"), ("file:w/a.PTH", "file:a"), ("file:w/a.csv", "file:a.csv"),
+        ("stats:file:w/a.pt", "stats:file:a"), ("source:d/a.csv", "source:a"), ("source:d/A.Parquet", "source:A"),
+        ("source:d/a.pt", "source:a.pt"), ("run:r/a.csv", "run:a.csv"),
+    ],
+)  # fmt: skip
+def test_short_names_leave_out_the_suffixes_of_their_kind(start: str, short: str) -> None:
+    assert short_start(start) == short
+    assert short_start(start, parts=2) == start
 
 
 def test_source_of_a_study_is_named_by_its_data(tmp_path: Path) -> None:

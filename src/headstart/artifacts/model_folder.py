@@ -222,9 +222,9 @@ def _escape(text: str) -> str:
 
 def _usage(network: NetworkConfig, head: str, classes: int) -> str:
     """Return code that opens the model with timm or torchvision; empty if they do not have this architecture."""
-    is_published = network.network in PUBLISHED or network.network.startswith("timm:")
-    as_published = network.shortcut == "on" and network.norm == "batch" and network.stem == "imagenet"
-    if head != "linear" or not is_published or not as_published:
+    in_library = network.network in PUBLISHED or network.network.startswith("timm:")
+    is_unchanged = network.shortcut == "on" and network.norm == "batch" and network.stem == "imagenet"
+    if head != "linear" or not in_library or not is_unchanged:
         return ""
     text = """
     import timm

@@ -106,7 +106,7 @@ def _wrapped(text: Message) -> str:
     line = printable(translated(text))
     if not is_terminal(sys.stdout):
         return line
-    console = Console(highlight=False, emoji=False, markup=False)
+    console = Console()
     return "\n".join(str(part).rstrip() for part in Text(line).wrap(console, console.width))
 
 

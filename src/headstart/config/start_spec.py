@@ -19,9 +19,6 @@ from headstart.factories import load_factory
 from headstart.i18n import Message, _
 from headstart.text import did_you_mean, end_sentence, suggestion
 
-MANIFEST_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
-# Suffixes that the short names of files leave out, by kind of start.
-_SHORT_SUFFIXES = {"file": frozenset({".safetensors", ".pth", ".pt"}), "source": MANIFEST_SUFFIXES}
 # The row of a kind that is not registered here: reports may show the runs of another process.
 _UNREGISTERED = StartSpec("", Argument.NAME)
 
@@ -211,7 +208,7 @@ def short_start(start: str, parts: int = 1) -> str:
         return re.sub(r"[+@,]+", "-", start)
     label = "/".join(Path(absolute_source(path)).parts[1:][-parts:])
     suffix = Path(label).suffix
-    if parts == 1 and suffix.lower() in _SHORT_SUFFIXES.get(prefix.split(":")[-2], ()):
+    if parts == 1 and suffix.lower() in start_row(prefix.split(":")[-2]).suffixes:  # of the start in stats:START
         label = label.removesuffix(suffix)
     return prefix + re.sub(r"[+@,]+", "-", label)
 

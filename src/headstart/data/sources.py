@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from headstart.config.start_spec import MANIFEST_SUFFIXES
+from headstart.config.registry.starts import MANIFEST_SUFFIXES
 from headstart.data.image_index import ImageIndex, validate_index
 from headstart.errors import DataError
 from headstart.i18n import _

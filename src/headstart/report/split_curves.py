@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from headstart.analysis.wording import splits
 from headstart.i18n import Message, _, join, ngettext
-from headstart.report.curves import MAX_TABLE_ROWS, early_end_words, selection_images
+from headstart.report.curves import MAX_TABLE_ROWS
 from headstart.report.inputs import PageInputs, StudyInputs
 from headstart.report.layout import Figure, Section
 from headstart.report.series import PlottedRun, group_by_recipe, mean_and_band
 from headstart.report.svg.panels import Panel, PanelSeries, small_multiples
+from headstart.report.words import early_end_words, selection_images
 from headstart.storage.schemas.metrics import EpochLine, SplitScore
+from headstart.storage.schemas.verdict import Verdict
 from headstart.text import format_points, join_list
 
 MAX_PANELS = 12  # arms with a panel
@@ -24,20 +26,33 @@ Groups = Mapping[Message, Sequence[PlottedRun]]
 
 @dataclass(frozen=True)
 class _Quantity:
-    """What the panels show: its name, its axis, the chart's description, and the factor to the unit of the axis."""
+    """What the panels show.
+
+    Args:
+        name: Its name.
+        axis: Its name with the unit.
+        label: Description of the chart.
+        value: Its value in that unit.
+        shares: The unit is per cent.
+    """
 
     name: Message
     axis: Message
     label: Message
-    factor: float
-
-    def value(self, score: SplitScore) -> float:
-        """Return the value of a score."""
-        return self.factor * (score.loss if self.factor == 1.0 else score.accuracy)
+    value: Callable[[SplitScore], float]
+    shares: bool
 
 
-LOSS = _Quantity(_("loss"), _("loss"), _("Loss on training and selection images by epoch"), 1.0)
-ACCURACY = _Quantity(_("accuracy"), _("accuracy, %"), _("Accuracy on training and selection images by epoch"), 100.0)
+LOSS = _Quantity(
+    _("loss"), _("loss"), _("Loss on training and selection images by epoch"), lambda score: score.loss, shares=False
+)
+ACCURACY = _Quantity(
+    _("accuracy"),
+    _("accuracy, %"),
+    _("Accuracy on training and selection images by epoch"),
+    lambda score: 100 * score.accuracy,
+    shares=True,
+)
 
 
 def split_section(inputs: PageInputs) -> Section | None:
@@ -45,10 +60,10 @@ def split_section(inputs: PageInputs) -> Section | None:
     runs = [run for run in inputs.compared_runs if run.epochs]
     if not runs:
         return None
-    selected = inputs.verdict.selected if isinstance(inputs, StudyInputs) else ""
-    selection = splits(inputs.verdict)[0] if isinstance(inputs, StudyInputs) else _("val")
+    verdict = inputs.verdict if isinstance(inputs, StudyInputs) else None
+    selected, selection = (verdict.selected, splits(verdict)[0]) if verdict else ("", _("val"))
     groups = group_by_recipe(sorted(runs, key=lambda run: run.arm != selected))  # the selected arm has a panel
-    caption = _caption(inputs, groups, selection)
+    caption = _caption(verdict, groups, selection)
     figures = [_figure(inputs, groups, quantity, selection, caption) for quantity in (LOSS, ACCURACY)]
     return Section(_gap_words(groups, selection, first=bool(selected)), figures, _notes(groups, selection))
 
@@ -73,9 +88,9 @@ def _figure(inputs: PageInputs, groups: Groups, quantity: _Quantity, selection: 
         rows = [[name, f"{epoch:g}", f"{train:.4g}", f"{val:.4g}", str(sum(len(run.epochs) >= epoch for run in runs))]
                 for (epoch, train), (_epoch, val) in zip(*means, strict=True)]  # fmt: skip
         table += rows if all_epochs else rows[-1:]
-    cap = math.inf if quantity is ACCURACY else _loss_cap(groups)
+    cap = math.inf if quantity.shares else _loss_cap(groups)
     chart = small_multiples(
-        panels, x=_("epochs"), y=quantity.axis, label=quantity.label, shares=quantity is ACCURACY, cap=cap
+        panels, x=_("epochs"), y=quantity.axis, label=quantity.label, shares=quantity.shares, cap=cap
     )
     header = [_("arm"), _("epoch"), _("train"), selection, _("runs")]
     return Figure(chart, caption, header, table, quantity.name)
@@ -100,7 +115,7 @@ def _loss_cap(groups: Groups) -> float:
     return LOSS_CAP * math.log(max(classes, 2))
 
 
-def _caption(inputs: PageInputs, groups: Groups, selection: Message) -> Message:
+def _caption(verdict: Verdict | None, groups: Groups, selection: Message) -> Message:
     """Return how to read the panels."""
     runs = [run for group in groups.values() for run in group]
     lines = _("Dashed: train. Solid: {split}.", split=selection)
@@ -112,7 +127,6 @@ def _caption(inputs: PageInputs, groups: Groups, selection: Message) -> Message:
             split=selection,
             counts=join_list(f"{count:,}" for count in counts),
         )
-    verdict = inputs.verdict if isinstance(inputs, StudyInputs) else None
     scored = _(
         "Train is the mean over an epoch, while the weights change{differences}; {split} is evaluated after it, on "
         "{images}.",
@@ -121,9 +135,9 @@ def _caption(inputs: PageInputs, groups: Groups, selection: Message) -> Message:
         images=selection_images(runs, verdict),
     )
     parts = [lines, scored, *early_end_words(groups)]
-    if any(line.val.loss > _loss_cap(groups) or line.train.loss > _loss_cap(groups)
-           for run in runs for line in run.epochs):  # fmt: skip
-        parts.append(_("Losses above {limit:.3g} are drawn at the top.", limit=_loss_cap(groups)))
+    cap = _loss_cap(groups)
+    if any(max(line.train.loss, line.val.loss) > cap for run in runs for line in run.epochs):
+        parts.append(_("Losses above {limit:.3g} are drawn at the top.", limit=cap))
     if not _has_all_epochs(groups):
         parts.append(_("The table has the last epoch of each arm; metrics.jsonl of a run has all."))
     return join(parts)

@@ -40,6 +40,7 @@ class StartSpec:
         check: Import path of a function that raises a `HeadstartError` for an argument that cannot be read. It is
             called before the import of torch.
         network: Import path of a function from the argument to the network of the weights, or None if unknown.
+        suffixes: Suffixes of the files, in lower case, which short names leave out.
     """
 
     factory: str
@@ -48,6 +49,7 @@ class StartSpec:
     published: bool = False
     check: str = ""
     network: str = ""
+    suffixes: frozenset[str] = frozenset()
 
     @property
     def from_scratch(self) -> bool:
@@ -95,6 +97,8 @@ SCHEMES = {
 }
 DEFAULT_SCHEME = "kaiming"  # of networks that have no initialization of their own
 
+MANIFEST_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})  # of tables of images
+
 DEFAULT_START = "scratch"
 PRETRAINED_START = "imagenet"  # pretrained weights that a study compares by default
 TIMM_START = "timm"
@@ -113,7 +117,10 @@ STARTS = {
         network="headstart.weights.starts:network_of_timm_weights",
     ),
     FILE_START: StartSpec(
-        "headstart.weights.local:from_file", Argument.PATH, check="headstart.config.start_spec:require_weights_file"
+        "headstart.weights.local:from_file",
+        Argument.PATH,
+        check="headstart.config.start_spec:require_weights_file",
+        suffixes=frozenset({".safetensors", ".pth", ".pt"}),
     ),
     RUN_START: StartSpec(
         "headstart.weights.local:from_run",
@@ -122,5 +129,7 @@ STARTS = {
         network="headstart.weights.local:network_of_run",
     ),
     STATISTICS_START: StartSpec("headstart.weights.starts:from_statistics", Argument.START, random=True),
-    SOURCE_START: StartSpec("", Argument.DATA, check="headstart.data.sources:require_source"),
+    SOURCE_START: StartSpec(
+        "", Argument.DATA, check="headstart.data.sources:require_source", suffixes=MANIFEST_SUFFIXES
+    ),
 }
