@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import math
 import os
 import tarfile
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import headstart
 from headstart.analysis.run_records import runs_in
 from headstart.config.run_config import RunConfig
 from headstart.config.study_request import build_study_spec
@@ -35,6 +37,7 @@ from tests.short_runs import metrics
 
 ARMS = ("scratch", "scratch@adam")
 STUDY = {**TINY, "network": "timm:test_resnet", "search": "off", "lr": 0.01, "seeds": 3}
+RUN_SECONDS = 3.0  # several times that until the first checkpoint of so small a network
 
 
 def child_processes() -> set[int]:
@@ -76,6 +79,15 @@ def own_cache(folder: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HEADSTART_CACHE", str(folder))
         yield
+
+
+def length_of(folder: Path) -> str:
+    """Return the length, such as "300st", of runs of the study that train for RUN_SECONDS on this machine, alone."""
+    settings = {name: STUDY[name] for name in ("network", "batch_size", "precision", "threads", "lr")}
+    with own_cache(folder / "cache"):
+        run = headstart.train("digits:0-3", **settings, epochs="60st", runs=folder, quiet=True)
+    step_seconds = run.history.train_seconds.sum() / 60
+    return f"{max(60, math.ceil(RUN_SECONDS / step_seconds))}st"
 
 
 @pytest.fixture(scope="module")

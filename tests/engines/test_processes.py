@@ -24,7 +24,7 @@ from headstart.experiment import study
 from headstart.i18n import Message
 from headstart.reporter import NullReporter
 from headstart.runs import job_protocol
-from tests.engines.test_contract import ARMS, STUDY, bits, child_processes, own_cache, start_study
+from tests.engines.test_contract import ARMS, STUDY, bits, child_processes, length_of, own_cache, start_study
 from tests.files import read_json
 from tests.messages import fields_of
 from tests.short_runs import metrics
@@ -34,11 +34,12 @@ CONTEXT.set_forkserver_preload(["headstart.runs.runner", "tests.engines.test_pro
 
 
 def test_study_with_a_killed_worker_is_bit_identical_to_local(tmp_path: Path) -> None:
+    length = length_of(tmp_path / "measured")
     workers, before = ProcessEngine(2, NullReporter()), child_processes()
     with own_cache(tmp_path / "cache"):
-        whole = start_study(tmp_path / "whole", budgets="60st")
+        whole = start_study(tmp_path / "whole", budgets=length)
         study.run_study(whole, LocalEngine(NullReporter()), NullReporter())
-    folder = start_study(tmp_path / "killed", budgets="60st")
+    folder = start_study(tmp_path / "killed", budgets=length)
     killed: list[int] = []
 
     class KillingEngine:

@@ -17,7 +17,7 @@ from headstart.runs import job_protocol
 from headstart.runs.job_protocol import RunRequest
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import StepLine
-from tests.engines.test_contract import bits, own_cache, start_study
+from tests.engines.test_contract import bits, length_of, own_cache, start_study
 from tests.handmade import run_role
 from tests.messages import fields_of
 
@@ -85,11 +85,12 @@ def test_missing_resources_and_missing_ray_are_errors(cluster, engine: RayEngine
 
 @pytest.mark.slow
 def test_study_survives_the_loss_of_a_node(cluster, engine: RayEngine, tmp_path: Path) -> None:
+    length = length_of(tmp_path / "measured")
     node = cluster.add_node(num_cpus=1)
     with own_cache(tmp_path / "cache"):
-        whole = start_study(tmp_path / "whole", budgets="60st")
+        whole = start_study(tmp_path / "whole", budgets=length)
         study.run_study(whole, LocalEngine(NullReporter()), NullReporter())
-    folder = start_study(tmp_path / "ray", budgets="60st")
+    folder = start_study(tmp_path / "ray", budgets=length)
     active: dict[Path, int] = {}
 
     class LosingEngine:

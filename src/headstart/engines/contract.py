@@ -37,6 +37,7 @@ from headstart.storage.schemas.study import RunRole, Stage
 from headstart.training.setup import resolve_run
 
 STEPS = 3
+KILLED_STEPS = 400  # several seconds, so that a run has a checkpoint before it ends, on a fast machine too
 CHECKPOINT_TIMEOUT_S = 120  # time for a run to write its first checkpoint
 _SMALL: dict[str, str | float] = {
     "source": "digits:0-1",
@@ -124,7 +125,7 @@ def runs_survive_a_lost_worker(engine: Engine, folder: Path) -> None:
 
     The worker is identified by the lock of its run. Not for an engine that runs jobs in this process.
     """
-    long = plan(_new_seed(), 120)
+    long = plan(_new_seed(), KILLED_STEPS)
     killed: list[int] = []
     killer = threading.Thread(target=kill_worker, args=(folder, killed), daemon=True)
     killer.start()
@@ -134,7 +135,7 @@ def runs_survive_a_lost_worker(engine: Engine, folder: Path) -> None:
     (run,) = job_protocol.decode_answer(answer)
     _require([record.folder for record in runs_in(folder)] == [run], "the run continues in its folder")
     steps = [line.step for line in read_lines(run / "metrics.jsonl") if isinstance(line, StepLine)]
-    _require(steps == list(range(1, 121)), "each step is in the record once")
+    _require(steps == list(range(1, KILLED_STEPS + 1)), "each step is in the record once")
 
 
 CHECKS = (
