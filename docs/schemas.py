@@ -21,6 +21,7 @@ from headstart.config.plan_file import PlanFile
 from headstart.config.study_config import StudyConfig
 from headstart.experiment.ablation_grid import AblationFile
 from headstart.storage.files import write_atomic
+from headstart.storage.run_index import IndexLine
 from headstart.storage.schemas.ablation import AblationResult
 from headstart.storage.schemas.checkpoint import Manifest
 from headstart.storage.schemas.forecast import ForecastResult
@@ -53,6 +54,7 @@ FILES: dict[str, TypeAdapter[Any]] = {
     "ablation.json": TypeAdapter(AblationFile),
     "ablation": TypeAdapter(AblationResult),  # not a file: the output of `ablate --json`
     "forecast": TypeAdapter(ForecastResult),  # not a file: the output of `compare --dry-run --json`
+    "runs.jsonl": TypeAdapter(IndexLine),
 }
 
 JsonSchema = dict[str, Any]  # JSON Schema is defined elsewhere, and has no schema here

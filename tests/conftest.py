@@ -27,6 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
     caches = tempfile.TemporaryDirectory(prefix="headstart-tests-")
     patch = pytest.MonkeyPatch()
     patch.setenv("HEADSTART_CACHE", f"{caches.name}/cache")
+    patch.setenv("HEADSTART_DATA", f"{caches.name}/data")
     patch.setenv("TORCH_HOME", f"{caches.name}/torch")
     patch.setenv("HF_HUB_OFFLINE", "1")
     config.add_cleanup(caches.cleanup)

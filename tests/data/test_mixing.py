@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headstart.config.recipe_config import RecipeConfig
 from headstart.config.registry.mixers import MIXERS
-from headstart.config.run_config import RecipeConfig
 from headstart.data.mixing import cutmix, mixup
 from headstart.factories import load_factory
 

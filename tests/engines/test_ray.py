@@ -20,6 +20,7 @@ from headstart.storage.schemas.metrics import StepLine
 from tests.engines.test_contract import bits, length_of, own_cache, start_study
 from tests.handmade import run_role
 from tests.messages import fields_of
+from tests.models.test_user_network import NETWORK, write
 
 ray = pytest.importorskip("ray")
 
@@ -71,6 +72,19 @@ def test_runs_return_from_a_node_without_access_to_the_study(cluster, engine: Ra
     assert (folder / "model" / "model.safetensors").is_file()
     remote.close()
     assert ray.is_initialized()  # it did not open the connection
+
+
+def test_node_without_access_trains_the_code_of_the_job(cluster, engine: RayEngine, tmp_path: Path) -> None:
+    remote = RayEngine(cluster.address, NullReporter(), shared=False)
+    network = write(tmp_path / "lab", my=f"from blocks import x\n{NETWORK}", blocks="x = 1")
+    plan = contract.plan(51, 3, network=network, image_size=16)
+    job = contract.job(tmp_path / "runs", plan)
+    for file in (tmp_path / "lab").iterdir():
+        file.write_text("raise RuntimeError('not the code of the job')")
+    ((_, answer),) = remote.run([job])
+    (folder,) = job_protocol.decode_answer(answer)
+    assert sorted(path.name for path in (folder / "model" / "code").iterdir()) == ["blocks.py", "my.py"]
+    remote.close()
 
 
 def test_missing_resources_and_missing_ray_are_errors(cluster, engine: RayEngine, monkeypatch) -> None:

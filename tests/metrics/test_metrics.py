@@ -15,7 +15,7 @@ from sklearn import metrics as sk
 from headstart.analysis.contrasts import compute_contrasts
 from headstart.analysis.run_records import epoch_score
 from headstart.cli.options import _flag_help
-from headstart.config.run_config import RecipeConfig
+from headstart.config.recipe_config import RecipeConfig
 from headstart.config.study_config import StudyConfig
 from headstart.factories import load_factory
 from headstart.metrics.accuracy import confusion_counts, wilson_interval

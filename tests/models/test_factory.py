@@ -122,7 +122,7 @@ def test_build_is_deterministic_and_does_not_change_the_global_generator() -> No
     [
         ("resnet19", {}, {"name": "resnet19"}, {"choice": "resnet18"}),
         ("vgg16", {}, {"name": "vgg16"}, {"name": "vgg16"}),  # timm:vgg16
-        ("alexnet", {}, {"name": "alexnet"}, {"names": ", ".join([*resnet.FAMILY, "timm:NAME"])}),
+        ("alexnet", {}, {"name": "alexnet"}, {"names": ", ".join([*resnet.FAMILY, "timm:NAME", "PATH.py:NAME"])}),
         ("timm:test_vot", {}, {"version": timm.__version__, "name": "test_vot"}, {"similar": "test_vit"}),
         (
             "timm:resnet18.a1_in1",

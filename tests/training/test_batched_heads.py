@@ -9,8 +9,9 @@ import torch
 from headstart.analysis.run_records import read_run
 from headstart.artifacts.model_folder import merge_weight_files
 from headstart.config.plan_file import read_plan_file
+from headstart.config.recipe_config import RecipeConfig
 from headstart.config.resolve import resolve_settings
-from headstart.config.run_config import RecipeConfig, RunConfig
+from headstart.config.run_config import RunConfig
 from headstart.diagnostics.checks import missing_probe_reason
 from headstart.hardware import calibration, precision
 from headstart.inference.predictor import Predictor

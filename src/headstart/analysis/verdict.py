@@ -70,7 +70,7 @@ def compute_verdict(folder: Path, spec: StudySpec, search: Sequence[SearchGroup]
         target=spec.protocol.target,
         source=runs[0].plan.data.source,
         fingerprint=runs[0].plan.facts.fingerprint,
-        network=runs[0].plan.network.network,
+        network=runs[0].plan.network.label,
         classes=list(runs[0].plan.facts.class_names),
         conditions=conditions[:-1],
         labels=data_efficiency(conditions),

@@ -124,4 +124,4 @@ def network_words(network: NetworkConfig) -> Message:
     stem = [_("with a small stem")] if network.stem == "small" else []
     off = [_("without shortcut")] if network.shortcut == "off" else []
     off += [_("without norm")] if network.norm == "none" else []
-    return join([network.network, *stem, *off])
+    return join([network.label, *stem, *off])

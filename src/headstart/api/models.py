@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from headstart.api.options import PathLike
+from headstart.config.stored_code import trusting
 from headstart.data.frames import DataSource, is_path, temporary_source
 from headstart.inference.evaluate import ModelEvaluation
 from headstart.inference.evaluate import evaluate as _evaluate
@@ -19,7 +20,9 @@ from headstart.results.study import Study
 Model: TypeAlias = "PathLike | Run | Study"
 
 
-def predict(model: Model, images: ImageInput | Iterable[ImageInput], *, device: str | int = "cpu") -> list[Prediction]:
+def predict(
+    model: Model, images: ImageInput | Iterable[ImageInput], *, device: str | int = "cpu", trust: bool = False
+) -> list[Prediction]:
     """Classify images with a trained model; return one prediction per image.
 
     A missing or unreadable image gives a prediction with an `error`.
@@ -30,6 +33,7 @@ def predict(model: Model, images: ImageInput | Iterable[ImageInput], *, device: 
             images of Pillow, and uint8 arrays [h, w, 3]; one or several, for example a list or a pandas Series, or an
             array [n, h, w, 3].
         device: where the model runs: cpu, cuda, cuda:N or N, mps, or auto for the first GPU, else cpu.
+        trust: execute the code of a network that the folder contains and that you have not run before.
 
     Raises:
         ModelFileError: the model is missing, unsafe or incomplete.
@@ -40,7 +44,9 @@ def predict(model: Model, images: ImageInput | Iterable[ImageInput], *, device: 
         >>> prediction.image, prediction.label in ("0", "1")
         ('image 0', True)
     """
-    return list(Predictor(_folder(model), device).predict(images))
+    with trusting(trust):
+        predictor = Predictor(_folder(model), device)
+    return list(predictor.predict(images))
 
 
 def evaluate(
@@ -52,6 +58,7 @@ def evaluate(
     skip_bad: bool = False,
     allow_outside: bool = False,
     device: str | int = "cpu",
+    trust: bool = False,
 ) -> ModelEvaluation:
     """Return accuracy with its confidence interval, loss and confusion matrix of a model on labeled images.
 
@@ -63,6 +70,7 @@ def evaluate(
         skip_bad: leave out images that cannot be decoded.
         allow_outside: allow files outside the data folder in manifests and links.
         device: as in `predict`.
+        trust: as in `predict`.
 
     Raises:
         UsageError: a class or split is unknown, or the device is not available.
@@ -74,7 +82,7 @@ def evaluate(
         >>> evaluation.accuracy == run.test.accuracy, evaluation.split
         (True, 'test')
     """
-    with temporary_source(data) as source:
+    with temporary_source(data) as source, trusting(trust):
         return _evaluate(
             _folder(model),
             source,

@@ -15,6 +15,7 @@ from headstart.data.frames import DataSource, is_path
 from headstart.engines.registry import EngineChoice
 from headstart.errors import UsageError
 from headstart.i18n import _
+from headstart.models.user_code import network_name
 from headstart.reporter import NullReporter, Reporter
 from headstart.telemetry.trackers.registry import require_trackers
 
@@ -31,6 +32,8 @@ def given_settings(
     """
     values = cast(Mapping[str, Setting], settings)
     given: dict[str, Setting] = {name: value for name, value in values.items() if value is not None}
+    if callable(network := values.get("network")):
+        given["network"] = network_name(network)
     if data is not None and "source" in given:
         raise UsageError(_("The data is given twice, as data and as source."), _("Leave source out."))
     if not is_path(data):

@@ -17,6 +17,7 @@ from headstart.api.options import (
 from headstart.config.plan_file import PLAN_FILE
 from headstart.config.plan_values import TrainSettings
 from headstart.config.resolve import checkpoint_interval, resolve_settings
+from headstart.config.stored_code import trusting
 from headstart.data.frames import DataSource, is_path, stored_source
 from headstart.engines.registry import EngineChoice
 from headstart.errors import DataError, UsageError
@@ -86,6 +87,7 @@ def resume(
     save_every: str | None = None,
     engine: str | EngineChoice = "auto",
     log: str | Sequence[str] = (),
+    trust: bool = False,
     quiet: bool = False,
 ) -> Run: ...
 @overload
@@ -95,6 +97,7 @@ def resume(
     save_every: str | None = None,
     engine: str | EngineChoice = "auto",
     log: str | Sequence[str] = (),
+    trust: bool = False,
     quiet: bool = False,
 ) -> Study: ...
 @overload
@@ -104,6 +107,7 @@ def resume(
     save_every: str | None = None,
     engine: str | EngineChoice = "auto",
     log: str | Sequence[str] = (),
+    trust: bool = False,
     quiet: bool = False,
 ) -> Run | Study | AblationSummary: ...
 def resume(
@@ -112,6 +116,7 @@ def resume(
     save_every: str | None = None,
     engine: str | EngineChoice = "auto",
     log: str | Sequence[str] = (),
+    trust: bool = False,
     quiet: bool = False,
 ) -> Run | Study | AblationSummary:
     """Resume a stopped run, study or ablation; the result is bit-identical to that of an uninterrupted one.
@@ -123,6 +128,7 @@ def resume(
         save_every: of a run: interval between checkpoints, as in `train`.
         engine: of a study or an ablation: where its runs execute, as in `compare`.
         log: trackers, as in `train`; the curves in a tracker are continued.
+        trust: execute the code of a network that the folder contains and that you have not run before.
         quiet: report no progress.
 
     Raises:
@@ -140,7 +146,7 @@ def resume(
     is_run = (path / PLAN_FILE).is_file()
     _require_applicable(path, "engine" if is_run and chosen != EngineChoice() else "")
     _require_applicable(path, "save_every" if not is_run and interval else "")
-    with reporter_for(quiet) as reporter:
+    with reporter_for(quiet) as reporter, trusting(trust):
         if is_run:
             return Run(runner.resume(path, reporter, save_every=interval, trackers=trackers))
         if (path / ABLATION_FILE).is_file():

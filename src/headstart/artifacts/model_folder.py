@@ -29,14 +29,17 @@ from headstart.config.model_file import (
 )
 from headstart.config.run_config import NetworkConfig
 from headstart.config.start_spec import short_start
+from headstart.config.stored_code import stored_code
 from headstart.errors import DataError, UsageError
 from headstart.i18n import _, ngettext
-from headstart.models import structure
+from headstart.models import structure, user_network
 from headstart.models.resnet import PUBLISHED
+from headstart.models.user_code import CODE_FOLDER, code_of, is_user_network, label, pinned, write_code
 from headstart.storage.files import link_or_copy, write_atomic, write_json
 from headstart.training.events import Epoch
 from headstart.training.setup import TrainingSetup, make_network
 from headstart.weights.files import BACKBONE_FILE, HEAD_FILE, MODEL_FILE, model_weights, tensor_bytes
+from headstart.weights.starts import architecture_of
 
 SEPARATE_WEIGHTS = """
 The weights are in two files, `backbone.safetensors` (frozen) and `head.safetensors`; together they are the state dict.
@@ -70,6 +73,9 @@ def write_model(
             link to this file, or a copy where links are not supported. `merge_weight_files` combines the two files.
     """
     folder.mkdir(exist_ok=True)
+    network = setup.plan.network.network
+    if is_user_network(network):
+        write_code(folder / CODE_FOLDER, code_of(network))
     write_atomic(folder / (MODEL_FILE if backbone is None else HEAD_FILE), tensor_bytes(state))
     if backbone is not None:
         (folder / MODEL_FILE).unlink(missing_ok=True)
@@ -100,7 +106,8 @@ def saved_epoch(folder: Path) -> int:
 def read_model(folder: Path) -> SavedModel:
     """Read a model folder.
 
-    Nothing in the folder is executed, and no more memory is allocated than its files are large.
+    Nothing in the folder is executed but the code of a user's own network, which this user must have run or trust. No
+    more memory is allocated than its files are large.
 
     Raises:
         ModelFileError: A file is missing, damaged or malicious, has another schema version, or does not match the
@@ -108,7 +115,11 @@ def read_model(folder: Path) -> SavedModel:
     """
     config, preprocess = read_model_config(folder), read_preprocess(folder)
     classes = config.label_names
-    network = _network(folder, config.headstart.network, config.headstart.head, len(classes))
+    origin = config.headstart
+    with pinned(stored_code(folder / CODE_FOLDER, origin.network.network, origin.network_sha256)):
+        network = _network(folder, origin.network, origin.head, len(classes))
+    if structure.description_of(network):
+        user_network.adapt(network, origin.network.label, preprocess.size)
     return SavedModel(
         network.eval(), classes, preprocess.size, preprocess.cache_side, preprocess.mean, preprocess.std, config
     )
@@ -148,7 +159,7 @@ def _config(setup: TrainingSetup, epoch: int) -> ModelConfig:
     names = plan.facts.class_names
     return ModelConfig(
         label_names=names,
-        architecture=plan.network.network.removeprefix("timm:").partition(".")[0],
+        architecture=architecture_of(plan.network.network),
         num_classes=len(names),
         pretrained_cfg=PretrainedConfig(
             num_classes=len(names),
@@ -165,6 +176,7 @@ def _config(setup: TrainingSetup, epoch: int) -> ModelConfig:
         ),
         headstart=ModelOrigin(
             network=plan.network,
+            network_sha256=plan.facts.network_sha256,
             head=plan.arm.head,
             start=short_start(plan.arm.start),
             provenance=setup.start.provenance,
@@ -201,7 +213,7 @@ def _preprocess(setup: TrainingSetup) -> Preprocess:
 
 def _card(setup: TrainingSetup, event: Epoch, *, whole: bool) -> str:
     plan = setup.plan
-    return f"""# {plan.network.network} for {_escape(", ".join(plan.facts.class_names))}
+    return f"""# {plan.network.label} for {_escape(", ".join(plan.facts.class_names))}
 
 Arm {_escape(arm_words(plan.arm_spec))}, seed {plan.seeding.seed}, epoch {event.epoch}: accuracy
 {event.val.accuracy:.3f} on {event.val.n} validation images, which also selected this epoch.
@@ -222,6 +234,15 @@ def _escape(text: str) -> str:
 
 def _usage(network: NetworkConfig, head: str, classes: int) -> str:
     """Return code that opens the model with timm or torchvision; empty if they do not have this architecture."""
+    if is_user_network(network.network) and head == "linear":
+        main, name = label(network.network).split(":")
+        return f"""
+    # {CODE_FOLDER}/{main}, with {CODE_FOLDER}/ on sys.path
+    from safetensors.torch import load_file
+    from {main.removesuffix(".py")} import {name}
+    model = {name}(num_classes={classes})
+    model.load_state_dict(load_file("model.safetensors"))
+"""
     in_library = network.network in PUBLISHED or network.network.startswith("timm:")
     is_unchanged = network.shortcut == "on" and network.norm == "batch" and network.stem == "imagenet"
     if head != "linear" or not in_library or not is_unchanged:

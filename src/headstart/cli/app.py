@@ -43,6 +43,9 @@ def _describe_preset(name: str) -> str:
 
 Data = Annotated[str, parameter(_("{forms:cap}.", forms=DATA_FORMS))]
 Model = Annotated[Path, parameter(_("Run or study, its model folder, or a folder of runs (the best by val)."))]
+Trust = Annotated[
+    bool, switch(_("Execute the code of a network that the folder contains and that you have not run before."))
+]
 Json = Annotated[bool, switch(_("JSON output."))]
 Runs = Annotated[Path, parameter(_("Parent of the new folder."), alias=ALIASES["runs"])]
 Preset = Annotated[

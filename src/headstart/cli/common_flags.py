@@ -30,7 +30,7 @@ def _with_default(text: Message, name: str) -> Message:
 
 _SOURCE = _("Folder of class folders, manifest, or digits")
 _PRESET = _("Named settings: {presets}", presets=", ".join(PRESETS))
-_NETWORK = _("resnet18, resnet34, resnet50, resnet20 or timm:NAME")
+_NETWORK = _("resnet18, resnet34, resnet50, resnet20, timm:NAME or my.py:NAME")
 _TRAINING = {
     "--epochs": _with_default(_("Length, e.g. 10 or 500st (steps)"), "epochs"),
     "--optimizer": _("One of {optimizers}", optimizers=", ".join(OPTIMIZERS)),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from headstart.cli.app import Data, Device, Json, Model, command, reporter
+from headstart.cli.app import Data, Device, Json, Model, Trust, command, reporter
 from headstart.cli.options import parameter, switch
 from headstart.cli.render import as_csv, as_table, print_json
+from headstart.config.stored_code import trusting
 from headstart.errors import DataError, UsageError
 from headstart.i18n import _, ngettext, translated
 from headstart.storage.folders import require_model
@@ -20,6 +21,7 @@ def predict(
     /,
     *,
     device: Device = "cpu",
+    trust: Trust = False,
     json: Json = False,
     csv: Annotated[bool, switch(_("CSV output, with the probability of every class."))] = False,
 ) -> None:
@@ -32,7 +34,8 @@ def predict(
     require_image_paths(images)
     from headstart.inference.predictor import Predictor, require_predictions
 
-    predictor = Predictor(model, device)
+    with trusting(trust):
+        predictor = Predictor(model, device)
     with reporter() as output:
         if predictor.selection_note:
             output.say(predictor.selection_note)
@@ -67,6 +70,7 @@ def evaluate(
     skip_bad: Annotated[bool, switch(_("Leave out images that cannot be decoded."))] = False,
     allow_outside: Annotated[bool, switch(_("Allow files outside the data folder in manifests and links."))] = False,
     device: Device = "cpu",
+    trust: Trust = False,
     json: Json = False,
 ) -> None:
     """Evaluate a model on labeled images: accuracy with its confidence interval, and confusion matrix."""
@@ -76,7 +80,7 @@ def evaluate(
     require_source(data)
     from headstart.inference import evaluate as evaluation
 
-    with reporter() as output:
+    with reporter() as output, trusting(trust):
         result = evaluation.evaluate(
             model,
             data,

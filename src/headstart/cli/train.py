@@ -17,6 +17,7 @@ from headstart.cli.app import (
     Preset,
     Runs,
     SaveEvery,
+    Trust,
     command,
     is_verbose,
     reporter,
@@ -29,10 +30,12 @@ from headstart.cli.render import print_json, print_run
 from headstart.config.plan_file import PLAN_FILE
 from headstart.config.resolve import checkpoint_interval, resolve_settings
 from headstart.config.start_spec import require_start
+from headstart.config.stored_code import trusting
 from headstart.engines.registry import EngineChoice
 from headstart.errors import DataError, UsageError
 from headstart.experiment.ablation_grid import ABLATION_FILE
 from headstart.i18n import Message, _
+from headstart.models.user_code import code_of, is_user_network
 from headstart.telemetry.trackers.registry import require_trackers
 
 
@@ -74,6 +77,8 @@ def train(
 
     require_source(draft.plan.data.source)  # a wrong path is reported before the slow import of torch
     require_start(draft.plan.arm.start)
+    if is_user_network(draft.plan.network.network):
+        code_of(draft.plan.network.network)
     from headstart.runs import runner
 
     with reporter() as output:
@@ -103,9 +108,17 @@ def resume(
     log: Log = None,
     engine: EngineName = "auto",
     address: Address = "",
+    trust: Trust = False,
     json: Json = False,
 ) -> None:
     """Resume an interrupted run, study or ablation; the result is bit-identical to that of an uninterrupted one."""
+    with trusting(trust):
+        _resume(folder, force_new, save_every, log, EngineChoice(engine, address), json)
+
+
+def _resume(
+    folder: Path, force_new: bool, save_every: str | None, log: list[str] | None, engine: EngineChoice, json: bool
+) -> None:
     hint = _("Use the folder of a run, of a study or of an ablation.")
     if not folder.exists():
         raise DataError(_("{folder} does not exist.", folder=folder), hint)
@@ -113,14 +126,14 @@ def resume(
     if is_study or is_ablation:
         _reject(folder, {"force-new": force_new, "save-every": save_every}, _("a run"))
     if is_study:
-        compare(study=folder, engine=engine, address=address, log=log, json=json)
+        compare(study=folder, engine=engine.name, address=engine.address, log=log, json=json)
         return
     if is_ablation:
-        resume_ablation(folder, EngineChoice(engine, address), require_trackers(log or ()), json)
+        resume_ablation(folder, engine, require_trackers(log or ()), json)
         return
     if not (folder / PLAN_FILE).is_file():
         raise DataError(_("{folder} is no run, study or ablation.", folder=folder), hint)
-    _reject(folder, {"engine": engine != "auto", "address": address}, _("a study or an ablation"))
+    _reject(folder, {"engine": engine.name != "auto", "address": engine.address}, _("a study or an ablation"))
     interval, trackers = checkpoint_interval(save_every), require_trackers(log or ())
     from headstart.runs import runner
 

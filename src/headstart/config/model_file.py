@@ -84,6 +84,7 @@ class ModelOrigin(_ModelSchema):
 
     schema_version: int = SCHEMA_VERSION
     network: NetworkConfig
+    network_sha256: str = Field("", description="sha256 of the source files of a user's own network, in `code`")
     head: str
     start: str = Field(description="start of the run, without the path")
     provenance: str = Field(description="provenance of the initial weights, in English")

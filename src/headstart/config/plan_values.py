@@ -6,7 +6,7 @@ field of a registry also accepts other text, because plugins add rows. None mean
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeAlias, TypedDict
 
 from headstart.config.duration import Duration
@@ -30,6 +30,8 @@ class CommonSettings(TypedDict, total=False):
     allow_outside: bool | None
     cache_resolution: float | None
     stem: Literal["imagenet", "small"] | str | None
+    head_layer: str | None
+    stage_layers: str | Sequence[str] | None
     optimizer: OptimizerName | None
     lr: float | None
     momentum: float | None
@@ -67,7 +69,7 @@ class CommonSettings(TypedDict, total=False):
 class NetworkSettings(TypedDict, total=False):
     """Fields of the plan that an ablation varies."""
 
-    network: str | None
+    network: str | Callable[..., object] | None
     shortcut: OnOff | None
     norm: Literal["batch", "none"] | str | None
 
@@ -141,5 +143,6 @@ class PlanValues(PlanSettings, total=False):
     split_counts: SplitCounts
     class_counts: Mapping[str, int]
     weights_sha256: str
+    network_sha256: str
     mean: Sequence[float]
     std: Sequence[float]

@@ -11,6 +11,7 @@ from headstart.config.start_spec import inner_start, start_row
 from headstart.config.toml import TomlValue
 from headstart.errors import UsageError
 from headstart.i18n import _
+from headstart.models.user_code import is_user_network
 from headstart.optim.registry import CONSTANT_SCHEDULE, DEFAULT_OPTIMIZER
 from headstart.storage.schemas.arm import Tuning
 from headstart.text import end_sentence, suggestion
@@ -43,7 +44,8 @@ PRESETS: dict[str, dict[str, Setting]] = {
 def digits_preset(settings: Mapping[str, Setting]) -> dict[str, Setting]:
     """Return the preset of the built-in digits, without the stem when the network or start has a stem of its own."""
     start = inner_start(str(settings.get("start", DEFAULT_START)))
-    if start_row(start).published or str(settings.get("network", "")).startswith("timm:"):
+    network = str(settings.get("network", ""))
+    if start_row(start).published or network.startswith("timm:") or is_user_network(network):
         return {name: value for name, value in DIGITS_PRESET.items() if name != "stem"}
     return DIGITS_PRESET
 

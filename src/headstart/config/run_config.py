@@ -11,43 +11,26 @@ import json
 from typing import Annotated, Literal, TypeAlias, Unpack
 
 import tomli_w
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field
 from pydantic.fields import FieldInfo
 
 from headstart.config.device_spec import DEVICE_PATTERN, normalize_device
-from headstart.config.duration import Duration, EpochDuration
+from headstart.config.duration import Duration
 from headstart.config.field_help import Detail
-from headstart.config.lists import as_list, split_commas
-from headstart.config.one_of import OneOf, registered_name
+from headstart.config.lists import as_list
 from headstart.config.plan_values import PlanValues
-from headstart.config.presets import Setting
-from headstart.config.registry.mixers import MIXERS
+from headstart.config.recipe_config import ConfigSection, RecipeConfig
 from headstart.config.registry.starts import DEFAULT_START
 from headstart.config.start_spec import absolute_source, absolute_start, content_start, describe_forms, short_start
 from headstart.i18n import _
-from headstart.metrics.registry import DEFAULT_METRIC, METRICS, selects_epochs
-from headstart.optim.registry import (
-    DEFAULT_OPTIMIZER,
-    DEFAULT_SCHEDULE,
-    OPTIMIZERS,
-    SCHEDULES,
-    optimizer_defaults,
-    optimizers_with,
-)
+from headstart.models.user_code import absolute_network, definition, label
 from headstart.storage.files import JsonData
 from headstart.storage.schemas.arm import FULL, TUNING_DESCRIPTION, USUAL_HEAD, ArmSpec, Tuning
 from headstart.storage.schemas.split_counts import SplitCounts
-from headstart.text import join_list
 
 Switch = Literal["on", "off"]
 Norm = Literal["batch", "none"]
 SettingValue: TypeAlias = str | float | bool | Duration | Tuning | tuple[str | Duration, ...]  # of a field of the plan
-
-
-class ConfigSection(BaseModel):
-    """Base class of frozen groups of fields; an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DataConfig(ConfigSection):
@@ -80,8 +63,8 @@ class NetworkConfig(ConfigSection):
     network: str = Field(
         "auto",
         description=_(
-            "architecture: resnet18, resnet34, resnet50, resnet20 (for images of about 32 px) or timm:NAME; auto: that "
-            "of the start, or resnet18"
+            "architecture: resnet18, resnet34, resnet50, resnet20 (for images of about 32 px), timm:NAME, or "
+            "PATH.py:NAME, a class of your own that takes num_classes; auto: that of the start, or resnet18"
         ),
     )
     shortcut: Switch = Field("on", description=_("residual shortcuts"))
@@ -89,6 +72,17 @@ class NetworkConfig(ConfigSection):
     stem: Literal["imagenet", "small"] = Field(
         "imagenet", description=_("first layer: 7x7 stride 2 and pooling, or 3x3 stride 1 for small images")
     )
+    head_layer: str = Field(
+        "", description=_("own network: name of its last linear layer, where it is not the last one that is defined")
+    )
+    stage_layers: Annotated[tuple[str, ...], BeforeValidator(as_list)] = Field(
+        (), description=_("own network: a part that stages:N counts, from input to output")
+    )
+
+    @property
+    def label(self) -> str:
+        """Name of the network, without the folder of a user's own."""
+        return label(self.network)
 
 
 class ArmConfig(ConfigSection):
@@ -97,95 +91,6 @@ class ArmConfig(ConfigSection):
     start: Annotated[str, Detail(describe_forms)] = Field(DEFAULT_START, description=_("initial weights"))
     tuning: Tuning = Field(FULL, description=TUNING_DESCRIPTION)
     head: str = Field(USUAL_HEAD, pattern=r"^(linear|mlp:\d+)$", description=_("head: linear or mlp:WIDTH"))
-
-
-class RecipeConfig(ConfigSection):
-    """The training recipe."""
-
-    optimizer: Annotated[str, OneOf(OPTIMIZERS)] = Field(DEFAULT_OPTIMIZER, description=_("optimizer"))
-    lr: Annotated[float, Detail(lambda: optimizer_defaults("lr"))] = Field(
-        gt=0, description=_("peak learning rate of the schedule")
-    )
-    momentum: Annotated[float, Detail(lambda: optimizers_with("momentum"))] = Field(
-        0.9, ge=0, lt=1, description=_("momentum")
-    )
-    nesterov: Annotated[bool, Detail(lambda: optimizers_with("nesterov"))] = Field(
-        False, description=_("Nesterov momentum")
-    )
-    weight_decay: Annotated[float, Detail(lambda: optimizer_defaults("weight_decay"))] = Field(
-        ge=0, description=_("weight decay, except on norms and biases")
-    )
-    backbone_lr: float = Field(1.0, ge=0, le=1, description=_("factor on the learning rate of the pretrained backbone"))
-    schedule: Annotated[str, OneOf(SCHEDULES)] = Field(DEFAULT_SCHEDULE, description=_("learning-rate schedule"))
-    warmup: Duration = Field(Duration(0, "ep"), description=_("linear warm-up, e.g. 1ep, 100st, 5%"))
-    step_every: Duration = Field(
-        Duration(30, "%"), description=_("step schedule: interval between multiplications by gamma")
-    )
-    milestones: Annotated[tuple[Duration, ...], BeforeValidator(split_commas)] = Field(
-        (Duration(50, "%"), Duration(75, "%")),
-        description=_("multistep schedule: positions of the multiplications by gamma"),
-    )
-    plateau_epochs: int = Field(
-        3, ge=0, description=_("plateau schedule: epochs without a lower val loss before a multiplication by gamma")
-    )
-    gamma: float = Field(0.1, gt=0, le=1, description=_("factor of the step, multistep and plateau schedules"))
-    epochs: EpochDuration = Field(Duration(10, "ep"), description=_("training length, e.g. 10ep or 500st"))
-    head_epochs: EpochDuration = Field(
-        Duration(30, "%"), description=_("lp-ft: share of the training for the head alone")
-    )
-    batch_size: int = Field(32, ge=2, description=_("images per step"))
-    image_size: int = Field(128, ge=8, le=2048, description=_("side of the network input in px"))
-    crop: float = Field(
-        0.08,
-        gt=0,
-        le=1,
-        description=_("smallest area of a random resized crop, as a share of the image; 1 keeps the whole image"),
-    )
-    flip: Literal["auto", "on", "off"] = Field(
-        "auto", description=_("random horizontal flip; auto: on, unless left and right differ in the data")
-    )
-    jitter: float = Field(
-        0.0, ge=0, le=1, description=_("strength of random changes of brightness, contrast and saturation")
-    )
-    mixup: float = Field(0.0, ge=0, le=10, description=_("alpha of mixup; 0 turns it off"))
-    cutmix: float = Field(0.0, ge=0, le=10, description=_("alpha of CutMix; 0 turns it off"))
-    augmented_views: int = Field(
-        4, ge=1, le=1000, description=_("frozen backbone: number of augmented views of each image")
-    )
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description=_("label smoothing"))
-    class_weights: Literal["none", "balanced"] = Field(
-        "none", description=_("class weights of the loss; balanced: inverse class frequency")
-    )
-    clip: float = Field(0.0, ge=0, description=_("largest gradient norm; 0 turns clipping off"))
-    ema: float = Field(0.0, ge=0, lt=1, description=_("decay of the moving average of the weights; 0 turns it off"))
-    select: Annotated[
-        str, OneOf(METRICS, selects_epochs, _("the best epoch needs a metric that the confusion counts determine"))
-    ] = Field(DEFAULT_METRIC, description=_("metric on val that selects the best epoch"))
-    patience: int = Field(0, ge=0, description=_("early stopping: epochs without improvement on val; 0 turns it off"))
-
-    @model_validator(mode="before")
-    @classmethod
-    def _optimizer_defaults(cls, values: RecipeConfig | dict[str, Setting]) -> RecipeConfig | dict[str, Setting]:
-        if isinstance(values, dict):
-            name = registered_name(str(values.get("optimizer")), OPTIMIZERS)
-            spec = OPTIMIZERS.get(name, OPTIMIZERS[DEFAULT_OPTIMIZER])
-            values = {"lr": spec.lr, "weight_decay": spec.weight_decay, **values}
-        return values
-
-    @model_validator(mode="after")
-    def _check(self) -> RecipeConfig:
-        for name in ("epochs", "head_epochs", "step_every"):
-            if getattr(self, name).value <= 0:
-                raise ValueError(_("{name} must be above 0", name=name))
-        if self.epochs.unit == "%":
-            raise ValueError(_("epochs must be a duration such as 10ep or 500st, not a share"))
-        if len(mixers := [name for name in MIXERS if getattr(self, name)]) > 1:
-            raise ValueError(_("{mixers} cannot be combined", mixers=join_list(mixers)))
-        if self.nesterov and ("nesterov" not in OPTIMIZERS[self.optimizer].options or self.momentum == 0):
-            raise ValueError(
-                _("nesterov needs the optimizer {optimizers} with momentum", optimizers=optimizers_with("nesterov"))
-            )
-        return self
 
 
 class MachineConfig(ConfigSection):
@@ -226,6 +131,7 @@ class ResolvedFacts(ConfigSection):
     split_counts: SplitCounts = Field(default_factory=SplitCounts, description="number of images of each split")
     class_counts: dict[str, int] = Field(default_factory=dict, description="number of images by class, of all splits")
     weights_sha256: str = Field("", description="sha256 of the weights file; empty without one")
+    network_sha256: str = Field("", description="sha256 of the source files of a user's own network; empty for others")
     mean: tuple[float, ...] = Field((), description="mean of the input channels, which the weights may set")
     std: tuple[float, ...] = Field((), description="standard deviation of the input channels, likewise")
 
@@ -273,11 +179,14 @@ class RunConfig(ConfigSection):
 
     def identity(self) -> dict[str, JsonData]:
         """Return what decides the bits of a run: the plan with content hashes instead of paths."""
-        arm = self.arm
+        arm, network = self.arm, self.network
         if self.facts.weights_sha256:
             arm = arm.model_copy(update={"start": content_start(arm.start)})
+        if self.facts.network_sha256:
+            network = network.model_copy(update={"network": definition(network.network)})
         path_like = {"source", "skip_bad", "allow_outside"}  # the fingerprint covers the content
-        return self.model_copy(update={"arm": arm}).model_dump(mode="json", exclude={"data": path_like})
+        content = self.model_copy(update={"arm": arm, "network": network})
+        return content.model_dump(mode="json", exclude={"data": path_like})
 
     @property
     def hash(self) -> str:
@@ -318,7 +227,11 @@ class RunConfig(ConfigSection):
 
 def with_absolute_paths(plan: RunConfig) -> RunConfig:
     """Return the plan with absolute paths, so that a run can be resumed from any working directory."""
-    return plan.changed(source=absolute_source(plan.data.source), start=absolute_start(plan.arm.start))
+    return plan.changed(
+        source=absolute_source(plan.data.source),
+        start=absolute_start(plan.arm.start),
+        network=absolute_network(plan.network.network),
+    )
 
 
 # The sections that users set; facts are determined by the program.

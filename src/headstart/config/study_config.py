@@ -22,13 +22,8 @@ from headstart.config.lists import split_commas
 from headstart.config.one_of import OneOf, registered_name
 from headstart.config.plan_values import PlanSettings
 from headstart.config.presets import Setting
-from headstart.config.run_config import (
-    ConfigSection,
-    RecipeConfig,
-    RunConfig,
-    plan_fields,
-    with_absolute_paths,
-)
+from headstart.config.recipe_config import ConfigSection, RecipeConfig
+from headstart.config.run_config import RunConfig, plan_fields, with_absolute_paths
 from headstart.config.start_spec import start_row
 from headstart.i18n import Message, _, join
 from headstart.metrics.registry import DEFAULT_METRIC, METRICS, describe_metrics, is_study_metric

@@ -10,7 +10,8 @@ from pydantic_core import ErrorDetails
 from headstart.config.field_help import describe_field, field_choices
 from headstart.config.one_of import not_a_choice
 from headstart.config.presets import Setting
-from headstart.config.run_config import SECTIONS, ConfigSection, RunConfig, plan_fields
+from headstart.config.recipe_config import ConfigSection
+from headstart.config.run_config import SECTIONS, RunConfig, plan_fields
 from headstart.i18n import Message, _
 from headstart.storage.schemas.schema import fault_text
 from headstart.text import suggestion

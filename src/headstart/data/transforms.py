@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from headstart.config.run_config import RecipeConfig
+from headstart.config.recipe_config import RecipeConfig
 from headstart.rng import stream
 
 Box = tuple[int, int, int, int]  # top, left, height, width

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from statistics import median
 
-from headstart.config.run_config import RecipeConfig
+from headstart.config.recipe_config import RecipeConfig
 from headstart.diagnostics.finding import CheckResult, restoring_flags
 from headstart.diagnostics.gradients import dead, first_to_last_ratio
 from headstart.diagnostics.history import History

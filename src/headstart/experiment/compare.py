@@ -18,6 +18,7 @@ from headstart.data.sources import require_source
 from headstart.engines.registry import EngineChoice, require_listener
 from headstart.experiment.ablation_grid import ABLATION_FILE, AblationSpec, read_ablation
 from headstart.i18n import _
+from headstart.models.user_code import code_of, is_user_network, pinned
 from headstart.reporter import Reporter
 from headstart.storage.locks import locked
 from headstart.storage.schemas.verdict import Verdict
@@ -61,6 +62,7 @@ def compare(  # noqa: D418
     """Run or resume a study."""
 
 
+@pinned()
 def compare(
     study: StudySpec | AblationSpec | Path,
     runs: Path,
@@ -151,6 +153,7 @@ def _run_ablation(
         return ablation.run_ablation(begun, run_engine, reporter)
 
 
+@pinned()
 def forecast(
     spec: StudySpec, engine: EngineChoice, reporter: Reporter, *, explicit: Container[str] | None = None
 ) -> Forecast:
@@ -197,7 +200,10 @@ def rebuild(folder: Path, reporter: Reporter, trackers: Sequence[str] = ()) -> l
 
 
 def require_inputs(spec: StudySpec) -> None:
-    """Raise the error of data or weights that do not exist, before the slow import of torch."""
+    """Raise the error of data, weights or a network that do not exist, before the slow import of torch."""
     require_source(spec.plan.data.source)
     for variant in spec.variants:
-        require_start(variant.plan(spec.plan).arm.start, in_study=True)
+        plan = variant.plan(spec.plan)
+        require_start(plan.arm.start, in_study=True)
+        if is_user_network(plan.network.network):
+            code_of(plan.network.network)

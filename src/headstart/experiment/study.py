@@ -21,6 +21,7 @@ from headstart.experiment.lr_search import Trial, search
 from headstart.experiment.preflight import (
     common_precision,
     input_fingerprints,
+    read_code,
     require_unchanged,
     resolve_arms,
     source_arm,
@@ -28,12 +29,14 @@ from headstart.experiment.preflight import (
     source_of,
     source_plan,
     write_arm_inputs,
+    write_code,
 )
 from headstart.experiment.progress import Progress, comparison_phase, search_phase
 from headstart.experiment.speed_check import SpeedCheck
 from headstart.experiment.study_runs import StudyRuns, in_progress
 from headstart.hardware import calibration
 from headstart.i18n import _
+from headstart.models.user_code import pinned
 from headstart.report import page
 from headstart.reporter import NullReporter, Reporter
 from headstart.runs import runner
@@ -47,6 +50,7 @@ from headstart.telemetry import seed_means
 from headstart.training import setup
 
 
+@pinned()
 def begin(spec: StudySpec, runs: Path, reporter: Reporter) -> Path:
     """Check every arm, resolve the machine, and write study.toml to a new folder; train nothing.
 
@@ -63,6 +67,7 @@ def begin(spec: StudySpec, runs: Path, reporter: Reporter) -> Path:
     folder = folders.make_folder(runs, f"{folders.stamp()}_compare-{source}")
     spec = StudySpec(spec.protocol, plan)
     write_arm_inputs(folder, spec, arms, sources)
+    write_code(folder, arms)
     write_study(folder, spec)
     return folder
 
@@ -82,7 +87,7 @@ def run_study(folder: Path, engine: Engine, reporter: Reporter, *, runs_here: in
     spec = read_study(folder)
     progress = Progress(spec, runs_here=runs_here)
     study = StudyRuns(folder, spec, engine, reporter, progress, speed_check=SpeedCheck(runs_here))
-    with in_progress(study):
+    with pinned(read_code(folder, spec)), in_progress(study):
         return _run_stages(study)
 
 

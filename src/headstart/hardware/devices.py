@@ -13,6 +13,7 @@ from torch import nn
 from headstart.config.device_spec import DEVICE_PATTERN, normalize_device
 from headstart.errors import UsageError
 from headstart.i18n import _
+from headstart.models import structure
 
 
 def pick_device(name: str | int) -> torch.device:
@@ -67,8 +68,8 @@ def available_memory() -> int | None:
 
 
 def place(network: nn.Module, device: torch.device) -> nn.Module:
-    """Move the network to `device` in channels_last order, the fastest layout for convolutions."""
-    return network.to(device).to(memory_format=torch.channels_last)
+    """Move the network to `device`, in the order of its tensors (`structure.memory_format`)."""
+    return network.to(device).to(memory_format=structure.memory_format(network))
 
 
 def synchronize(device: torch.device) -> None:

@@ -86,6 +86,15 @@ class Convolution(nn.Conv2d):
         )
 
 
+class IndependentConvolution(Convolution):
+    """A `Convolution` whose output is never a view, so that anything may follow it, as in networks of users."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the convolution of x [n, inputs, h, w]: [n, outputs, h', w']."""
+        output = super().forward(x)
+        return output.clone() if output._is_view() else output
+
+
 class _Context(Protocol):
     """What torch gives to `forward` and `backward` of a function."""
 

@@ -1,4 +1,4 @@
-"""Build a network by its name: the ResNet family or any timm network.
+"""Build a network by its name: the ResNet family, any timm network, or a user's own.
 
 Images are float tensors (n, 3, height, width); logits are (n, classes).
 """
@@ -6,6 +6,7 @@ Images are float tensors (n, 3, height, width); logits are (n, classes).
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from torch import nn
 from headstart.errors import UsageError
 from headstart.i18n import Message, _
 from headstart.models.resnet import FAMILY, NORMS, STEMS, ResNet
+from headstart.models.user_code import is_user_network, label
 from headstart.rng import torch_stream
 from headstart.text import closest, replacement_hint
 
@@ -23,35 +25,57 @@ if TYPE_CHECKING:
 
 
 def build(
-    name: str, num_classes: int, *, shortcut: bool = True, norm: str = "batch", stem: str = "imagenet"
+    name: str,
+    num_classes: int,
+    *,
+    shortcut: bool = True,
+    norm: str = "batch",
+    stem: str = "imagenet",
+    head_layer: str = "",
+    stage_layers: Sequence[str] = (),
 ) -> nn.Module:
     """Return a network with a linear head.
 
     Its values are torch's defaults and always the same; `starts.initialize` replaces them.
 
     Args:
-        name: A name in `resnet.FAMILY`, or timm:NAME.
+        name: A name in `resnet.FAMILY`, timm:NAME, or PATH.py:NAME of a user's own network.
         num_classes: Number of outputs.
         shortcut: Whether blocks have their shortcut.
         norm: One of `resnet.NORMS`.
         stem: One of `resnet.STEMS`.
+        head_layer: Name of the head's module in a user's own network; "" to find it.
+        stage_layers: Names of the modules of the stages in a user's own network; empty to find them.
 
     Raises:
-        UsageError: If a name or switch is unknown, or a switch is used on a timm network.
+        UsageError: If a name or switch is unknown, a switch is used on another network than one of the family, or the
+            user's own network fails.
     """
     _check_switch("norm", norm, NORMS)
     _check_switch("stem", stem, STEMS)
+    is_own = is_user_network(name)
     if name.startswith("timm:"):
         pretrained_cfg(name)  # report an unknown name first
-        if not (shortcut and norm == "batch" and stem == "imagenet"):
-            raise UsageError(
-                _("{name} does not support the switches shortcut, norm and stem.", name=name),
-                _("Omit the switches, or use one of {networks}.", networks=", ".join(FAMILY)),
-            )
+    if (is_own or name.startswith("timm:")) and not (shortcut and norm == "batch" and stem == "imagenet"):
+        raise UsageError(
+            _("{name} does not support the switches shortcut, norm and stem.", name=label(name)),
+            _("Omit the switches, or use one of {networks}.", networks=", ".join(FAMILY)),
+        )
+    if is_own:
+        from headstart.models import user_network
+
+        return user_network.build(name, num_classes, head_layer=head_layer, stage_layers=stage_layers)
+    if head_layer or stage_layers:
+        raise UsageError(
+            _("{name} has its own head and stages.", name=name),
+            _("Leave out --head-layer and --stage-layers, which are for a network of your own."),
+        )
+    if name.startswith("timm:"):
         return _build_timm(name, num_classes)
     if name not in FAMILY:
         raise UsageError(
-            _("There is no network {name!r}.", name=name), _in_timm(name) or _nearest(name, [*FAMILY, "timm:NAME"])
+            _("There is no network {name!r}.", name=name),
+            _in_timm(name) or _nearest(name, [*FAMILY, "timm:NAME", "PATH.py:NAME"]),
         )
     device = torch.get_default_device()  # meta within a block for the shapes alone
     return copy.deepcopy(_template(name, num_classes, shortcut, norm, stem, device))

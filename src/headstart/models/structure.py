@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol, cast
 
 import numpy as np
@@ -15,21 +17,69 @@ from headstart.models.timm_config import TimmConfig
 WEIGHT_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)  # convolutions and linear layers
 
 
+_DESCRIPTION, _CONTIGUOUS = "headstart_description", "headstart_contiguous"  # attributes of a network
+
+
+@dataclass(frozen=True)
+class Description:
+    """Structure of a network that is neither a `ResNet` nor one of timm.
+
+    Attributes:
+        head: Name of the head's module.
+        stages: Name and parameters of each part of the backbone, from input to output; the first is the stem.
+        construct: Returns the network with the values of its constructor.
+    """
+
+    head: str
+    stages: tuple[tuple[str, tuple[str, ...]], ...]
+    construct: Callable[[], nn.Module]
+
+
+def describe(network: nn.Module, description: Description) -> None:
+    """Attach its description to a network."""
+    setattr(network, _DESCRIPTION, description)
+
+
+def description_of(network: nn.Module) -> Description | None:
+    """Return the description of a network; None for a `ResNet` and for networks of timm."""
+    description: Description | None = getattr(network, _DESCRIPTION, None)
+    return description
+
+
+def use_contiguous(network: nn.Module) -> None:
+    """Let a network have contiguous order in place of channels_last, in place; its inputs are converted."""
+    setattr(network, _CONTIGUOUS, True)
+    network.register_forward_pre_hook(_contiguous)
+
+
+def _contiguous(_network: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    return tuple(tensor.contiguous() for tensor in inputs)
+
+
+def memory_format(network: nn.Module) -> torch.memory_format:
+    """Return the order of a network's tensors: channels_last, the fastest for convolutions, or contiguous."""
+    return torch.contiguous_format if getattr(network, _CONTIGUOUS, False) else torch.channels_last
+
+
 def fixed_size(network: nn.Module) -> int | None:
     """Return the only image size in px that the network accepts (timm's vision transformers), or None for any size."""
-    if isinstance(network, ResNet):
+    if isinstance(network, ResNet) or description_of(network):
         return None
     config = TimmConfig.of(network)
     return config.input_size[-1] if config.fixed_input_size else None
 
 
 def head_name(network: nn.Module) -> str:
-    """Return the name of the head's module: `fc`, or the classifier of a timm network."""
+    """Return the name of the head's module: `fc`, the classifier of a timm network, or that of the description."""
+    if description := description_of(network):
+        return description.head
     return "fc" if isinstance(network, ResNet) else str(TimmConfig.of(network).classifier)
 
 
 def first_convolution(network: nn.Module) -> str | tuple[str, ...] | None:
     """Return the name of the first convolution; names if there are several, None if there is none."""
+    if description_of(network):
+        return next((name for name, module in network.named_modules() if isinstance(module, nn.Conv2d)), None)
     return "conv1" if isinstance(network, ResNet) else TimmConfig.of(network).first_conv
 
 
@@ -50,7 +100,8 @@ def stages(network: nn.Module) -> list[tuple[str, list[str]]]:
 
     A ResNet has stem, layer1 to layer4 (resnet20: layer3) and head. A timm network has timm's coarse groups
     (`group_matcher`), named by the common prefix of their parameters. Modules between the last group and the head, such
-    as a final norm, belong to the last group. A network for which timm has no groups has a backbone and a head.
+    as a final norm, belong to the last group. A network for which timm has no groups has a backbone and a head. Other
+    networks have the stages of their `Description`.
 
     Returns:
         One pair for each part: its name and the prefixes of its parameter names, see `in_part`.
@@ -58,6 +109,9 @@ def stages(network: nn.Module) -> list[tuple[str, list[str]]]:
     if isinstance(network, ResNet):
         layers = [(name, [name]) for name in network.stage_names]
         return [("stem", ["conv1", "bn1"]), *layers, ("head", ["fc"])]
+    if description := description_of(network):
+        backbone = [(name, [n for n in own if not in_part(n, [description.head])]) for name, own in description.stages]
+        return [*((name, own) for name, own in backbone if own), ("head", [description.head])]
     from timm.models import group_parameters
 
     head = head_name(network)

@@ -111,7 +111,7 @@ def _protocol_rows(spec: StudySpec, names: tuple[Message, Message]) -> list[tupl
         (_("share of the training images"), join_list(_("{share:g} %", share=100 * x) for x in protocol.fractions)),
         *_search_rows(spec, selection),
         (_("length of source training"), length_words(spec.source_epochs) if _trains_source(spec) else ""),
-        (_("network"), _network_words(spec.plan.network.network)),
+        (_("network"), _network_words(spec.plan.network.label)),
         (_("recipe"), _training_words(spec)),
         (_("requested time budget"), protocol.time_budget),
         (_("sha256 of the declaration"), spec.hash),

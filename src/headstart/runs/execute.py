@@ -16,6 +16,7 @@ from headstart import errors
 from headstart.analysis.run_records import runs_in
 from headstart.config.plugins import load_plugins
 from headstart.errors import DivergedError, HeadstartError
+from headstart.models.user_code import pinned
 from headstart.reporter import Reporter
 from headstart.runs import heads_runner, runner
 from headstart.runs.job_protocol import Answer, Job, RunRequest, decode_job, error_answer
@@ -74,7 +75,8 @@ def answer_job(text: str, reporter: Reporter, *, parent: Path | None = None) -> 
     try:
         job = decode_job(text)
         job = job if parent is None else job.model_copy(update={"parent": parent})
-        return Answer(folders=run_job(job, reporter)).model_dump_json()
+        with pinned(job.codes()):
+            return Answer(folders=run_job(job, reporter)).model_dump_json()
     except HeadstartError as error:
         return error_answer(error)
 

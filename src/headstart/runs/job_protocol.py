@@ -22,6 +22,8 @@ from headstart.errors import (
     UsageError,
 )
 from headstart.i18n import Message, _, ngettext, verbatim
+from headstart.models import user_code
+from headstart.models.user_code import UserCode
 from headstart.storage.schemas.schema import Schema, VersionedSchema
 from headstart.storage.schemas.study import RunRole
 
@@ -37,6 +39,20 @@ class RunRequest(Schema):
     role: RunRole = Field(description="role of the run in its study")
 
 
+class NetworkCode(Schema):
+    """Source files of a user's own network, for a process that may not see them, or sees others."""
+
+    network: str = Field(description="the network, as plans name it")
+    main: str = Field(description="name of the file that defines it")
+    files: dict[str, str] = Field(description="text of each file, by path in the folder of the main file")
+
+    @classmethod
+    def of(cls, network: str) -> NetworkCode:
+        """Return the code of a network."""
+        code = user_code.code_of(network)
+        return cls(network=network, main=code.main, files=dict(code.files))
+
+
 class Job(VersionedSchema):
     """Runs to be made in a folder."""
 
@@ -44,6 +60,11 @@ class Job(VersionedSchema):
     runs: list[RunRequest] = Field(description="requested runs")
     until: int | None = Field(None, description="epoch after which the runs pause")
     estimated_seconds: float = Field(0.0, description="estimated duration; 0 if unknown")
+    code: list[NetworkCode] = Field(default_factory=list, description="code of the users' own networks in the plans")
+
+    def codes(self) -> dict[str, UserCode]:
+        """Return the code of each network of users."""
+        return {code.network: UserCode(code.main, code.files, Path(code.network).parent) for code in self.code}
 
 
 class ErrorAnswer(Schema):
@@ -102,7 +123,9 @@ def encode_job(parent: Path, requests: Sequence[RunRequest], *, until: int | Non
         until: Epoch after which the runs pause.
         seconds: Estimated duration of the job; 0 if unknown.
     """
-    job = Job(parent=parent.absolute(), runs=list(requests), until=until, estimated_seconds=seconds)
+    networks = dict.fromkeys(request.plan.network.network for request in requests)
+    code = [NetworkCode.of(network) for network in networks if user_code.is_user_network(network)]
+    job = Job(parent=parent.absolute(), runs=list(requests), until=until, estimated_seconds=seconds, code=code)
     return job.model_dump_json()
 
 

@@ -15,10 +15,12 @@ from headstart.artifacts.model_folder import write_model
 from headstart.config.plan_file import differences, read_plan_file
 from headstart.config.resolve import SaveInterval
 from headstart.config.run_config import ResolvedFacts, RunConfig, with_absolute_paths
+from headstart.config.stored_code import network_in, stored_code
 from headstart.errors import DivergedError, UsageError
 from headstart.hardware import calibration, devices, environment, precision
 from headstart.i18n import _, ngettext
-from headstart.models import freezing, structure
+from headstart.models import freezing, structure, user_code
+from headstart.models.user_code import CODE_FOLDER
 from headstart.reporter import Reporter
 from headstart.runs import lifecycle
 from headstart.runs.checkpoints import RunCheckpoints
@@ -39,6 +41,7 @@ from headstart.training.scoring import Score
 from headstart.training.setup import TrainingSetup, check_plan, prepare
 
 
+@user_code.pinned()
 def run_new(
     draft: RunConfig,
     runs: Path,
@@ -78,6 +81,7 @@ def run_new(
     return folder
 
 
+@user_code.pinned()
 def check(draft: RunConfig, reporter: Reporter) -> None:
     """Raise the error that `run_new` would raise before the first step. Measure and train nothing.
 
@@ -118,7 +122,8 @@ def resume(
             _("View it with `headstart tensorboard`, or start a new run."),
         )
     calibration.resolve_machine(plan)  # raises if the device is no longer available
-    with precision.deterministic(torch.device(plan.machine.device), plan.machine.threads):
+    code = stored_code(folder / CODE_FOLDER, plan.network.network, plan.facts.network_sha256)
+    with user_code.pinned(code), precision.deterministic(torch.device(plan.machine.device), plan.machine.threads):
         setup = prepare(plan, reporter)
         require_unchanged_inputs(plan, setup.plan)
         if changes := differences(content.environment, environment.environment(plan.machine.device)):
@@ -132,8 +137,10 @@ def resume(
 
 
 def draft_from_run(folder: Path) -> RunConfig:
-    """Return the plan of a run folder as a draft, without its resolved facts."""
-    return read_plan_file(folder).plan.with_facts(ResolvedFacts())
+    """Return the plan of a run folder as a draft, without its resolved facts; a user's own network is its copy."""
+    plan = read_plan_file(folder).plan
+    network = network_in(folder / CODE_FOLDER, plan.network.network, plan.facts.network_sha256)
+    return plan.changed(network=network).with_facts(ResolvedFacts())
 
 
 def rebuild(folder: Path) -> Path:

@@ -9,7 +9,7 @@ from headstart.config.run_config import RunConfig
 from headstart.errors import UsageError
 from headstart.hardware import precision
 from headstart.i18n import _
-from headstart.models import structure
+from headstart.models import structure, user_network
 from headstart.reporter import Reporter
 
 
@@ -19,7 +19,9 @@ def check_image_size_and_precision(plan: RunConfig, network: nn.Module, reporter
     Raises:
         UsageError: If the network does not accept the image size, or the plan has bf16 where it gives wrong gradients.
     """
-    size, name, machine = plan.recipe.image_size, plan.network.network, plan.machine
+    size, name, machine = plan.recipe.image_size, plan.network.label, plan.machine
+    if structure.description_of(network):
+        user_network.adapt(network, name, size)
     if structure.fixed_size(network) not in (None, size):
         fixed_size = structure.fixed_size(network)
         message = _(

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from headstart.config.duration import Duration, head_steps
-from headstart.config.run_config import RecipeConfig, RunConfig
+from headstart.config.recipe_config import RecipeConfig
+from headstart.config.run_config import RunConfig
 from headstart.errors import UsageError
 from headstart.factories import load_factory
 from headstart.i18n import _, ngettext

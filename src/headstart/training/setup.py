@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from headstart.config.recipe_config import RecipeConfig
 from headstart.config.registry.mixers import MIXERS
-from headstart.config.run_config import NetworkConfig, RecipeConfig, ResolvedFacts, RunConfig
+from headstart.config.run_config import NetworkConfig, ResolvedFacts, RunConfig
 from headstart.data import hashing, sources, splits
 from headstart.data.dataset import Dataset, load_dataset, split_counts
 from headstart.data.image_index import ImageIndex
@@ -29,7 +30,7 @@ from headstart.hardware import benchmark, calibration, devices
 from headstart.hardware.calibration import MatmulPeak, choose_precision, measure_machine
 from headstart.hardware.environment import environment
 from headstart.i18n import _, ngettext
-from headstart.models import factory, freezing, heads, structure
+from headstart.models import factory, freezing, heads, structure, user_code
 from headstart.optim import optimizers
 from headstart.reporter import Reporter
 from headstart.storage.schemas.arm import FULL, TuningKind
@@ -110,6 +111,8 @@ def load_inputs(draft: RunConfig) -> tuple[RunConfig, ImageIndex, starts.Start]:
         norm=plan.network.norm,
         stem=plan.network.stem,
         num_classes=len(index.classes),
+        head_layer=plan.network.head_layer,
+        stage_layers=plan.network.stage_layers,
     )
     return plan, index, start
 
@@ -231,6 +234,8 @@ def make_network(config: NetworkConfig, head: str, num_classes: int, seed: int) 
         shortcut=config.shortcut == "on",
         norm=config.norm,
         stem=config.stem,
+        head_layer=config.head_layer,
+        stage_layers=config.stage_layers,
     )
     heads.replace_head(network, head, num_classes, seed=seed)
     return network
@@ -249,6 +254,7 @@ def _with_facts(plan: RunConfig, dataset: Dataset, split: splits.Split, start: s
         split_counts=split_counts(split),
         class_counts=dataset.class_counts(),
         weights_sha256=start.sha256,
+        network_sha256=user_code.sha256_of(plan.network.network),
         mean=start.mean,
         std=start.std,
     )
@@ -328,7 +334,8 @@ def _flops(context: TrainingContext, plan: RunConfig, network: nn.Module) -> tup
             head = network.get_submodule(structure.head_name(network))
             flops.append(4.0 * sum(p.numel() for p in head.parameters() if p.ndim > 1))
             continue
-        network_key = (plan.network.model_dump_json(), plan.arm.head, str(len(plan.facts.class_names)))
+        code = plan.facts.network_sha256
+        network_key = (plan.network.model_dump_json(), code, plan.arm.head, str(len(plan.facts.class_names)))
         key = (*network_key, str(context.batches.augmentation.size), str(phase.tuning))
         if key not in _flops_of:
             freezing.freeze(network, freezing.trainable(network, phase.tuning.trained_stages))

@@ -32,6 +32,7 @@ BACKBONE_FILE = "backbone.safetensors"
 
 MAX_HEADER_BYTES = 10_000_000  # of JSON in a safetensors file; a ResNet-50 has 30,000
 REMOVED_KEY_PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.", "network.")
+PROJECTION_NAMES = ("downsample", "shortcut")  # of the projection in a shortcut, as torchvision and others name it
 HEAD_NAMES = ("fc", "classifier", "head", "last_linear", "linear")
 _MATCH_NETWORK = _("Set --network, --shortcut, --norm and --stem as for the network in the file.")
 
@@ -135,8 +136,8 @@ def adapt_weights(
 ) -> tuple[dict[str, Tensor], list[Message]]:
     """Return the backbone's tensors in float32 under the network's own keys, and notes on what was changed.
 
-    Prefixes of wrappers (`module.`, `_orig_mod.`, …) are removed, `shortcut.` is read as `downsample.`, and the file's
-    head is left out. A missing `num_batches_tracked` is 0.
+    Prefixes of wrappers (`module.`, `_orig_mod.`, …) are removed, `shortcut.` is read as `downsample.` or the reverse,
+    as the network names it, and the file's head is left out. A missing `num_batches_tracked` is 0.
 
     Args:
         file: The weights file.
@@ -213,12 +214,14 @@ def _rename(file: WeightsFile, expected: list[str]) -> tuple[dict[str, Tensor], 
     """Return the file's tensors under the network's names; a prefix that the network itself has stays."""
     prefixes = tuple(p for p in REMOVED_KEY_PREFIXES if not any(k.startswith(p) for k in expected))
     renamed: dict[str, Tensor] = {}
+    own = next((name for name in PROJECTION_NAMES if any(f".{name}." in f".{key}" for key in expected)), "downsample")
+    other = next(name for name in PROJECTION_NAMES if name != own)
     for key, tensor in file.state.items():
         name = key
         while prefix := next((p for p in prefixes if name.startswith(p)), ""):
             name = name.removeprefix(prefix)
-        if not any("shortcut" in k for k in expected):
-            name = re.sub(r"(^|\.)shortcut\.", r"\1downsample.", name)
+        if not any(f".{other}." in f".{key}" for key in expected):
+            name = re.sub(rf"(^|\.){other}\.", rf"\1{own}.", name)
         if name in renamed:
             raise ModelFileError(
                 _("{path} contains {name} twice, once as {key}.", path=file.path, name=name, key=key),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from headstart.models.resnet import ResNet
-from headstart.models.structure import WEIGHT_LAYERS, block_names, head_name, in_part
+from headstart.models.structure import WEIGHT_LAYERS, block_names, description_of, head_name, in_part
 from headstart.models.timm_config import TimmConfig
 from headstart.rng import torch_stream
 
@@ -24,8 +25,8 @@ Initializer = Callable[[nn.Module], None]  # draws the backbone of a network, in
 def draw_backbone(network: nn.Module, init: Initializer, *, seed: int) -> None:
     """Initialize everything but the head, in place, from (seed, "init").
 
-    Parameters of timm networks that are neither weights nor norms (position embeddings, layer scales) always come from
-    timm's constructor.
+    Parameters of other networks than a `ResNet` that are neither weights nor norms (position embeddings, layer scales)
+    always come from the network's constructor.
     """
     if not isinstance(network, ResNet):
         _construct_again(network, seed)
@@ -34,7 +35,7 @@ def draw_backbone(network: nn.Module, init: Initializer, *, seed: int) -> None:
 
 
 def keep_constructed(network: nn.Module) -> None:
-    """Leave the weights as timm's constructor has drawn them."""
+    """Leave the weights as the network's constructor has drawn them."""
 
 
 def kaiming(network: nn.Module) -> None:
@@ -115,11 +116,15 @@ def _groups(module: nn.Module) -> int:
 
 
 def _construct_again(network: nn.Module, seed: int) -> None:
-    """Set the backbone of a timm network to the values of a newly constructed one."""
-    import timm
+    """Set the backbone of a network to the values of a newly constructed one."""
+    head, description = head_name(network), description_of(network)
+    if description is not None:
+        construct = description.construct
+    else:
+        import timm
 
-    head = head_name(network)
+        construct = partial(timm.create_model, TimmConfig.of(network).architecture, pretrained=False)
     with torch_stream(seed, "init"):
-        constructed = timm.create_model(TimmConfig.of(network).architecture, pretrained=False)
+        constructed = construct()
     values = {k: v for k, v in constructed.state_dict().items() if not in_part(k, [head])}
     network.load_state_dict(values, strict=False)

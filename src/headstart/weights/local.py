@@ -9,14 +9,24 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from headstart.config.model_file import read_model_config
 from headstart.config.registry.starts import FILE_START
 from headstart.config.start_spec import run_start
+from headstart.config.stored_code import network_in
 from headstart.errors import DataError, ModelFileError
 from headstart.i18n import Message, _
+from headstart.models.user_code import CODE_FOLDER, is_user_network, label
 from headstart.text import join_list
 from headstart.weights.files import HEAD_FILE, MODEL_FILE, WeightsFile, adapt_weights, model_weights, read_weights
 from headstart.weights.hub import Triple
-from headstart.weights.starts import IMAGENET_MEAN, IMAGENET_STD, NetworkTarget, Start, network_of_architecture
+from headstart.weights.starts import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    NetworkTarget,
+    Start,
+    architecture_of,
+    network_of_architecture,
+)
 
 
 def from_file(path: str, target: NetworkTarget) -> Start:
@@ -44,24 +54,42 @@ def from_run(folder: str, target: NetworkTarget) -> Start:
             _("{file} does not name the architecture of the model.", file=model / "config.json"),
             _("Add it to the file, for example {example}.", example='"architecture": "resnet18"'),
         )
-    if architecture != target.network.removeprefix("timm:").partition(".")[0]:
+    if architecture != architecture_of(target.network):
         raise ModelFileError(
             _(
                 "The model in {folder} is {architecture}, but the network is {network}.",
                 folder=folder,
                 architecture=architecture,
-                network=target.network,
+                network=label(target.network),
             ),
-            _("Use --network {network}, or another start.", network=network_of_architecture(architecture)),
+            _("Use --network {network}, or another start.", network=_stored_network(model) or architecture),
         )
     return _from_weights_file(run_start(folder), model_weights(model), target, license="yours")
 
 
 def network_of_run(folder: str) -> str | None:
-    """Return the network of a finished run; None if the folder has no model."""
+    """Return the network of a finished run; None if the folder has no model.
+
+    Raises:
+        ModelFileError: It is another user's own network, and its code is not trusted.
+    """
     model = _model_folder(Path(folder).expanduser())
-    architecture = _architecture(model) if model else ""
-    return network_of_architecture(architecture) if architecture else None
+    network = _stored_network(model) if model else ""
+    if model and is_user_network(network):
+        config = read_model_config(model)
+        return network_in(model / CODE_FOLDER, config.headstart.network.network, config.headstart.network_sha256)
+    return network or None
+
+
+def _stored_network(model: Path) -> str:
+    """Return the network of a model folder; "" if its config.json does not name it."""
+    section = _read_json(model / "config.json").get("headstart")
+    fields = section.get("network") if isinstance(section, dict) else None
+    network = fields.get("network") if isinstance(fields, dict) else None
+    if isinstance(network, str) and is_user_network(network):
+        return f"{(model / CODE_FOLDER).absolute()}/{label(network)}"
+    architecture = _architecture(model)
+    return network_of_architecture(architecture) if architecture else ""
 
 
 def _architecture(model: Path) -> str:

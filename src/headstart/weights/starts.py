@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from headstart.config import start_spec
 from headstart.config.registry.starts import (
     DEFAULT_SCHEME,
     DEFAULT_START,
+    FILE_START,
     PRETRAINED_START,
     SCHEMES,
     STARTS,
@@ -33,6 +33,7 @@ from headstart.models.factory import build, pretrained_cfg
 from headstart.models.heads import reset_head
 from headstart.models.resnet import FAMILY, PUBLISHED
 from headstart.models.structure import head_name, in_part
+from headstart.models.user_code import definition, is_user_network, label
 from headstart.weights.files import WeightsFile, adapt_weights, read_weights
 from headstart.weights.hub import PretrainedWeights, Triple, convert_timm_keys, fetch_timm, fetch_torchvision
 from headstart.weights.init import Initializer, draw_backbone, draw_from_statistics, keep_constructed
@@ -102,6 +103,8 @@ class NetworkTarget:
     norm: str
     stem: str
     num_classes: int
+    head_layer: str = ""
+    stage_layers: tuple[str, ...] = ()
 
     @property
     def is_standard(self) -> bool:
@@ -112,21 +115,38 @@ class NetworkTarget:
     def label(self) -> str:
         """Name of the network and its switches, for messages."""
         if self.is_standard:
-            return self.network
+            return label(self.network)
         shortcut = "on" if self.shortcut else "off"
         return f"{self.network} (shortcut {shortcut}, norm {self.norm}, stem {self.stem})"
 
     def skeleton(self) -> nn.Module:
         """Return the network for its names and shapes, on the meta device.
 
-        timm networks are built on the CPU, because their constructors may compute with values.
+        Networks outside the family are built on the CPU, because their constructors may compute with values.
         """
-        switches: dict[str, Any] = {"shortcut": self.shortcut, "norm": self.norm, "stem": self.stem}
-        with torch.device("cpu" if self.network.startswith("timm:") else "meta"):
-            return build(self.network, self.num_classes, **switches)
+        with torch.device("meta" if self.network in FAMILY else "cpu"):
+            return build(
+                self.network,
+                self.num_classes,
+                shortcut=self.shortcut,
+                norm=self.norm,
+                stem=self.stem,
+                head_layer=self.head_layer,
+                stage_layers=self.stage_layers,
+            )
 
 
-def resolve_start(name: str, *, network: str, shortcut: bool, norm: str, stem: str, num_classes: int) -> Start:
+def resolve_start(
+    name: str,
+    *,
+    network: str,
+    shortcut: bool,
+    norm: str,
+    stem: str,
+    num_classes: int,
+    head_layer: str = "",
+    stage_layers: tuple[str, ...] = (),
+) -> Start:
     """Read and check a start for a network.
 
     Args:
@@ -136,17 +156,22 @@ def resolve_start(name: str, *, network: str, shortcut: bool, norm: str, stem: s
         norm: Switch of the network.
         stem: Switch of the network.
         num_classes: Number of classes of the new head.
+        head_layer: Name of the head's module in a user's own network.
+        stage_layers: Names of the modules of the stages in a user's own network.
 
     Raises:
         UsageError: The start is unknown or not available for the network.
         DataError: The weights do not exist or cannot be downloaded.
         ModelFileError: The file is damaged, hostile or of another network.
     """
+    return _resolve(name, NetworkTarget(network, shortcut, norm, stem, num_classes, head_layer, stage_layers))
+
+
+def _resolve(name: str, target: NetworkTarget) -> Start:
     kind, argument = start_spec.split_start(name)
     fault = start_spec.start_problem(name)
     if fault or STARTS[kind].needs_training:  # a study trains these weights, and then has a finished run
         raise start_spec.unknown_start_error(fault or start_spec.no_start(name))
-    target = NetworkTarget(network, shortcut, norm, stem, num_classes)
     start: Start = load_factory(STARTS[kind].factory)(argument, target)
     return start
 
@@ -173,6 +198,11 @@ def network_of_architecture(architecture: str) -> str:
     return architecture if architecture in FAMILY else f"timm:{architecture}"
 
 
+def architecture_of(network: str) -> str:
+    """Return the architecture of a network, as config.json names it: `resnet18`, or NAME of PATH.py:NAME."""
+    return definition(network) if is_user_network(network) else network.removeprefix("timm:").partition(".")[0]
+
+
 def from_scheme(scheme: str, target: NetworkTarget) -> Start:
     """Return random weights of a scheme; "" is the default of the network.
 
@@ -181,8 +211,8 @@ def from_scheme(scheme: str, target: NetworkTarget) -> Start:
     """
     name = f"{DEFAULT_START}:{scheme}" if scheme else DEFAULT_START
     timm = target.network.startswith("timm:")
-    if timm and not scheme:
-        provenance = "random weights, the network's own initialization in timm"
+    if not scheme and (timm or is_user_network(target.network)):
+        provenance = "random weights, the network's own initialization" + " in timm" * timm
         return Start(name, None, keep_constructed, IMAGENET_MEAN, IMAGENET_STD, "yours", provenance, "", ())
     spec = SCHEMES[scheme or DEFAULT_SCHEME]
     if spec.needs_residual_norms and (timm or not target.shortcut or target.norm == "none"):
@@ -201,6 +231,15 @@ def from_torchvision(_unused: str, target: NetworkTarget) -> Start:
     Raises:
         UsageError: The network is none for which torchvision has weights.
     """
+    if is_user_network(target.network):
+        raise UsageError(
+            _("The start {start} has no weights for {network}.", start=PRETRAINED_START, network=target.label),
+            _(
+                "Use --arm {scratch} and --arm {form} with a weights file that has its keys.",
+                scratch=DEFAULT_START,
+                form=start_spec.start_form(FILE_START),
+            ),
+        )
     if target.network not in PUBLISHED or not target.is_standard:
         raise UsageError(
             _(
@@ -225,13 +264,13 @@ def from_timm(name: str, target: NetworkTarget) -> Start:
         UsageError: There are no such weights, or they are for another network.
     """
     start, config = f"{TIMM_START}:{name}", pretrained_cfg(name)
-    if config.architecture != target.network.removeprefix("timm:").partition(".")[0]:
+    if config.architecture != architecture_of(target.network):
         raise UsageError(
             _(
                 "{start} has weights for {architecture}, but the network is {network}.",
                 start=start,
                 architecture=config.architecture,
-                network=target.network,
+                network=label(target.network),
             ),
             _("Use --network {network}.", network=network_of_timm_weights(name)),
         )
@@ -273,8 +312,7 @@ def from_statistics(name: str, target: NetworkTarget) -> Start:
     Raises:
         UsageError: The other start is random.
     """
-    switches: dict[str, Any] = {"shortcut": target.shortcut, "norm": target.norm, "stem": target.stem}
-    model = resolve_start(name, network=target.network, num_classes=target.num_classes, **switches)
+    model = _resolve(name, target)
     start = f"{STATISTICS_START}:{name}"
     if model.state is None or model.init is not None:
         raise UsageError(

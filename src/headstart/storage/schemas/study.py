@@ -45,6 +45,7 @@ class InputFingerprints(Schema):
 
     images: str | None = Field(None, description="fingerprint of the images")
     weights: str | None = Field(None, description="sha256 of the weights; null if the study trains them")
+    network: str | None = Field(None, description="sha256 of the code of a user's own network; null for others")
     source_images: str | None = Field(None, description="fingerprint of the images that the study trains them on")
 
 

@@ -1,0 +1,302 @@
+"""The source files of a user's own network, written `PATH.py:NAME`: find, hash, copy and pin them.
+
+The files are the one that the path names, and those in its folder that it imports, directly or through others. Nothing
+is executed here, and nothing needs torch: see `models.user_network` for building the network.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import inspect
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from headstart.errors import DataError, UsageError
+from headstart.i18n import Message, _
+from headstart.text import join_first, suggestion
+
+CODE_FOLDER = "code"  # in the folder of a run, and in its model folder
+MAX_CODE_BYTES = 2_000_000  # of all files: each job for another process contains them
+MAX_NAMES_SHOWN = 6
+
+_FORM = re.compile(r"(?P<path>.+\.py):(?P<name>[^\W\d]\w*)", re.DOTALL)
+_HINT = _("Name a class or function in a Python file, as in --network my.py:MyNetwork.")
+
+
+@dataclass(frozen=True)
+class UserCode:
+    """Source files of a network.
+
+    Attributes:
+        main: Name of the file that defines the network.
+        files: Text by path relative to the folder of `main`, with `/` between its parts.
+        folder: Folder of the files, for tracebacks; not a part of the content.
+    """
+
+    main: str
+    files: Mapping[str, str]
+    folder: Path
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the names and texts of the files."""
+        return hashlib.sha256(json.dumps([self.main, sorted(self.files.items())]).encode()).hexdigest()
+
+    def module_names(self) -> frozenset[str]:
+        """Return the names of the modules and packages at the top level of the folder."""
+        return frozenset(PurePosixPath(path).parts[0].removesuffix(".py") for path in self.files)
+
+
+# Code by the path of its main file; None outside `pinned`.
+_pinned: ContextVar[dict[str, UserCode] | None] = ContextVar("pinned user code", default=None)
+
+
+@contextmanager
+def pinned(codes: Mapping[str, UserCode] | None = None) -> Iterator[None]:
+    """Read the code of each network at most once within the block, so that a change of its files has no effect.
+
+    Args:
+        codes: Code by network, which is used in place of the files.
+    """
+    inherited = _pinned.get() or {}
+    given = {_split(network)[0]: code for network, code in (codes or {}).items()}
+    token = _pinned.set({**inherited, **given})
+    try:
+        yield
+    finally:
+        _pinned.reset(token)
+
+
+def is_pinned(sha256: str) -> bool:
+    """Return True if code with this hash is pinned: this process, or the one that sent the job, runs it."""
+    return any(code.sha256 == sha256 for code in (_pinned.get() or {}).values())
+
+
+def is_user_network(network: str) -> bool:
+    """Return True for a network `PATH.py:NAME`, and for a path without a name."""
+    return network.endswith(".py") or _FORM.fullmatch(network) is not None
+
+
+def definition(network: str) -> str:
+    """Return NAME of a network `PATH.py:NAME`."""
+    return _split(network)[1]
+
+
+def label(network: str) -> str:
+    """Return the name of a network without the folder of its file: `my.py:NAME`."""
+    if not is_user_network(network):
+        return network
+    path, name = _split(network)
+    return f"{Path(path).name}:{name}"
+
+
+def absolute_network(network: str) -> str:
+    """Return a network with the path of its file made absolute."""
+    if not is_user_network(network):
+        return network
+    path, name = _split(network)
+    return f"{Path(path).expanduser().absolute()}:{name}"
+
+
+def network_name(source: Callable[..., object]) -> str:
+    """Return `PATH.py:NAME` of a class or function.
+
+    Raises:
+        UsageError: It is not defined at the top level of a file, for example in a notebook.
+    """
+    name = getattr(source, "__qualname__", "")
+    try:
+        path = inspect.getsourcefile(source) or ""
+    except (TypeError, OSError):
+        path = ""
+    if not name.isidentifier() or not path.endswith(".py") or not Path(path).is_file():
+        raise UsageError(
+            _("{network} is not defined at the top level of a Python file.", network=name or repr(source)),
+            _("Write it to a file, in a notebook with %%writefile my.py, and import it from there."),
+        )
+    return f"{Path(path).absolute()}:{name}"
+
+
+def sha256_of(network: str) -> str:
+    """Return the hash of a network's code; "" for a network that is not a user's own. Errors are those of `code_of`."""
+    return code_of(network).sha256 if is_user_network(network) else ""
+
+
+def code_of(network: str) -> UserCode:
+    """Return the code of a network: that of the enclosing `pinned` block, else that of the files.
+
+    Raises:
+        UsageError: There is no such file or definition, or a file is no valid Python.
+    """
+    path, name = _split(network)
+    known = _pinned.get()
+    code = known.get(path) if known is not None else None
+    if code is None:
+        code = read_code(Path(path).expanduser())
+        if known is not None:
+            known[path] = code
+    _require_definition(code, name)
+    return code
+
+
+def read_code(path: Path) -> UserCode:
+    """Read a file and the files in its folder that it imports.
+
+    Raises:
+        UsageError: There is no such file, a file is no valid Python, or the files are too large.
+    """
+    folder = path.absolute().parent
+    files: dict[str, str] = {}
+    pending = [path.name]
+    while pending:
+        relative = pending.pop()
+        if relative not in files:
+            files[relative] = _read(folder / relative)
+            pending += _imported_files(folder, relative, ast.parse(files[relative]))
+    if (size := sum(map(len, files.values()))) > MAX_CODE_BYTES:
+        raise UsageError(
+            _("{path} and the files that it imports have {size:,} characters of code.", path=path, size=size),
+            _("Move the network to a folder of its own, with what it needs."),
+        )
+    return UserCode(path.name, dict(sorted(files.items())), folder)
+
+
+def write_code(folder: Path, code: UserCode) -> None:
+    """Write the files of a network to a new folder."""
+    for relative, text in code.files.items():
+        path = folder / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", newline="")
+
+
+def read_copy(folder: Path, network: str, sha256: str) -> UserCode:
+    """Read the copy of a network's code that `write_code` has written.
+
+    Args:
+        folder: The folder of the copy.
+        network: The network, whose path names the main file.
+        sha256: Hash of the code.
+
+    Raises:
+        DataError: The copy is missing or was changed.
+    """
+    main = Path(_split(network)[0]).name
+    try:
+        code = read_code(folder / main)
+    except UsageError as error:
+        raise DataError(error.message, _restore(main)) from None
+    if code.sha256 != sha256:
+        raise DataError(_("The code in {folder} was changed after the run began.", folder=folder), _restore(main))
+    return code
+
+
+def _restore(main: str) -> Message:
+    return _("Restore the folder from a copy; it must contain {file} and what it imports.", file=main)
+
+
+def _split(network: str) -> tuple[str, str]:
+    """Return path and name of a network. Raises UsageError without a name."""
+    if (match := _FORM.fullmatch(network)) is not None:
+        return match["path"], match["name"]
+    path = Path(network)
+    names = _definitions(ast.parse(_read(path.expanduser())))
+    raise UsageError(
+        _("--network {network} does not say which class of the file is the network.", network=network),
+        _("Use --network {network}:{name}.", network=network, name=names[-1]) if names else _HINT,
+    )
+
+
+def _read(path: Path) -> str:
+    """Return the text of a Python file. Raises UsageError if it cannot be read, or is no valid Python."""
+    try:
+        text = importlib.util.decode_source(path.read_bytes())
+        ast.parse(text)
+    except OSError as error:
+        raise UsageError(_("{path} cannot be read ({reason}).", path=path, reason=error.strerror), _HINT) from None
+    except SyntaxError as error:
+        raise UsageError(
+            _("{path} is no valid Python: {reason}, line {line}.", path=path, reason=error.msg, line=error.lineno or 0),
+            _("Correct the file; `python {path:shell}` shows the place.", path=path),
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(_("{path} is no valid Python ({reason}).", path=path, reason=error), _HINT) from None
+    return text
+
+
+def _definitions(tree: ast.Module) -> list[str]:
+    """Return the names of the classes and functions at the top level of a file; of the functions if it has no class."""
+    classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
+    return classes or [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+
+
+def _require_definition(code: UserCode, name: str) -> None:
+    tree = ast.parse(code.files[code.main])
+    if name in set(_top_level_names(tree)):
+        return
+    names = _definitions(tree)
+    raise UsageError(
+        _("{file} has no {name}{suggestion}.", file=code.main, name=name, suggestion=suggestion(name, names)),
+        _("It defines {names}.", names=join_first(names, MAX_NAMES_SHOWN)) if names else _HINT,
+    )
+
+
+def _top_level_names(tree: ast.Module) -> Iterator[str]:
+    """Yield every name that the top level of a file may bind, also within `if` and `try`."""
+    for node in _outside_functions(tree.body):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            yield node.name
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            yield from (alias.asname or alias.name for alias in node.names)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+
+
+def _outside_functions(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    for node in nodes:
+        yield node
+        if not isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield from _outside_functions(ast.iter_child_nodes(node))
+
+
+def _imported_files(folder: Path, relative: str, tree: ast.Module) -> Iterator[str]:
+    """Yield the files in `folder` that a file imports, as relative paths."""
+    package = PurePosixPath(relative).parent
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield from _module_files(folder, PurePosixPath(), alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            base = PurePosixPath()
+            if node.level:
+                if node.level - 1 > len(package.parts):
+                    raise UsageError(
+                        _("{path} imports a module from outside its folder.", path=folder / relative),
+                        _("Move the modules that the network needs to the folder of its file."),
+                    )
+                base = PurePosixPath(*package.parts[: len(package.parts) - node.level + 1])
+            module = node.module or ""
+            yield from _module_files(folder, base, module, is_relative=bool(node.level))
+            for alias in node.names:  # the name may be a module
+                name = f"{module}.{alias.name}" if module else alias.name
+                yield from _module_files(folder, base, name, is_relative=bool(node.level))
+
+
+def _module_files(folder: Path, base: PurePosixPath, name: str, *, is_relative: bool = False) -> Iterator[str]:
+    """Yield the existing files of a module and of its parent packages."""
+    parts = name.split(".") if name and name != "*" else []
+    if parts and not is_relative and parts[0] in sys.stdlib_module_names:
+        return
+    for count in range(len(parts) + 1):
+        module = base.joinpath(*parts[:count])
+        candidates = [module / "__init__.py"]
+        if count:
+            candidates.append(module.with_name(f"{module.name}.py"))
+        yield from (str(path) for path in candidates if path.parts[0] != "__init__.py" and (folder / path).is_file())

@@ -1,0 +1,64 @@
+"""The index of the runs that this user began, outside of every run folder.
+
+It tells code that the user has run from code that came with a folder. It is a file of JSON lines in a folder that only
+the user can read: `$HEADSTART_DATA`, else `$XDG_DATA_HOME/headstart`, else `~/.local/share/headstart`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from headstart.storage.schemas.schema import VersionedSchema
+
+INDEX_FILE = "runs.jsonl"
+
+
+class IndexLine(VersionedSchema):
+    """A run or study that this user began, or code that this user trusts."""
+
+    time: float = Field(description="when it began, in seconds since 1970")
+    folder: Path = Field(description="its folder")
+    plan: str = Field(description="hash of the plan; empty for a study, and for code that was trusted")
+    code: str = Field(description="sha256 of the code of the user's own network; empty for other networks")
+
+
+def data_root() -> Path:
+    """Return the folder of the user's records; it may not exist yet."""
+    if configured := os.environ.get("HEADSTART_DATA"):
+        return Path(configured).expanduser().absolute()
+    if shared := os.environ.get("XDG_DATA_HOME"):
+        return Path(shared).expanduser().absolute() / "headstart"
+    return Path.home() / ".local" / "share" / "headstart"
+
+
+def add(folder: Path, plan: str = "", code: str = "") -> None:
+    """Add a run, a study or trusted code. Write errors are ignored: the user has to trust the code once more.
+
+    Args:
+        folder: Its folder.
+        plan: Hash of the plan; "" for a study and for code that was trusted.
+        code: Hash of the code of the user's own network; "" for other networks.
+    """
+    line = IndexLine(time=time.time(), folder=folder.absolute(), plan=plan, code=code)
+    with contextlib.suppress(OSError):
+        data_root().mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(data_root() / INDEX_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(descriptor, line.model_dump_json().encode() + b"\n")  # one write: processes share the file
+        finally:
+            os.close(descriptor)
+
+
+def knows_code(sha256: str) -> bool:
+    """Return True if this user began a run with the code, or trusts it."""
+    with contextlib.suppress(OSError), (data_root() / INDEX_FILE).open(encoding="utf-8", errors="replace") as lines:
+        for text in lines:
+            with contextlib.suppress(ValidationError):  # a damaged line
+                if IndexLine.model_validate_json(text).code == sha256:
+                    return True
+    return False
