@@ -9,6 +9,8 @@ import json
 import os
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -449,8 +451,8 @@ def test_malicious_pickle_is_refused_and_never_run(tmp_path: Path, suffix: str, 
 
 def code_in(error: ModelFileError, path: Path) -> str:
     """Return the program at the end of the hint of an error about a file."""
-    assert fields_of(error.message) == {"path": path} and fields_of(error.hint) == {"path": str(path)}
-    return error.hint[error.hint.index("torch.save(") :]
+    assert fields_of(error.message) == {"path": path} and fields_of(error.hint)["path"] == str(path)
+    return error.hint[error.hint.index(fields_of(error.hint).get("imports", "torch.save(")) :]
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -476,6 +478,41 @@ def test_whole_model_in_a_dict_is_refused_with_code_that_converts_it(
     monkeypatch.chdir(tmp_path)
     exec(code_in(caught.value, path), {"torch": torch})
     assert resolve("file:weights.pth", network="resnet18").state is not None
+
+
+@pytest.mark.parametrize("saved_by", ["python -m course.train", "python course/train.py"])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_whole_model_of_an_own_class_is_refused_with_code_that_converts_it(
+    saved_by: str, zipped: bool, tmp_path: Path
+) -> None:
+    """The class is in a module of the user, or in the program that saved the model."""
+    (tmp_path / "course").mkdir()
+    text = Path("examples/own_network/rn18.py").read_text()
+    save = f"torch.save(RN18(4), 'whole.pth', _use_new_zipfile_serialization={zipped})"
+    if "-m" in saved_by:
+        (tmp_path / "course" / "nets.py").write_text(text)
+        text, module = "from course.nets import RN18", "course.nets"
+    else:
+        module = "course.train"
+    (tmp_path / "course" / "train.py").write_text(f"{text}\nimport torch\nif __name__ == '__main__':\n    {save}\n")
+    subprocess.run([sys.executable, "-W", "ignore", *saved_by.split()[1:]], cwd=tmp_path, check=True)
+    with pytest.raises(ModelFileError) as caught:
+        resolve(f"file:{tmp_path}/whole.pth")
+    program = code_in(caught.value, tmp_path / "whole.pth")
+    assert ("YOUR_FILE" in program) == ("-m" not in saved_by)
+    subprocess.run([sys.executable, "-c", program.replace("YOUR_FILE", module)], cwd=tmp_path, check=True)
+    assert resolve(f"file:{tmp_path}/weights.pth", network="resnet18").state is not None
+
+
+def test_only_state_dict_of_a_checkpoint_is_found_under_any_name(tmp_path: Path) -> None:
+    state = torchvision.models.resnet18(num_classes=10).state_dict()
+    torch.save(
+        {"net": state, "acc": 81.5, "epoch": 3, "optimizer": {"state": {}, "param_groups": []}}, tmp_path / "a.pth"
+    )
+    assert resolve(f"file:{tmp_path}/a.pth", network="resnet18").state is not None
+    torch.save({"teacher": state, "student": state}, tmp_path / "b.pth")
+    with pytest.raises(ModelFileError):
+        resolve(f"file:{tmp_path}/b.pth", network="resnet18")
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickletools
+import sys
 import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,6 +20,8 @@ STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model")
 SYSTEM_MODULES = {"__builtin__", "builtins", "ctypes", "importlib", "nt", "os", "posix", "pty", "runpy", "shutil"}
 SYSTEM_MODULES |= {"socket", "subprocess", "sys"}
 MAX_NAMES_SHOWN = 4
+NOT_OWN = {"torch", "torchvision", "timm", "numpy", "__builtin__"} | sys.stdlib_module_names - {"__main__"}
+OWN_FILE = "YOUR_FILE"  # stands for the file of a class that was pickled as __main__.NAME
 
 
 def read_torch(path: Path) -> dict[str, Tensor]:
@@ -40,6 +43,9 @@ def read_torch(path: Path) -> dict[str, Tensor]:
     for wrapper in STATE_DICT_KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
+    if isinstance(content, Mapping):
+        state_dicts = [value for value in content.values() if _is_state_dict(value)]
+        content = state_dicts[0] if len(state_dicts) == 1 else content  # under a name of the user's own
     if not isinstance(content, Mapping) or not content:
         raise ModelFileError(
             _("{path} contains no named tensors.", path=path), _("Save the network's state_dict() with torch.save.")
@@ -59,6 +65,10 @@ def read_torch(path: Path) -> dict[str, Tensor]:
     return {name: tensor.detach() for name, tensor in content.items()}
 
 
+def _is_state_dict(value: object) -> bool:
+    return isinstance(value, Mapping) and bool(value) and all(isinstance(item, Tensor) for item in value.values())
+
+
 def _load_error(path: Path, error: Exception) -> HeadstartError:
     """Return the error to raise for a file that torch's safe unpickler does not read."""
     if isinstance(error, OSError) and error.errno:
@@ -73,12 +83,14 @@ def _load_error(path: Path, error: Exception) -> HeadstartError:
         )
     has_model = any(name.startswith(("torch.nn.", "torchvision.", "timm.")) for name in names)
     if has_model and not any(name.partition(".")[0] in SYSTEM_MODULES for name in names):
+        imports = _imports_of_own_classes(names)
         if _is_dict(path):
             return ModelFileError(
                 _("{path} is a dict that contains a whole model; opening it could run code from the file.", path=path),
                 _(
                     "If you made it yourself, convert it in Python, with the key that the model has there: "
-                    'torch.save(torch.load({path!r}, weights_only=False)["model"].state_dict(), "weights.pth")',
+                    '{imports}torch.save(torch.load({path!r}, weights_only=False)["model"].state_dict(), "weights.pth")',
+                    imports=imports,
                     path=str(path),
                 ),
             )
@@ -86,7 +98,8 @@ def _load_error(path: Path, error: Exception) -> HeadstartError:
             _("{path} contains a whole model; opening it could run code from the file.", path=path),
             _(
                 "If you made it yourself, convert it in Python and name the new file: "
-                'torch.save(torch.load({path!r}, weights_only=False).state_dict(), "weights.pth")',
+                '{imports}torch.save(torch.load({path!r}, weights_only=False).state_dict(), "weights.pth")',
+                imports=imports,
                 path=str(path),
             ),
         )
@@ -98,6 +111,22 @@ def _load_error(path: Path, error: Exception) -> HeadstartError:
         ),
         _("Ask its author for a safetensors file, or for torch.save(network.state_dict(), PATH)."),
     )
+
+
+def _imports_of_own_classes(names: list[str]) -> str:
+    """Return the imports that make a user's own classes known, before the line that loads a model of them.
+
+    A class that was defined in the program itself is looked for in the program that loads it: the file has to be named.
+    """
+    by_module: dict[str, list[str]] = {}
+    for name in names:
+        module, _unused, definition = name.rpartition(".")
+        if module and module.partition(".")[0] not in NOT_OWN:
+            by_module.setdefault(OWN_FILE if module == "__main__" else module, []).append(definition)
+    if not by_module:
+        return "import torch; "
+    imports = "; ".join(f"from {module} import {', '.join(classes)}" for module, classes in by_module.items())
+    return f"import torch; {imports}; "
 
 
 def _foreign_names(path: Path) -> list[str]:
