@@ -26,6 +26,7 @@ from headstart.storage.schemas.ablation import AblationResult
 from headstart.storage.schemas.checkpoint import Manifest
 from headstart.storage.schemas.forecast import ForecastResult
 from headstart.storage.schemas.gallery import GalleryIndex
+from headstart.storage.schemas.inspection import NetworkInspection
 from headstart.storage.schemas.metrics import LINE
 from headstart.storage.schemas.result import RunResult
 from headstart.storage.schemas.search import SearchResults
@@ -54,6 +55,7 @@ FILES: dict[str, TypeAdapter[Any]] = {
     "ablation.json": TypeAdapter(AblationFile),
     "ablation": TypeAdapter(AblationResult),  # not a file: the output of `ablate --json`
     "forecast": TypeAdapter(ForecastResult),  # not a file: the output of `compare --dry-run --json`
+    "inspection": TypeAdapter(NetworkInspection),  # not a file: the output of `inspect --json`
     "runs.jsonl": TypeAdapter(IndexLine),
 }
 

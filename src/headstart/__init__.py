@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from headstart.api.models import evaluate, predict
+    from headstart.api.models import evaluate, inspect, predict
     from headstart.api.records import diagnose, rebuild, tensorboard, write_report
     from headstart.api.studies import ablate, compare, plan, require_winner
     from headstart.api.training import resume, train
@@ -66,6 +66,7 @@ _MODULES = {  # of the public names
     "compare": "api.studies",
     "diagnose": "api.records",
     "evaluate": "api.models",
+    "inspect": "api.models",
     "plan": "api.studies",
     "predict": "api.models",
     "rebuild": "api.records",
@@ -105,6 +106,7 @@ __all__ = [
     "compare",
     "diagnose",
     "evaluate",
+    "inspect",
     "plan",
     "predict",
     "rebuild",

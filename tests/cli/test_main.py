@@ -38,7 +38,7 @@ from tests.conftest import environment_for_processes
 from tests.messages import fields_of, values_of
 from tests.trained import SETTINGS
 
-COMMANDS = ["compare", "train", "resume", "predict", "evaluate", "ablate", "diagnose", "report", "tensorboard"]
+COMMANDS = ["compare", "train", "resume", "predict", "evaluate", "ablate", "diagnose", "inspect", "report", "tensorboard"]
 COMMANDS += ["rebuild"]
 HEAVY = ("torch", "torchvision", "timm", "tensorboard", "sklearn", "pandas", "scipy", "matplotlib")
 

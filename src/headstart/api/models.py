@@ -1,8 +1,9 @@
-"""Use a trained model: predict and evaluate."""
+"""Use a trained model: predict and evaluate. Inspect a network."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -11,11 +12,14 @@ from headstart.config.stored_code import trusting
 from headstart.data.frames import DataSource, is_path, temporary_source
 from headstart.inference.evaluate import ModelEvaluation
 from headstart.inference.evaluate import evaluate as _evaluate
+from headstart.inference.inspection import inspect_network
 from headstart.inference.predictor import Prediction, Predictor
 from headstart.inference.preprocessing import ImageInput
+from headstart.models.user_code import network_name
 from headstart.reporter import NullReporter
 from headstart.results.run import Run
 from headstart.results.study import Study
+from headstart.storage.schemas.inspection import NetworkInspection
 
 Model: TypeAlias = "PathLike | Run | Study"
 
@@ -93,6 +97,38 @@ def evaluate(
             allow_outside=allow_outside or not is_path(data),
             device=device,
         )
+
+
+def inspect(
+    network: str | Callable[..., object] | Run | Study | PathLike,
+    *,
+    num_classes: int | None = None,
+    image_size: int | None = None,
+    trust: bool = False,
+) -> NetworkInspection:
+    """Return the layers, parameters and FLOPs of a network, and where it differs from torchvision's.
+
+    Args:
+        network: name of a network, as for `train`, a class of your own, or a run, study or model folder.
+        num_classes: number of outputs. Default: 1000, or that of the model.
+        image_size: side of the images in px. Default: 128, or that of the model.
+        trust: as in `predict`.
+
+    Raises:
+        UsageError: there is no such network, or it cannot be constructed.
+        ModelFileError: the model is missing, unsafe or incomplete.
+
+    Examples:
+        >>> inspection = headstart.inspect("resnet18")
+        >>> inspection.parameters, inspection.comparison.equal
+        (11689512, True)
+    """
+    if isinstance(network, (Run, Study)):
+        target = str(network.folder)
+    else:
+        target = network_name(network) if callable(network) else os.fspath(network)
+    with trusting(trust):
+        return inspect_network(target, num_classes=num_classes, image_size=image_size)
 
 
 def _folder(model: Model) -> Path:

@@ -47,19 +47,29 @@ def build(network: str, num_classes: int, *, head_layer: str = "", stage_layers:
         UsageError: The file fails, or what it defines is no network with a linear head.
     """
     code, name = code_of(network), definition(network)
-    construct = partial(_construct, code, name, num_classes)
+    again = partial(_construct, code, name, num_classes)
     with torch_stream(0, "build"):
-        module = construct()
+        module = again()
     for layer in module.modules():
         if type(layer) is nn.Conv2d:  # a subclass computes something else
             layer.__class__ = IndependentConvolution
     head = _head(module, name, num_classes, head_layer)
     stages = _given_stages(module, name, stage_layers) if stage_layers else _found_stages(module, head)
-    structure.describe(module, structure.Description(head, tuple(stages), construct))
+    structure.describe(module, structure.Description(head, tuple(stages), again))
     return module
 
 
-def _fault(error: BaseException) -> Message:
+def construct(network: str, num_classes: int) -> nn.Module:
+    """Return what a user's own network constructs, as it is.
+
+    Raises:
+        UsageError: The file fails, or what it defines is no network.
+    """
+    with torch_stream(0, "build"):
+        return _construct(code_of(network), definition(network), num_classes)
+
+
+def fault(error: BaseException) -> Message:
     """Return an error in a user's code, with the last line of this code that it passed."""
     reason = " ".join(str(error).split()) or type(error).__name__
     text = _("{kind}: {reason}", kind=type(error).__name__, reason=reason)
@@ -75,7 +85,7 @@ def _construct(code: UserCode, name: str, num_classes: int) -> nn.Module:
         constructor = getattr(import_main(code), name)
     except Exception as error:  # any statement of the file may fail
         raise UsageError(
-            _("{file} cannot be imported ({fault}).", file=code.main, fault=_fault(error)),
+            _("{file} cannot be imported ({fault}).", file=code.main, fault=fault(error)),
             _("Correct the file. It is imported once for each process, without the code under `__main__`."),
         ) from error
     _require_num_classes(constructor, name)
@@ -87,7 +97,7 @@ def _construct(code: UserCode, name: str, num_classes: int) -> nn.Module:
                 "{name}(num_classes={count}) fails ({fault}).",
                 name=name,
                 count=num_classes,
-                fault=_fault(error),
+                fault=fault(error),
             ),
             _NEEDS_NUM_CLASSES,
         ) from error
@@ -254,7 +264,7 @@ def _outputs(network: nn.Module, size: int) -> tuple[object, Tensor | None]:
 
 def _failure(network: nn.Module, name: str, size: int, error: Exception) -> UsageError:
     """Return the error of a network that fails on images of `size` px, with a size at which it does not."""
-    message = _("{name} fails on images of {size} px ({fault}).", name=name, size=size, fault=_fault(error))
+    message = _("{name} fails on images of {size} px ({fault}).", name=name, size=size, fault=fault(error))
     other = next((other for other in USUAL_SIZES if _takes(network, other)), None)
     if other is not None:
         return UsageError(message, _("It takes images of {size} px: use --image-size {size}.", size=other))

@@ -89,7 +89,8 @@ def _load_error(path: Path, error: Exception) -> HeadstartError:
                 _("{path} is a dict that contains a whole model; opening it could run code from the file.", path=path),
                 _(
                     "If you made it yourself, convert it in Python, with the key that the model has there: "
-                    '{imports}torch.save(torch.load({path!r}, weights_only=False)["model"].state_dict(), "weights.pth")',
+                    "{imports}torch.save(torch.load({path!r}, weights_only=False)"
+                    '["model"].state_dict(), "weights.pth")',
                     imports=imports,
                     path=str(path),
                 ),
