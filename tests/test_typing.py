@@ -15,7 +15,7 @@ from headstart.config.run_config import FACTORIAL_FIELDS, STUDY_FIELDS, plan_fie
 from headstart.config.study_config import StudyConfig
 
 ROOT = Path(__file__).parents[1]
-OWN_PARAMETERS = {"arms", "vary", "fixed_fields"}  # parameters of `compare`, or derived from others
+OWN_PARAMETERS = {"arms", "vary", "fixed_fields", "pooled_seeds"}  # parameters of `compare`, or derived from others
 INVALID = {
     'headstart.train(optimzer="sgd")': "call-arg",
     'headstart.train(lr="fast")': "arg-type",

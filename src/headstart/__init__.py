@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from headstart.api.models import evaluate, inspect, predict
     from headstart.api.records import diagnose, rebuild, tensorboard, write_report
-    from headstart.api.studies import ablate, compare, plan, require_winner
+    from headstart.api.studies import ablate, compare, plan, pool, require_winner
     from headstart.api.training import resume, train
     from headstart.classifier import Classifier
     from headstart.config.plan_values import AblationSettings, StudySettings, TrainSettings
@@ -68,6 +68,7 @@ _MODULES = {  # of the public names
     "evaluate": "api.models",
     "inspect": "api.models",
     "plan": "api.studies",
+    "pool": "api.studies",
     "predict": "api.models",
     "rebuild": "api.records",
     "require_winner": "api.studies",
@@ -108,6 +109,7 @@ __all__ = [
     "evaluate",
     "inspect",
     "plan",
+    "pool",
     "predict",
     "rebuild",
     "require_winner",

@@ -38,8 +38,8 @@ from tests.conftest import environment_for_processes
 from tests.messages import fields_of, values_of
 from tests.trained import SETTINGS
 
-COMMANDS = ["compare", "train", "resume", "predict", "evaluate", "ablate", "diagnose", "inspect", "report", "tensorboard"]
-COMMANDS += ["rebuild"]
+COMMANDS = ["compare", "train", "resume", "predict", "evaluate", "ablate", "diagnose", "inspect", "pool", "report"]
+COMMANDS += ["tensorboard", "rebuild"]
 HEAVY = ("torch", "torchvision", "timm", "tensorboard", "sklearn", "pandas", "scipy", "matplotlib")
 
 

@@ -17,6 +17,11 @@ MAX_CLASS_NAMES = 5  # in a sentence
 def notes(verdict: VerdictNumbers) -> list[Message]:
     """Return what qualifies the result: optimism, diverged runs, edges of the grid, weights that have seen the data."""
     texts = [_optimism(verdict)]
+    if verdict.pooled:
+        texts.insert(
+            0,
+            _("The runs were pooled after their training: arms, number of seeds and margin were not declared before."),
+        )
     if verdict.n > 1 and verdict.one_split:
         texts.append(
             _("All seeds use the same split: only initialization, order and augmentation differ between seeds.")

@@ -65,6 +65,7 @@ def compute_verdict(folder: Path, spec: StudySpec, search: Sequence[SearchGroup]
     numbers = VerdictNumbers(
         **dict(conditions[-1]),  # the last budget with the largest fraction
         study=spec.hash,
+        pooled=bool(spec.protocol.pooled_seeds),
         metric=spec.protocol.metric,
         margin=spec.protocol.margin_width,
         target=spec.protocol.target,

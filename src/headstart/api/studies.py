@@ -22,6 +22,7 @@ from headstart.data.frames import DataSource, is_path, stored_source, temporary_
 from headstart.engines.registry import EngineChoice
 from headstart.experiment import best_model
 from headstart.experiment import compare as orchestrator
+from headstart.experiment import pool as pooling
 from headstart.experiment.ablation_grid import ablation_spec
 from headstart.experiment.ablation_summary import AblationSummary
 from headstart.experiment.planning import Forecast
@@ -160,6 +161,45 @@ def ablate(
     spec = ablation_spec(stored_source(data, Path(runs)), given, seeds)
     with reporter_for(quiet) as reporter:
         return orchestrator.compare(spec, Path(runs), chosen, reporter, trackers=trackers)
+
+
+def pool(
+    folders: PathLike | Run | Sequence[PathLike | Run],
+    *,
+    margin: str | float | None = None,
+    target: float | None = None,
+    primary: str | None = None,
+    runs: PathLike = "runs",
+    quiet: bool = False,
+) -> Study:
+    """Make one study of finished runs with equal plans but for arm and seed, and return it with its verdict.
+
+    Args:
+        folders: runs, folders of runs, or folders that contain runs.
+        margin: as in `compare`.
+        target: as in `compare`.
+        primary: as in `compare`.
+        runs: folder in which the folder of the study is created.
+        quiet: do not report the runs that do not fit.
+
+    Raises:
+        DataError: there are no runs, or fewer than two arms have runs with the same seed.
+        UsageError: a rule is invalid.
+
+    Examples:
+        >>> settings = {"epochs": "1st", "quiet": True}
+        >>> arms = [headstart.train("digits:0-1", optimizer=name, **settings) for name in ("sgd", "adam")]
+        >>> [arm.name for arm in headstart.pool(arms, quiet=True).verdict.arms]
+        ['scratch@sgd', 'scratch@adam']
+    """
+    given = folders if isinstance(folders, Sequence) and not isinstance(folders, str) else [folders]
+    paths = [Path(item.folder if isinstance(item, Run) else item) for item in given]
+    rules = {"margin": margin, "target": target, "primary": primary}
+    with reporter_for(quiet) as reporter:
+        study = pooling.pool(paths, Path(runs), {name: value for name, value in rules.items() if value is not None})
+        for sentence in pooling.summary(study):
+            reporter.say(sentence)
+    return Study(study.folder)
 
 
 def require_winner(study: Study | PathLike) -> Run:

@@ -133,6 +133,9 @@ class StudyConfig(ConfigSection):
         None, description=_("training length of source: starts [default: the last budget]")
     )
 
+    pooled_seeds: Annotated[tuple[int, ...], BeforeValidator(split_commas)] = Field(
+        (), description=_("seeds of runs that were pooled after their training; empty in a declared study")
+    )
     time_budget: Annotated[str, BeforeValidator(_check_time)] = Field(
         "",
         description=_(

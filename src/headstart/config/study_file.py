@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import cast
@@ -80,9 +80,9 @@ class StudySpec:
         return self.protocol.search != "off" and "lr" not in self.protocol.vary
 
     @property
-    def seed_range(self) -> range:
+    def seed_range(self) -> Sequence[int]:
         """Paired seeds of the comparison."""
-        return range(self.plan.seeding.seed, self.plan.seeding.seed + self.protocol.seeds)
+        return self.protocol.pooled_seeds or range(self.plan.seeding.seed, self.plan.seeding.seed + self.protocol.seeds)
 
     @property
     def search_seed_range(self) -> range:

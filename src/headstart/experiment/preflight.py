@@ -190,6 +190,41 @@ def _code_folder(folder: Path, sha256: str) -> Path:
     return folder / user_code.CODE_FOLDER / sha256[:12]
 
 
+def pooled_inputs(arm: ArmSpec, plan: RunConfig) -> VariantInputs:
+    """Return the inputs of an arm of pooled runs; what is unknown without its images and weights is left open.
+
+    Args:
+        arm: The arm.
+        plan: Resolved configuration of one of its runs.
+    """
+    from_scratch = start_row(plan.arm.start).from_scratch
+    inputs = VariantInputs(
+        arm=arm,
+        **input_fingerprints(plan, plan).model_dump(),
+        declared="",
+        overlaps=[],
+        known_classes=[],
+        known_images=0 if from_scratch else None,
+    )
+    try:
+        _unused, index, start = setup.load_inputs(plan)
+        dataset, split = load_dataset(plan, index, NullReporter())
+    except (HeadstartError, OSError):  # not on this machine
+        return inputs
+    if hashing.fingerprint(dataset.images, dataset.content_hashes) != plan.facts.fingerprint:
+        return inputs
+    seen, all_known = _start_digests(plan.arm.start)
+    count = sum(dataset.content_hashes[i] in seen for i in split.test)
+    return inputs.model_copy(
+        update={
+            "declared": split.declared,
+            "overlaps": overlaps(dataset.images, split, dataset.content_hashes),
+            "known_classes": list(shared_classes(dataset.images.classes, start.classes)),
+            "known_images": count if count or all_known else None,
+        }
+    )
+
+
 def _start_digests(start: str) -> tuple[set[str], bool]:
     """Return the digests of the images that a start is known to be trained on, and whether these are all.
 

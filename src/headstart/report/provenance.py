@@ -176,9 +176,9 @@ def _search_rows(spec: StudySpec, selection: Message) -> list[tuple[Message, str
 
 
 def _range_words(values: Sequence[int]) -> Message:
-    """Return `0 to 4`, or the only value."""
-    if len(values) == 1:
-        return verbatim(str(values[0]))
+    """Return `0 to 4`; the values if they are not consecutive, or there is one."""
+    if len(values) == 1 or values[-1] - values[0] != len(values) - 1:
+        return verbatim(", ".join(map(str, values)))
     return _("{first} to {last}", first=values[0], last=values[-1])
 
 

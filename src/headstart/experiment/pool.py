@@ -1,0 +1,291 @@
+"""Pool finished runs into one study with a verdict, such as the runs of a class in which each student has a seed.
+
+The plans of the runs must be equal but for arm and seed; what the machine decides, such as the number of threads, may
+differ. The pooled study has copies of the runs. Its protocol was declared after the training, and its verdict says so.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from headstart.analysis.run_records import RunRecord, read_run
+from headstart.analysis.verdict import compute_verdict
+from headstart.config.plan_file import PLAN_FILE, PlanFile, differences, read_plan_file, write_plan_file
+from headstart.config.presets import Setting
+from headstart.config.run_config import SECTIONS, ArmConfig, RunConfig
+from headstart.config.start_spec import content_start, start_row
+from headstart.config.study_file import StudySpec, read_study, validate_study, write_study
+from headstart.errors import DataError
+from headstart.experiment import best_model
+from headstart.experiment.preflight import pooled_inputs
+from headstart.i18n import Message, _, join, ngettext, verbatim
+from headstart.metrics.registry import DEFAULT_METRIC, METRICS, is_study_metric
+from headstart.optim.registry import OPTIMIZERS
+from headstart.report import page
+from headstart.storage import files, folders, run_index
+from headstart.storage.files import JsonData
+from headstart.storage.schemas.arm import FULL, USUAL_HEAD
+from headstart.storage.schemas.search import SearchResults
+from headstart.storage.schemas.study import RunRole, Stage, VariantsFile
+from headstart.storage.schemas.verdict import Verdict
+from headstart.telemetry import seed_means
+from headstart.text import join_first
+
+MIN_ARMS = 2
+MAX_DIFFERENCES_SHOWN = 3
+_FACTS_OF_A_RUN = {"split_counts", "weights_sha256", "mean", "std"}  # that follow from arm and seed
+_ARM_FIELDS = {"arm": set(ArmConfig.model_fields), "recipe": {"optimizer", "lr", "weight_decay", "nesterov"}}
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A run that does not fit the others, and why."""
+
+    folder: Path
+    reason: Message
+
+    @property
+    def sentence(self) -> Message:
+        """The run and the reason in one line."""
+        return _("{folder} is left out: {reason}.", folder=self.folder, reason=self.reason)
+
+
+@dataclass(frozen=True)
+class PooledStudy:
+    """A pooled study with its verdict, and the runs that do not fit."""
+
+    folder: Path
+    verdict: Verdict
+    left_out: tuple[LeftOut, ...]
+
+
+def pool(paths: Sequence[Path], parent: Path, protocol: Mapping[str, Setting]) -> PooledStudy:
+    """Make a study of finished runs, with its verdict and report.
+
+    Args:
+        paths: Folders of runs, or folders that contain them, at any depth.
+        parent: Folder in which the folder of the study is made.
+        protocol: Rules of the verdict: margin, target, primary.
+
+    Raises:
+        DataError: There are no runs, or fewer than two arms have runs with the same seed.
+        UsageError: A rule is invalid.
+    """
+    runs, left_out = _finished(_runs(paths))
+    runs, others = _with_equal_plans(runs)
+    left_out += others
+    arms = _arms(runs)
+    runs, others = _paired(runs, arms)
+    left_out += others
+    spec = _specification(runs, arms, protocol)
+    folder = folders.make_folder(parent, f"{folders.stamp()}_pool-{folders.slug(Path(spec.plan.data.source).stem)}")
+    copies = _copy_runs(runs, arms, spec, folder)
+    inputs = {variant.name: pooled_inputs(variant.arm, copies[variant.name].plan) for variant in spec.variants}
+    files.write_json(folder / "variants.json", VariantsFile(variants=inputs).to_json())
+    files.write_json(folder / "search.json", SearchResults().to_json())
+    write_study(folder, spec)
+    spec = read_study(folder)
+    run_index.add(folder)
+    seed_means.rebuild_mean_runs(folder, spec)
+    verdict = compute_verdict(folder, spec, [])
+    best_model.export(folder, verdict)
+    files.write_json(folder / "verdict.json", verdict.to_json())
+    page.write_page(folder)
+    return PooledStudy(folder, verdict, tuple(left_out))
+
+
+def _runs(paths: Iterable[Path]) -> Iterator[RunRecord]:
+    """Yield the runs in folders, each folder once."""
+    seen: set[Path] = set()
+    for path in paths:
+        found = sorted(plan.parent for plan in path.rglob(PLAN_FILE)) if path.is_dir() else []
+        if not found:
+            raise DataError(
+                _("There are no runs in {folder}.", folder=path),
+                _("Name folders of runs, or a folder with copies of them."),
+            )
+        for folder in found:
+            if folder.resolve() not in seen:
+                seen.add(folder.resolve())
+                yield read_run(folder)
+
+
+def _finished(runs: Iterable[RunRecord]) -> tuple[list[RunRecord], list[LeftOut]]:
+    """Return the runs that have ended and were evaluated, and the others; a copy of a run counts once."""
+    kept: dict[str, RunRecord] = {}
+    left_out: list[LeftOut] = []
+    for run in runs:
+        if not run.done:
+            left_out.append(LeftOut(run.folder, _("it has not ended")))
+        elif run.stage not in (None, Stage.MAIN) or run.evaluation_split != "test":
+            left_out.append(LeftOut(run.folder, _("it is a trial of a search, or was not evaluated on test")))
+        elif run.hash in kept:
+            left_out.append(LeftOut(run.folder, _("it has the plan of {other}", other=kept[run.hash].folder)))
+        else:
+            kept[run.hash] = run
+    return list(kept.values()), left_out
+
+
+def _shared(plan: RunConfig) -> dict[str, JsonData]:
+    """Return what the plans of a study have in common: all but arm, seed, and what the machine decides."""
+    content = plan.identity()
+    varying = {**_ARM_FIELDS, "seeding": {"seed"}, "facts": _FACTS_OF_A_RUN}
+    for section, names in varying.items():
+        values = content[section]
+        assert isinstance(values, dict)  # noqa: S101 - a section of the plan
+        content[section] = {name: value for name, value in values.items() if name not in names}
+    del content["machine"]
+    return content
+
+
+def _with_equal_plans(runs: Sequence[RunRecord]) -> tuple[list[RunRecord], list[LeftOut]]:
+    """Return the runs whose plans are those of most runs, and the others with the differences."""
+    if not runs:
+        raise DataError(_("There are no finished runs."), _("Name folders of finished runs."))
+    shared = {run.hash: _shared(run.plan) for run in runs}
+    keys = {run_hash: repr(content) for run_hash, content in shared.items()}
+    usual = Counter(keys.values()).most_common(1)[0][0]
+    reference = next(shared[run_hash] for run_hash in shared if keys[run_hash] == usual)
+    left_out = [
+        LeftOut(run.folder, _difference_words(differences(reference, shared[run.hash])))
+        for run in runs
+        if keys[run.hash] != usual
+    ]
+    return [run for run in runs if keys[run.hash] == usual], left_out
+
+
+def _difference_words(lines: Sequence[str]) -> Message:
+    return verbatim(join_first(lines, MAX_DIFFERENCES_SHOWN))
+
+
+def _arm_key(plan: RunConfig) -> tuple[str, ...]:
+    """Return what makes two runs the same arm: content in place of paths."""
+    recipe = plan.recipe
+    start = content_start(plan.arm.start) if plan.facts.weights_sha256 else plan.arm.start
+    return (start, plan.facts.weights_sha256, str(plan.arm.tuning), plan.arm.head, recipe.optimizer)
+
+
+def _arms(runs: Sequence[RunRecord]) -> dict[tuple[str, ...], str]:
+    """Return the text of each arm; random weights first, and the optimizer where arms differ in it."""
+    several = len({run.plan.recipe.optimizer for run in runs}) > 1
+    arms: dict[tuple[str, ...], str] = {}
+    for plan in sorted((run.plan for run in runs), key=_declaration_order):
+        parts = [plan.arm.start]
+        parts += [str(plan.arm.tuning)] if plan.arm.tuning != FULL else []
+        parts += [plan.arm.head] if plan.arm.head != USUAL_HEAD else []
+        arms.setdefault(_arm_key(plan), "+".join(parts) + (f"@{plan.recipe.optimizer}" if several else ""))
+    if len(arms) < MIN_ARMS:
+        raise DataError(
+            _("All runs are of one arm, {arm}.", arm=next(iter(arms.values()))),
+            _("Add runs with other initial weights, fine-tuning mode, head or optimizer."),
+        )
+    return arms
+
+
+def _declaration_order(plan: RunConfig) -> tuple[bool, str, str, str, int]:
+    """Return the key that orders arms: random weights first, then names, and optimizers as they are registered."""
+    arm = plan.arm
+    optimizer = list(OPTIMIZERS).index(plan.recipe.optimizer)
+    return not start_row(arm.start).from_scratch, arm.start, str(arm.tuning), arm.head, optimizer
+
+
+def _paired(runs: Sequence[RunRecord], arms: Mapping[tuple[str, ...], str]) -> tuple[list[RunRecord], list[LeftOut]]:
+    """Return the runs of the seeds that every arm has, with equal learning rates in an arm, and the others."""
+    kept: dict[tuple[str, ...], dict[int, RunRecord]] = {key: {} for key in arms}
+    left_out: list[LeftOut] = []
+    for key, by_seed in kept.items():
+        of_arm = [run for run in runs if _arm_key(run.plan) == key]
+        usual = Counter(tuple(_rates(run).items()) for run in of_arm).most_common(1)[0][0]
+        for run in of_arm:
+            changes = differences(dict(usual), _rates(run))
+            if changes:
+                left_out.append(LeftOut(run.folder, _difference_words(changes)))
+            elif run.seed in by_seed:
+                reason = _("{other} has seed {seed} of its arm", other=by_seed[run.seed].folder, seed=run.seed)
+                left_out.append(LeftOut(run.folder, reason))
+            else:
+                by_seed[run.seed] = run
+    common = set[int].intersection(*(set(by_seed) for by_seed in kept.values()))
+    if not common:
+        listed = "; ".join(f"{arms[key]}: {', '.join(map(str, sorted(by_seed)))}" for key, by_seed in kept.items())
+        raise DataError(
+            _("The arms have no seed in common ({seeds}).", seeds=listed),
+            _("Runs are compared in pairs of one seed: add runs of the other arm with the same --seed."),
+        )
+    fitting = [run for by_seed in kept.values() for run in by_seed.values()]
+    left_out += [
+        LeftOut(run.folder, _("not every arm has seed {seed}", seed=run.seed))
+        for run in fitting
+        if run.seed not in common
+    ]
+    return [run for run in fitting if run.seed in common], left_out
+
+
+def _rates(run: RunRecord) -> dict[str, JsonData]:
+    """Return the settings that may differ between arms, but not within one."""
+    recipe = run.plan.recipe
+    return {"recipe.lr": recipe.lr, "recipe.weight_decay": recipe.weight_decay, "recipe.nesterov": recipe.nesterov}
+
+
+def _specification(
+    runs: Sequence[RunRecord], arms: Mapping[tuple[str, ...], str], protocol: Mapping[str, Setting]
+) -> StudySpec:
+    """Return the study of which the runs are, as far as their plans say it."""
+    seeds = sorted({run.seed for run in runs})
+    first = min((run for run in runs if _arm_key(run.plan) == next(iter(arms))), key=lambda run: run.seed)
+    plan = first.plan
+    metric = plan.recipe.select if is_study_metric(METRICS[plan.recipe.select]) else DEFAULT_METRIC
+    base = plan.changed(start=ArmConfig().start, tuning=str(FULL), head=USUAL_HEAD, fraction=1.0, seed=seeds[0])
+    rules: dict[str, Setting] = {
+        "arms": tuple(arms.values()),
+        "seeds": len(seeds),
+        "pooled_seeds": tuple(seeds),
+        "fractions": (plan.data.fraction,),
+        "metric": metric,
+        "search": "off",
+        **protocol,
+    }
+    return validate_study(rules, {name: getattr(base, name).model_dump() for name in SECTIONS})
+
+
+def _copy_runs(
+    runs: Sequence[RunRecord], arms: Mapping[tuple[str, ...], str], spec: StudySpec, folder: Path
+) -> dict[str, RunRecord]:
+    """Copy the runs into the study, with their role in it; return one run of each variant by its name."""
+    variants = dict(zip(arms, spec.variants, strict=True))
+    budget, fraction = str(spec.budgets[-1]), spec.largest_fraction
+    examples: dict[str, RunRecord] = {}
+    for run in sorted(runs, key=lambda run: run.seed):
+        arm = variants[_arm_key(run.plan)].arm
+        target = folders.make_folder(folder, run.folder.name)
+        for path in sorted(run.folder.rglob("*")):
+            copy = target / path.relative_to(run.folder)
+            if path.is_dir():
+                copy.mkdir(exist_ok=True)
+            elif path.name not in (PLAN_FILE, "lock") and ".tmp-" not in path.name:
+                shutil.copyfile(path, copy)
+        content = read_plan_file(run.folder)
+        role = RunRole(arm=arm, stage=Stage.MAIN, budget=budget, fraction=fraction)
+        write_plan_file(
+            target,
+            PlanFile(hash=content.hash, plan=content.plan, environment=content.environment, study=role,
+                     reused_from=str(run.folder.absolute())),
+        )  # fmt: skip
+        examples.setdefault(arm.name, run)
+    return examples
+
+
+def summary(study: PooledStudy) -> list[Message]:
+    """Return how many runs were pooled, and which were left out."""
+    seeds = study.verdict.n
+    pooled = ngettext(
+        "{seeds} of {count} arm were pooled.",
+        "{seeds} of {count} arms were pooled.",
+        len(study.verdict.arms),
+        seeds=ngettext("{count:,} seed", "{count:,} seeds", seeds),
+    )
+    return [join([pooled]), *(run.sentence for run in study.left_out)]

@@ -1,0 +1,138 @@
+"""Runs that were made apart are pooled into the study that they could have been."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+
+import headstart
+from headstart.analysis.status import complete_verdict
+from headstart.cli.main import main
+from headstart.config.study_file import read_study
+from headstart.errors import DataError, UsageError
+from headstart.experiment import pool
+from headstart.report.provenance import declared_protocol
+from tests.engines.test_contract import own_cache
+from tests.files import read_json
+
+SETTINGS = {
+    "network": "timm:test_resnet", "batch_size": 8, "precision": "fp32", "threads": 1, "epochs": "12st", "lr": 0.01,
+    "image_size": 16, "evaluate_on_val": True,
+}  # fmt: skip
+OPTIMIZERS = ("sgd", "adam")
+
+
+def train(folder: Path, **settings) -> headstart.Run:
+    return headstart.train("digits:0-3", runs=folder, quiet=True, **{**SETTINGS, **settings})
+
+
+@pytest.fixture(scope="module")
+def students(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the folders of five students, each with the runs of one seed."""
+    folder = tmp_path_factory.mktemp("class")
+    for seed in range(5):
+        for optimizer in OPTIMIZERS:
+            train(folder / f"student{seed}", seed=seed, optimizer=optimizer)
+    return folder
+
+
+def numbers(folder: Path) -> dict:
+    """Return a verdict without what differs between a pooled study and a declared one: names of folders, and costs."""
+    verdict = read_json(folder / "verdict.json")
+    for key in ("study", "pooled", "cost", "sentences"):
+        del verdict[key]
+    for condition in (verdict, *verdict["conditions"]):
+        del condition["exported"]["run"]
+        for arm in condition["arms"]:
+            for run in arm["seeds"]:
+                del run["run"], run["seconds"]
+            if arm["to_target"]:
+                del arm["to_target"]["seconds"]
+            for run in arm["seeds"]:
+                if run["to_target"]:
+                    del run["to_target"]["seconds"]
+    return verdict
+
+
+def test_pooled_runs_have_the_verdict_of_one_study(students: Path, tmp_path: Path) -> None:
+    study = headstart.pool(students, runs=tmp_path / "pooled", quiet=True)
+    settings = {name: value for name, value in SETTINGS.items() if name != "evaluate_on_val"}
+    arms = [f"scratch@{optimizer}" for optimizer in OPTIMIZERS]
+    with own_cache(tmp_path / "cache"):
+        settings |= {"seeds": 5, "search": "off", "engine": "local"}
+        one = headstart.compare("digits:0-3", arms=arms, runs=tmp_path / "one", quiet=True, **settings)
+    assert numbers(study.folder) == numbers(one.folder)
+    assert read_json(study.folder / "verdict.json")["pooled"] and study.verdict.n == 5
+    assert (study.folder / "report.html").is_file() and study.best().predict("examples/photos/t-shirt")
+    assert complete_verdict(study.folder, read_study(study.folder)) is not None
+    assert headstart.resume(study.folder, quiet=True).verdict == study.verdict
+
+
+def test_runs_that_do_not_fit_are_listed(students: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "all"
+    shutil.copytree(students, folder)
+    extra = tmp_path / "all" / "extra"
+    runs = {
+        "recipe.epochs": train(extra, seed=7, epochs="13st"),
+        "seed 9": train(extra, seed=9),
+        "recipe.lr": train(extra, seed=3, lr=0.02),
+        "data.fraction": train(extra, seed=0, fraction=0.5),
+    }
+    unfinished = train(extra, seed=8)
+    (unfinished.folder / "result.json").unlink()
+    again = train(extra, seed=2)
+    study = pool.pool([folder], tmp_path / "pooled", {})
+    reasons = {run.folder: str(run.reason) for run in study.left_out}
+    assert {str(path) for path in reasons} >= {str(run.folder) for run in (*runs.values(), unfinished)}
+    for words, run in runs.items():
+        assert words in reasons[run.folder]
+    assert len(reasons) == 6  # with one of the two runs of the same plan
+    assert any("seed" not in reason and str(again.folder.parent.parent) in reason for reason in reasons.values())
+    assert study.verdict.n == 5 and [arm.name for arm in study.verdict.arms] == ["scratch@sgd", "scratch@adam"]
+
+
+def test_any_seeds_can_be_pooled(students: Path, tmp_path: Path) -> None:
+    folders = [students / f"student{seed}" for seed in (4, 1, 3)]
+    study = headstart.pool(folders, margin="2pt", primary="scratch@sgd vs scratch@adam", runs=tmp_path, quiet=True)
+    protocol = declared_protocol(study.folder)
+    assert protocol is not None and [run.seed for run in study.verdict.arms[0].seeds] == [1, 3, 4]
+    assert "1, 3, 4" in (study.folder / "report.html").read_text()
+    assert study.verdict.margin == 0.02 and study.verdict.primary == ("scratch@sgd", "scratch@adam")
+
+
+def test_weights_count_by_their_content(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    state = torchvision.models.resnet18(num_classes=4).state_dict()
+    torch.save(state, tmp_path / "weights.pth")
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        shutil.copyfile(tmp_path / "weights.pth", tmp_path / name / f"{name}.pth")
+    for seed, name in enumerate("ab"):
+        for start in ("scratch", f"file:{tmp_path}/{name}/{name}.pth"):
+            train(tmp_path / "runs", network="resnet18", stem="imagenet", epochs="1st", seed=seed, start=start)
+    study = headstart.pool(tmp_path / "runs", runs=tmp_path / "pooled", quiet=True)
+    assert study.verdict.n == 2 and [arm.name for arm in study.verdict.arms] == ["scratch", "file:a"]
+
+
+@pytest.mark.parametrize("names", [[], ["student0/*sgd*", "student1/*sgd*"], ["student0/*sgd*", "student1/*adam*"]])
+def test_runs_without_pairs_are_refused(names: Sequence[str], students: Path, tmp_path: Path) -> None:
+    folders = [path for name in names for path in students.glob(name)] or [tmp_path]
+    with pytest.raises(DataError):
+        headstart.pool(folders, runs=tmp_path / "pooled", quiet=True)
+    assert not (tmp_path / "pooled").exists()
+
+
+def test_invalid_rule_is_refused_before_anything_is_written(students: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        headstart.pool(students, margin="wide", runs=tmp_path / "pooled", quiet=True)
+    assert not (tmp_path / "pooled").exists()
+
+
+def test_command_prints_the_verdict(students: Path, tmp_path: Path, capsys) -> None:
+    main(["pool", str(students), "--runs", str(tmp_path), "--json"])
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["pooled"] and printed["n"] == 5 and Path(printed["folder"]).parent == tmp_path
