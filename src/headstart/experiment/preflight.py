@@ -17,7 +17,6 @@ from headstart.config.plan_file import differences, read_plan_file
 from headstart.config.registry.starts import DEFAULT_START, FILE_START, SOURCE_START, Argument
 from headstart.config.run_config import RunConfig
 from headstart.config.start_spec import split_start, start_form, start_path, start_row
-from headstart.config.stored_code import stored_code
 from headstart.config.study_file import StudySpec
 from headstart.data import hashing, sources
 from headstart.data.dataset import Dataset, load_dataset
@@ -25,11 +24,9 @@ from headstart.data.splits import Split, overlaps
 from headstart.errors import DataError, HeadstartError, MissingWeightsError, UsageError
 from headstart.experiment.study_kind import COMPARISON, StudyKind
 from headstart.i18n import Message, _
-from headstart.models import user_code
-from headstart.models.user_code import UserCode
 from headstart.reporter import NullReporter, Reporter
 from headstart.runs.job_protocol import RunRequest
-from headstart.storage import files, run_index
+from headstart.storage import files
 from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.study import InputFingerprints, VariantInputs, VariantsFile
 from headstart.training import setup
@@ -156,38 +153,6 @@ def write_arm_inputs(
             known_images=count if count or all_known else None,
         )
     files.write_json(folder / "variants.json", VariantsFile(variants=inputs).to_json())
-
-
-def write_code(folder: Path, arms: Iterable[setup.ResolvedRun]) -> None:
-    """Write the code of users' own networks to the study's folder, and enter the study in the user's index."""
-    networks = {arm.plan.facts.network_sha256: arm.plan.network.network for arm in arms}
-    for sha256, network in networks.items():
-        if sha256:
-            user_code.write_code(_code_folder(folder, sha256), user_code.code_of(network))
-        run_index.add(folder, code=sha256)
-
-
-def read_code(folder: Path, spec: StudySpec) -> dict[str, UserCode]:
-    """Return the code of users' own networks from the beginning of a study, by network.
-
-    Raises:
-        DataError: The code or variants.json is missing or was changed.
-        ModelFileError: This user has not run the code and does not trust it.
-    """
-    networks = {variant.name: variant.plan(spec.plan).network.network for variant in spec.variants}
-    own = {name: network for name, network in networks.items() if user_code.is_user_network(network)}
-    if not own:
-        return {}
-    variants, codes = VariantsFile.read(folder / "variants.json").variants, dict[str, UserCode]()
-    for name, network in own.items():
-        sha256 = (variants[name].network if name in variants else None) or ""
-        codes |= stored_code(_code_folder(folder, sha256), network, sha256)
-    return codes
-
-
-def _code_folder(folder: Path, sha256: str) -> Path:
-    """Return the folder of one of the networks of a study."""
-    return folder / user_code.CODE_FOLDER / sha256[:12]
 
 
 def pooled_inputs(arm: ArmSpec, plan: RunConfig) -> VariantInputs:

@@ -21,7 +21,6 @@ from headstart.experiment.lr_search import Trial, search
 from headstart.experiment.preflight import (
     common_precision,
     input_fingerprints,
-    read_code,
     require_unchanged,
     resolve_arms,
     source_arm,
@@ -29,10 +28,10 @@ from headstart.experiment.preflight import (
     source_of,
     source_plan,
     write_arm_inputs,
-    write_code,
 )
 from headstart.experiment.progress import Progress, comparison_phase, search_phase
 from headstart.experiment.speed_check import SpeedCheck
+from headstart.experiment.study_code import read_code, write_code
 from headstart.experiment.study_runs import StudyRuns, in_progress
 from headstart.hardware import calibration
 from headstart.i18n import _
