@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,11 +14,12 @@ import headstart
 from headstart.analysis.status import complete_verdict
 from headstart.cli.main import main
 from headstart.config.study_file import read_study
-from headstart.errors import DataError, UsageError
+from headstart.errors import DataError, ModelFileError, UsageError
 from headstart.experiment import pool
 from headstart.report.provenance import declared_protocol
 from tests.engines.test_contract import own_cache
 from tests.files import read_json
+from tests.models.test_user_network import NETWORK, write
 
 SETTINGS = {
     "network": "timm:test_resnet", "batch_size": 8, "precision": "fp32", "threads": 1, "epochs": "12st", "lr": 0.01,
@@ -82,15 +84,16 @@ def test_runs_that_do_not_fit_are_listed(students: Path, tmp_path: Path) -> None
         "recipe.lr": train(extra, seed=3, lr=0.02),
         "data.fraction": train(extra, seed=0, fraction=0.5),
     }
-    unfinished = train(extra, seed=8)
+    unfinished, damaged = train(extra, seed=8), train(extra, seed=6)
     (unfinished.folder / "result.json").unlink()
+    (damaged.folder / "plan.json").write_text("{")
     again = train(extra, seed=2)
     study = pool.pool([folder], tmp_path / "pooled", {})
     reasons = {run.folder: str(run.reason) for run in study.left_out}
-    assert {str(path) for path in reasons} >= {str(run.folder) for run in (*runs.values(), unfinished)}
+    assert {str(path) for path in reasons} >= {str(run.folder) for run in (*runs.values(), unfinished, damaged)}
     for words, run in runs.items():
         assert words in reasons[run.folder]
-    assert len(reasons) == 6  # with one of the two runs of the same plan
+    assert len(reasons) == 7  # with one of the two runs of the same plan
     assert any("seed" not in reason and str(again.folder.parent.parent) in reason for reason in reasons.values())
     assert study.verdict.n == 5 and [arm.name for arm in study.verdict.arms] == ["scratch@sgd", "scratch@adam"]
 
@@ -116,6 +119,40 @@ def test_weights_count_by_their_content(tmp_path: Path) -> None:
             train(tmp_path / "runs", network="resnet18", stem="imagenet", epochs="1st", seed=seed, start=start)
     study = headstart.pool(tmp_path / "runs", runs=tmp_path / "pooled", quiet=True)
     assert study.verdict.n == 2 and [arm.name for arm in study.verdict.arms] == ["scratch", "file:a"]
+
+
+def test_code_of_others_is_not_executed(tmp_path: Path, monkeypatch) -> None:
+    marker = tmp_path / "executed"
+    network = write(tmp_path / "lab", my=f"{NETWORK}\nfrom pathlib import Path\nPath({str(marker)!r}).touch()\n")
+    for seed in (0, 1):
+        for optimizer in OPTIMIZERS:
+            train(tmp_path / "runs", network=network, image_size=32, epochs="1st", seed=seed, optimizer=optimizer)
+    marker.unlink()
+    monkeypatch.setenv("HEADSTART_DATA", str(tmp_path / "other"))
+    for name in [name for name in sys.modules if name.startswith("headstart_user_")]:
+        monkeypatch.delitem(sys.modules, name)
+    study = headstart.pool(tmp_path / "runs", runs=tmp_path / "pooled", quiet=True)
+    assert study.verdict.n == 2 and not marker.exists()
+    with pytest.raises(ModelFileError):
+        study.best().predict("examples/photos/t-shirt")
+    (copy,) = (study.folder / "code").iterdir()
+    assert (copy / "my.py").read_text() == (tmp_path / "lab" / "my.py").read_text()
+
+
+def test_runs_of_a_study_without_a_verdict_are_left_out(students: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    study = headstart.pool(students, runs=folder, quiet=True)
+    assert headstart.pool(study.folder, runs=tmp_path / "again", quiet=True).verdict.n == 5
+    (study.folder / "verdict.json").unlink()
+    with pytest.raises(DataError):
+        headstart.pool(study.folder, runs=tmp_path / "open", quiet=True)
+
+
+def test_rates_that_a_study_would_not_have_are_refused(tmp_path: Path) -> None:
+    for optimizer, rate in zip(OPTIMIZERS, (0.5, 0.2), strict=True):
+        train(tmp_path / "runs", optimizer=optimizer, lr=rate, epochs="1st")
+    with pytest.raises(DataError, match=r"0\.2"):
+        headstart.pool(tmp_path / "runs", runs=tmp_path / "pooled", quiet=True)
 
 
 @pytest.mark.parametrize("names", [[], ["student0/*sgd*", "student1/*sgd*"], ["student0/*sgd*", "student1/*adam*"]])

@@ -126,7 +126,33 @@ def test_network_that_fails_is_inspected_up_to_its_error(tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["vgg11", "mobilenet_v2", "densenet121", "shufflenet_v2_x1_0"])
 def test_networks_of_torchvision_are_equal_to_themselves(name: str, tmp_path: Path) -> None:
     inspection = headstart.inspect(write(tmp_path, my=TORCHVISION.format(name=name, options="")), image_size=64)
-    assert inspection.comparison.reference == name and inspection.comparison.differences == []
+    assert inspection.comparison.reference == name and inspection.comparison.equal
+
+
+def test_padding_in_words_is_the_same(tmp_path: Path) -> None:
+    network = changed(tmp_path, ("stride=stride, padding=1", "stride=stride, padding='same' if stride == 1 else 1"))
+    assert headstart.inspect(network, num_classes=4, image_size=64).comparison.equal
+
+
+def test_network_that_takes_smaller_images_than_the_reference_is_inspected(tmp_path: Path) -> None:
+    text = (
+        TORCHVISION.format(name="alexnet", options="").replace("    return ", "    network = ")
+        + "    network.features[0].stride = (1, 1)\n    return network\n"
+    )
+    inspection = headstart.inspect(write(tmp_path, my=text), image_size=32)
+    assert inspection.fault is None and inspection.comparison.logits is None
+    assert any("stride 1" in sentence for sentence in inspection.comparison.differences)
+
+
+@pytest.mark.parametrize("options", [{"num_classes": -1}, {"image_size": 0}])
+def test_options_out_of_range_are_usage_errors(options: dict[str, int]) -> None:
+    with pytest.raises(UsageError):
+        headstart.inspect("resnet18", **options)
+
+
+def test_network_of_a_fixed_size_is_inspected_at_its_size() -> None:
+    inspection = headstart.inspect("timm:vit_tiny_patch16_224")
+    assert inspection.image_size == 224 and inspection.fault is None and inspection.head == "head"
 
 
 def test_comparison_leaves_the_network_as_it_is(tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ import pytest
 import torch
 import torchvision
 
+from headstart.config import stored_code
 from headstart.errors import DataError, UsageError
 from headstart.models import factory, heads, structure, user_code, user_network
 from headstart.models.convolution import IndependentConvolution
+from headstart.weights.starts import initialize, resolve_start
 from tests.messages import fields_of
 
 ROOT = Path(__file__).parents[2]
@@ -87,8 +89,8 @@ def test_files_that_a_network_imports_belong_to_it(imports: str, files: set[str]
     modules = set(sys.modules)
     assert built(network)(torch.zeros(2, 3, 8, 8)).shape == (2, 4)
     assert {name.partition(".")[0] for name in set(sys.modules) - modules if "headstart_user" not in name} <= {"numpy"}
-    user_code.write_code(tmp_path / "copy", code)
-    assert user_code.read_copy(tmp_path / "copy", network, code.sha256) == user_code.UserCode(
+    stored_code.write_code(tmp_path / "copy", network)
+    assert stored_code.read_copy(tmp_path / "copy", network, code.sha256) == user_code.UserCode(
         "my.py", code.files, tmp_path / "copy"
     )
 
@@ -118,12 +120,12 @@ def test_pinned_code_is_read_once(tmp_path: Path) -> None:
 def test_changed_copy_is_refused(change: str, tmp_path: Path) -> None:
     network = write(tmp_path, my=f"import blocks{NETWORK}", blocks="")
     code = user_code.code_of(network)
-    user_code.write_code(tmp_path / "copy", code)
+    stored_code.write_code(tmp_path / "copy", network)
     (tmp_path / "copy" / "blocks.py").write_text(change)
     if not change:
         (tmp_path / "copy" / "blocks.py").unlink()
     with pytest.raises(DataError):
-        user_code.read_copy(tmp_path / "copy", network, code.sha256)
+        stored_code.read_copy(tmp_path / "copy", network, code.sha256)
 
 
 def test_class_in_python_names_its_file(tmp_path: Path, monkeypatch) -> None:
@@ -154,6 +156,12 @@ def test_class_in_python_names_its_file(tmp_path: Path, monkeypatch) -> None:
         ({"nn.Linear(16, num_classes)": "nn.LazyLinear(num_classes)"}, {"name": "Net"}),
         ({"nn.Linear(16, num_classes)": "nn.Linear(16, 7)"}, {"name": "Net", "count": 4}),
         ({"(nn.Module)": "", "super().__init__()": ""}, {"name": "Net", "kind": "Net"}),
+        ({"nn.Linear(16, num_classes)": "nn.Linear(16, num_classes, bias=False)"}, {"name": "Net", "layer": "fc"}),
+        (
+            {"class Net": "class Cosine(nn.Linear): pass\nclass Net", "nn.Linear(16,": "Cosine(16,"},
+            {"layer": "fc", "kind": "Cosine"},
+        ),
+        ({"import torch\n": "import torch\nraise SystemExit(3)\n"}, {"file": "my.py"}),
     ],
 )
 def test_faulty_files_are_usage_errors(change: dict[str, str], fields: dict, tmp_path: Path) -> None:
@@ -192,7 +200,17 @@ def test_error_in_forward_names_the_line_and_a_size_that_works(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "output", ["torch.softmax(LOGITS, 1)", "(LOGITS, x)", "{'logits': LOGITS}", "LOGITS * 2", "x.mean((2, 3))"]
+    "output",
+    [
+        "torch.softmax(LOGITS, 1)",
+        "(LOGITS, x)",
+        "{'logits': LOGITS}",
+        "LOGITS * 2",
+        "LOGITS.mul_(2)",
+        "torch.relu_(LOGITS)",
+        "(LOGITS, x) if self.training else LOGITS",
+        "x.mean((2, 3))",
+    ],
 )
 def test_output_must_be_that_of_the_head(output: str, tmp_path: Path) -> None:
     text = NETWORK.replace(
@@ -215,6 +233,42 @@ def test_switches_and_layers_are_refused_where_they_do_not_apply(tmp_path: Path)
     for values in ({"head_layer": "fcc"}, {"head_layer": "conv1"}, {"stage_layers": ("conv3",)}):
         with pytest.raises(UsageError):
             factory.build(network, 4, **values)
+
+
+def test_main_file_may_have_the_name_of_a_package_or_no_name_of_a_module(tmp_path: Path) -> None:
+    write(tmp_path, my=f"from my.blocks import width\n{NETWORK}", my_blocks="width = 8")
+    (tmp_path / "v2.1.py").write_text(f"from my.blocks import width\n{NETWORK}")
+    (tmp_path / "star.py").write_text("from v import *")
+    (tmp_path / "v.py").write_text(NETWORK)
+    for name in ("my.py", "v2.1.py", "star.py"):
+        assert built(f"{tmp_path}/{name}:Net")(torch.zeros(2, 3, 8, 8)).shape == (2, 4)
+
+
+def test_declared_encoding_is_read_and_copied(tmp_path: Path) -> None:
+    network = write(tmp_path, my="")
+    text = f"# -*- coding: latin-1 -*-\n# größer\n{NETWORK}"
+    (tmp_path / "my.py").write_bytes(text.encode("latin-1"))
+    code = user_code.code_of(network)
+    assert code.files["my.py"] == text
+    stored_code.write_code(tmp_path / "copy", network)
+    copy = stored_code.read_copy(tmp_path / "copy", network, code.sha256)
+    with user_code.pinned({network: copy}):
+        assert built(network) is not None
+
+
+def test_constructor_may_draw_with_any_generator(tmp_path: Path) -> None:
+    draws = "import random\nimport numpy as np\n"
+    text = NETWORK.replace(
+        "        self.fc =", "        self.conv1.weight.data += random.random() + np.random.rand()\n        self.fc ="
+    )
+    network = write(tmp_path, my=draws + text)
+    sums = []
+    for seed in (3, 3, 4):
+        module = factory.build(network, 4)
+        initialize(module, resolve_start("scratch", network=network, shortcut=True, norm="batch", stem="imagenet",
+                                         num_classes=4), seed=seed)  # fmt: skip
+        sums.append(module.conv1.weight.sum().item())
+    assert sums[0] == sums[1] != sums[2]
 
 
 # structure

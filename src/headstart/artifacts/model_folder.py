@@ -29,12 +29,12 @@ from headstart.config.model_file import (
 )
 from headstart.config.run_config import NetworkConfig
 from headstart.config.start_spec import short_start
-from headstart.config.stored_code import stored_code
+from headstart.config.stored_code import stored_code, write_code
 from headstart.errors import DataError, UsageError
 from headstart.i18n import _, ngettext
 from headstart.models import structure, user_network
 from headstart.models.resnet import PUBLISHED
-from headstart.models.user_code import CODE_FOLDER, code_of, is_user_network, label, pinned, write_code
+from headstart.models.user_code import CODE_FOLDER, is_user_network, label, pinned
 from headstart.storage.files import link_or_copy, write_atomic, write_json
 from headstart.training.events import Epoch
 from headstart.training.setup import TrainingSetup, make_network
@@ -73,9 +73,7 @@ def write_model(
             link to this file, or a copy where links are not supported. `merge_weight_files` combines the two files.
     """
     folder.mkdir(exist_ok=True)
-    network = setup.plan.network.network
-    if is_user_network(network):
-        write_code(folder / CODE_FOLDER, code_of(network))
+    write_code(folder / CODE_FOLDER, setup.plan.network.network)
     write_atomic(folder / (MODEL_FILE if backbone is None else HEAD_FILE), tensor_bytes(state))
     if backbone is not None:
         (folder / MODEL_FILE).unlink(missing_ok=True)

@@ -1,20 +1,22 @@
-"""The code of a user's own network that a run, model or study folder contains, and whether it may be executed.
+"""The code of a user's own network in the folder of a run, model or study: copy it, and whether it may be executed.
 
 Code that came with a folder is executed only if this user began a run with it, or asks for it: `trusting`.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-from headstart.errors import ModelFileError
+from headstart.errors import DataError, ModelFileError, UsageError
 from headstart.i18n import _
 from headstart.models import user_code
 from headstart.models.user_code import UserCode
 from headstart.storage import run_index
+from headstart.storage.files import temp_suffix
 
 _is_trusting: ContextVar[bool] = ContextVar("trusting", default=False)
 
@@ -33,6 +35,45 @@ def trusting(trust: bool = True) -> Iterator[None]:
         _is_trusting.reset(token)
 
 
+def write_code(folder: Path, network: str) -> None:
+    """Copy the code of a network to a new folder, in UTF-8; other networks than a user's own have none.
+
+    The folder appears with all its files. One that exists is left as it is: it has the code of the same run.
+    """
+    if not user_code.is_user_network(network) or folder.exists():
+        return
+    code = user_code.code_of(network)
+    scratch = folder.with_name(f"{folder.name}{temp_suffix()}")
+    shutil.rmtree(scratch, ignore_errors=True)
+    for relative, text in code.files.items():
+        path = scratch / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", newline="")
+    scratch.rename(folder)
+
+
+def read_copy(folder: Path, network: str, sha256: str) -> UserCode:
+    """Read the copy of a network's code that `write_code` has written.
+
+    Args:
+        folder: Folder of the copy.
+        network: The network, whose path names the main file.
+        sha256: Hash of the code.
+
+    Raises:
+        DataError: The copy is missing or was changed.
+    """
+    main = user_code.label(network).partition(":")[0]
+    hint = _("Restore the folder from a copy; it must contain {file} and what it imports.", file=main)
+    try:
+        code = user_code.read_code(folder / main, is_copy=True)
+    except UsageError as error:
+        raise DataError(error.message, hint) from None
+    if code.sha256 != sha256:
+        raise DataError(_("The code in {folder} was changed after the run began.", folder=folder), hint)
+    return code
+
+
 def stored_code(folder: Path, network: str, sha256: str) -> dict[str, UserCode]:
     """Return the code of a network that a folder contains, for `user_code.pinned`; empty for other networks.
 
@@ -47,13 +88,16 @@ def stored_code(folder: Path, network: str, sha256: str) -> dict[str, UserCode]:
     """
     if not user_code.is_user_network(network):
         return {}
-    code = user_code.read_copy(folder, network, sha256)
+    code = read_copy(folder, network, sha256)
     if _is_trusting.get():
         run_index.add(folder, code=sha256)
     elif not user_code.is_pinned(sha256) and not run_index.knows_code(sha256):
         raise ModelFileError(
             _("{folder} contains code that you have not run on this machine; it was not executed.", folder=folder),
-            _("Read it. If you trust it, repeat the command with --trust (trust=True in Python)."),
+            _(
+                "Read it. If you trust it, use predict, evaluate, inspect or resume with --trust (in Python trust=True): "
+                "it is remembered."
+            ),
         )
     return {network: code}
 
@@ -63,6 +107,9 @@ def network_in(folder: Path, network: str, sha256: str) -> str:
 
     Arguments and errors are those of `stored_code`.
     """
-    if not stored_code(folder, network, sha256):
+    codes = stored_code(folder, network, sha256)
+    if not codes:
         return network
-    return f"{folder.absolute()}/{user_code.label(network)}"
+    copy = f"{folder.absolute()}/{user_code.label(network)}"
+    user_code.pin(copy, codes[network])  # what was checked is what is executed
+    return copy

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +18,15 @@ from headstart.config.plan_file import PLAN_FILE, PlanFile, differences, read_pl
 from headstart.config.presets import Setting
 from headstart.config.run_config import SECTIONS, ArmConfig, RunConfig
 from headstart.config.start_spec import content_start, start_row
+from headstart.config.study_config import OPTIMIZER_FIELDS
 from headstart.config.study_file import StudySpec, read_study, validate_study, write_study
 from headstart.errors import DataError
 from headstart.experiment import best_model
 from headstart.experiment.preflight import pooled_inputs
+from headstart.experiment.study_code import code_folder
 from headstart.i18n import Message, _, join, ngettext, verbatim
 from headstart.metrics.registry import DEFAULT_METRIC, METRICS, is_study_metric
+from headstart.models.user_code import CODE_FOLDER
 from headstart.optim.registry import OPTIMIZERS
 from headstart.report import page
 from headstart.storage import files, folders, run_index
@@ -33,7 +36,7 @@ from headstart.storage.schemas.search import SearchResults
 from headstart.storage.schemas.study import RunRole, Stage, VariantsFile
 from headstart.storage.schemas.verdict import Verdict
 from headstart.telemetry import seed_means
-from headstart.text import join_first
+from headstart.text import end_sentence, join_first
 
 MIN_ARMS = 2
 MAX_DIFFERENCES_SHOWN = 3
@@ -51,7 +54,7 @@ class LeftOut:
     @property
     def sentence(self) -> Message:
         """The run and the reason in one line."""
-        return _("{folder} is left out: {reason}.", folder=self.folder, reason=self.reason)
+        return end_sentence(_("{folder} is left out: {reason}", folder=self.folder, reason=self.reason))
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,9 @@ def pool(paths: Sequence[Path], parent: Path, protocol: Mapping[str, Setting]) -
         DataError: There are no runs, or fewer than two arms have runs with the same seed.
         UsageError: A rule is invalid.
     """
-    runs, left_out = _finished(_runs(paths))
+    runs, left_out = _runs(paths)
+    runs, others = _finished(runs)
+    left_out += others
     runs, others = _with_equal_plans(runs)
     left_out += others
     arms = _arms(runs)
@@ -85,6 +90,8 @@ def pool(paths: Sequence[Path], parent: Path, protocol: Mapping[str, Setting]) -
     folder = folders.make_folder(parent, f"{folders.stamp()}_pool-{folders.slug(Path(spec.plan.data.source).stem)}")
     copies = _copy_runs(runs, arms, spec, folder)
     inputs = {variant.name: pooled_inputs(variant.arm, copies[variant.name].plan) for variant in spec.variants}
+    if sha256 := runs[0].plan.facts.network_sha256:
+        shutil.copytree(runs[0].folder / CODE_FOLDER, code_folder(folder, sha256))
     files.write_json(folder / "variants.json", VariantsFile(variants=inputs).to_json())
     files.write_json(folder / "search.json", SearchResults().to_json())
     write_study(folder, spec)
@@ -98,20 +105,23 @@ def pool(paths: Sequence[Path], parent: Path, protocol: Mapping[str, Setting]) -
     return PooledStudy(folder, verdict, tuple(left_out))
 
 
-def _runs(paths: Iterable[Path]) -> Iterator[RunRecord]:
-    """Yield the runs in folders, each folder once."""
-    seen: set[Path] = set()
+def _runs(paths: Iterable[Path]) -> tuple[list[RunRecord], list[LeftOut]]:
+    """Return the runs in folders, each folder once, and those that cannot be read."""
+    runs: dict[Path, RunRecord] = {}
+    left_out: dict[Path, LeftOut] = {}
     for path in paths:
-        found = sorted(plan.parent for plan in path.rglob(PLAN_FILE)) if path.is_dir() else []
-        if not found:
+        plans = sorted(path.rglob(PLAN_FILE)) if path.is_dir() else []
+        if not plans:
             raise DataError(
                 _("There are no runs in {folder}.", folder=path),
                 _("Name folders of runs, or a folder with copies of them."),
             )
-        for folder in found:
-            if folder.resolve() not in seen:
-                seen.add(folder.resolve())
-                yield read_run(folder)
+        for folder in (plan.parent for plan in plans):
+            try:
+                runs.setdefault(folder.resolve(), read_run(folder))
+            except DataError as error:
+                left_out.setdefault(folder.resolve(), LeftOut(folder, error.message))
+    return list(runs.values()), list(left_out.values())
 
 
 def _finished(runs: Iterable[RunRecord]) -> tuple[list[RunRecord], list[LeftOut]]:
@@ -123,11 +133,18 @@ def _finished(runs: Iterable[RunRecord]) -> tuple[list[RunRecord], list[LeftOut]
             left_out.append(LeftOut(run.folder, _("it has not ended")))
         elif run.stage not in (None, Stage.MAIN) or run.evaluation_split != "test":
             left_out.append(LeftOut(run.folder, _("it is a trial of a search, or was not evaluated on test")))
+        elif run.role is not None and _is_open_study(run.folder.parent):
+            left_out.append(LeftOut(run.folder, _("its study has no verdict yet")))
         elif run.hash in kept:
             left_out.append(LeftOut(run.folder, _("it has the plan of {other}", other=kept[run.hash].folder)))
         else:
             kept[run.hash] = run
     return list(kept.values()), left_out
+
+
+def _is_open_study(folder: Path) -> bool:
+    """Return True for a study without a verdict, whose test results are not known yet."""
+    return (folder / "study.toml").is_file() and not (folder / "verdict.json").is_file()
 
 
 def _shared(plan: RunConfig) -> dict[str, JsonData]:
@@ -178,6 +195,11 @@ def _arms(runs: Sequence[RunRecord]) -> dict[tuple[str, ...], str]:
         parts += [str(plan.arm.tuning)] if plan.arm.tuning != FULL else []
         parts += [plan.arm.head] if plan.arm.head != USUAL_HEAD else []
         arms.setdefault(_arm_key(plan), "+".join(parts) + (f"@{plan.recipe.optimizer}" if several else ""))
+    if twice := [text for text, count in Counter(arms.values()).items() if count > 1]:
+        raise DataError(
+            _("Runs of {arm} have initial weights with different content.", arm=twice[0]),
+            _("Rename one of the files, or pool only the runs with equal weights."),
+        )
     if len(arms) < MIN_ARMS:
         raise DataError(
             _("All runs are of one arm, {arm}.", arm=next(iter(arms.values()))),
@@ -240,6 +262,8 @@ def _specification(
     plan = first.plan
     metric = plan.recipe.select if is_study_metric(METRICS[plan.recipe.select]) else DEFAULT_METRIC
     base = plan.changed(start=ArmConfig().start, tuning=str(FULL), head=USUAL_HEAD, fraction=1.0, seed=seeds[0])
+    rates = {key: _rates(next(run for run in runs if _arm_key(run.plan) == key)) for key in arms}
+    equal = [name for name in OPTIMIZER_FIELDS if len({of_arm[f"recipe.{name}"] for of_arm in rates.values()}) == 1]
     rules: dict[str, Setting] = {
         "arms": tuple(arms.values()),
         "seeds": len(seeds),
@@ -247,9 +271,19 @@ def _specification(
         "fractions": (plan.data.fraction,),
         "metric": metric,
         "search": "off",
+        "fixed_fields": tuple(equal),
         **protocol,
     }
-    return validate_study(rules, {name: getattr(base, name).model_dump() for name in SECTIONS})
+    spec = validate_study(rules, {name: getattr(base, name).model_dump() for name in SECTIONS})
+    for variant, actual in zip(spec.variants, rates.values(), strict=True):
+        recipe = variant.plan(spec.plan).recipe
+        declared = {"recipe.lr": recipe.lr, "recipe.weight_decay": recipe.weight_decay}
+        if changes := differences(declared, {name: actual[name] for name in declared}):
+            raise DataError(
+                _("The arms have different rates; {arm}: {changes}.", arm=variant.name, changes=join_first(changes, 2)),
+                _("Pool runs whose rates are equal, or the defaults of their optimizers."),
+            )
+    return spec
 
 
 def _copy_runs(

@@ -24,6 +24,7 @@ from headstart.data.splits import Split, overlaps
 from headstart.errors import DataError, HeadstartError, MissingWeightsError, UsageError
 from headstart.experiment.study_kind import COMPARISON, StudyKind
 from headstart.i18n import Message, _
+from headstart.models.user_code import is_user_network
 from headstart.reporter import NullReporter, Reporter
 from headstart.runs.job_protocol import RunRequest
 from headstart.storage import files
@@ -171,9 +172,13 @@ def pooled_inputs(arm: ArmSpec, plan: RunConfig) -> VariantInputs:
         known_classes=[],
         known_images=0 if from_scratch else None,
     )
+    classes: tuple[str, ...] = ()
     try:
-        _unused, index, start = setup.load_inputs(plan)
+        data = plan.data
+        index = sources.read_index(data.source, classes=data.classes, allow_outside=data.allow_outside)
         dataset, split = load_dataset(plan, index, NullReporter())
+        if not is_user_network(plan.network.network):  # the weights would be fitted to it: code of others
+            classes = setup.load_inputs(plan)[2].classes
     except (HeadstartError, OSError):  # not on this machine
         return inputs
     if hashing.fingerprint(dataset.images, dataset.content_hashes) != plan.facts.fingerprint:
@@ -184,7 +189,7 @@ def pooled_inputs(arm: ArmSpec, plan: RunConfig) -> VariantInputs:
         update={
             "declared": split.declared,
             "overlaps": overlaps(dataset.images, split, dataset.content_hashes),
-            "known_classes": list(shared_classes(dataset.images.classes, start.classes)),
+            "known_classes": list(shared_classes(dataset.images.classes, classes)),
             "known_images": count if count or all_known else None,
         }
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from headstart.config.stored_code import stored_code
+from headstart.config import stored_code
 from headstart.config.study_file import StudySpec
 from headstart.models import user_code
 from headstart.models.user_code import UserCode
@@ -19,7 +19,9 @@ def write_code(folder: Path, arms: Iterable[setup.ResolvedRun]) -> None:
     networks = {arm.plan.facts.network_sha256: arm.plan.network.network for arm in arms}
     for sha256, network in networks.items():
         if sha256:
-            user_code.write_code(_code_folder(folder, sha256), user_code.code_of(network))
+            copy = code_folder(folder, sha256)
+            copy.parent.mkdir(exist_ok=True)
+            stored_code.write_code(copy, network)
         run_index.add(folder, code=sha256)
 
 
@@ -37,10 +39,10 @@ def read_code(folder: Path, spec: StudySpec) -> dict[str, UserCode]:
     variants, codes = VariantsFile.read(folder / "variants.json").variants, dict[str, UserCode]()
     for name, network in own.items():
         sha256 = (variants[name].network if name in variants else None) or ""
-        codes |= stored_code(_code_folder(folder, sha256), network, sha256)
+        codes |= stored_code.stored_code(code_folder(folder, sha256), network, sha256)
     return codes
 
 
-def _code_folder(folder: Path, sha256: str) -> Path:
+def code_folder(folder: Path, sha256: str) -> Path:
     """Return the folder of one of the networks of a study."""
     return folder / user_code.CODE_FOLDER / sha256[:12]

@@ -269,8 +269,10 @@ def _measurement_key(plan: RunConfig, shape: tuple[int, ...], device: torch.devi
 def _network_key(plan: RunConfig) -> tuple[str, ...]:
     """Return what decides the speed of a network; code in place of the path of a user's own."""
     network = plan.network
-    values = [value if isinstance(value, str) else ",".join(value) for value in network.model_dump().values()]
-    return (*values, user_code.sha256_of(network.network))
+    code = user_code.sha256_of(network.network)
+    named = network.model_copy(update={"network": user_code.definition(network.network)}) if code else network
+    values = [value if isinstance(value, str) else ",".join(value) for value in named.model_dump().values()]
+    return (*values, code)
 
 
 def _read_speed(path: Path, key: MeasurementKey) -> StepSpeed:

@@ -46,7 +46,12 @@ def inspect_network(target: str, *, num_classes: int | None = None, image_size: 
         UsageError: There is no such network, or it cannot be constructed.
         ModelFileError: The folder has no usable model.
     """
+    for name, value in (("num-classes", num_classes), ("image-size", image_size)):
+        if value is not None and value < 1:
+            raise UsageError(_("--{name} {value} must be above 0.", name=name, value=value), _("Leave it out."))
     is_folder = not is_user_network(target) and Path(target).is_dir()
+    if is_folder and num_classes is not None:
+        raise UsageError(_("A model has its own number of classes."), _("Leave out --num-classes."))
     subject = _from_folder(Path(target), image_size) if is_folder else _from_name(target, num_classes, image_size)
     network, classes, size = subject.network.eval(), subject.num_classes, subject.size
     reference = comparison.most_similar(network, classes)
@@ -78,7 +83,8 @@ def _from_folder(path: Path, size: int | None) -> _Subject:
 def _from_name(name: str, num_classes: int | None, size: int | None) -> _Subject:
     classes, side = num_classes or DEFAULT_CLASSES, size or DEFAULT_SIZE
     if not is_user_network(name):
-        return _Subject(name, factory.build(name, classes), classes, side)
+        network = factory.build(name, classes)
+        return _Subject(name, network, classes, size or structure.fixed_size(network) or DEFAULT_SIZE)
     plain = user_network.construct(name, classes)
     try:
         described = user_network.build(name, classes)
@@ -223,7 +229,8 @@ def _comparison_lines(inspection: NetworkInspection) -> Iterator[Message]:
         return
     if compared.equal:
         yield _(
-            "Equal to torchvision's {name}: the same layers and, with the same weights, the same logits, bit for bit.",
+            "Equal to torchvision's {name}: the same layers with weights and, with its weights, the same logits in "
+            "evaluation, bit for bit.",
             name=compared.reference,
         )
         return

@@ -178,7 +178,7 @@ def _options(layer: nn.Module) -> dict[str, str]:
             "outputs": str(layer.out_channels),
             "kernel": size_text(layer.kernel_size),
             "stride": size_text(layer.stride),
-            "padding": size_text(layer.padding) + ("" if layer.padding_mode == "zeros" else f" {layer.padding_mode}"),
+            "padding": size_text(_padding(layer)) + ("" if layer.padding_mode == "zeros" else f" {layer.padding_mode}"),
             "dilation": size_text(layer.dilation),
             "groups": str(layer.groups),
             "bias": "off" if layer.bias is None else "on",
@@ -216,6 +216,16 @@ def _sentences(differences: Iterable[_Difference]) -> Iterator[Message]:
         yield _("{places}: {what}", places=join_first(names, MAX_PLACES_SHOWN), what=what)
 
 
+def _padding(layer: nn.Conv2d) -> tuple[int, ...] | str:
+    """Return the padding of a convolution in pixels; "same" where it is not equal on both sides."""
+    if layer.padding == "valid":
+        return (0, 0)
+    total = [dilation * (kernel - 1) for dilation, kernel in zip(layer.dilation, layer.kernel_size, strict=True)]
+    if layer.padding == "same":
+        return "same" if any(size % 2 for size in total) else tuple(size // 2 for size in total)
+    return layer.padding
+
+
 def _option_differences(
     network: nn.Module, reference: nn.Module, pairs: Sequence[tuple[str, str]], name: str
 ) -> Iterator[_Difference]:
@@ -231,6 +241,8 @@ def _option_differences(
 
 def _flow_differences(own: Trace, other: Trace, pairs: Sequence[tuple[str, str]], name: str) -> Iterator[_Difference]:
     """Yield each layer, and the output, that gets something else than in the reference."""
+    if other.error is not None:  # the reference does not take such images
+        return
     order = [reference for _own, reference in pairs]
     first, second = Flow(own, dict(pairs), order), Flow(other, {}, order)
     for layer, reference in pairs:

@@ -1,4 +1,4 @@
-"""What the layers of a network get, as expressions of the layers before, and how two such expressions differ.
+"""Describe what the layers of a network get as expressions of the layers before, and how two expressions differ.
 
 Expressions are equal where the values are: a ReLU after a max-pooling is the same as before it, a second ReLU after
 another changes nothing, and the order of the terms of an addition does not count.

@@ -1,4 +1,4 @@
-"""The source files of a user's own network, written `PATH.py:NAME`: find, hash, copy and pin them.
+"""The source files of a user's own network, written `PATH.py:NAME`: read, hash and pin them.
 
 The files are the one that the path names, and those in its folder that it imports, directly or through others. Nothing
 is executed here, and nothing needs torch: see `models.user_network` for building the network.
@@ -19,8 +19,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from headstart.errors import DataError, UsageError
-from headstart.i18n import Message, _
+from headstart.errors import UsageError
+from headstart.i18n import _
 from headstart.text import join_first, suggestion
 
 CODE_FOLDER = "code"  # in the folder of a run, and in its model folder
@@ -75,6 +75,12 @@ def pinned(codes: Mapping[str, UserCode] | None = None) -> Iterator[None]:
         _pinned.reset(token)
 
 
+def pin(network: str, code: UserCode) -> None:
+    """Use this code for a network until the end of the enclosing `pinned` block, if there is one."""
+    if (codes := _pinned.get()) is not None:
+        codes[_split(network)[0]] = code
+
+
 def is_pinned(sha256: str) -> bool:
     """Return True if code with this hash is pinned: this process, or the one that sent the job, runs it."""
     return any(code.sha256 == sha256 for code in (_pinned.get() or {}).values())
@@ -102,8 +108,7 @@ def absolute_network(network: str) -> str:
     """Return a network with the path of its file made absolute."""
     if not is_user_network(network):
         return network
-    path, name = _split(network)
-    return f"{Path(path).expanduser().absolute()}:{name}"
+    return ":".join(_split(network))
 
 
 def network_name(source: Callable[..., object]) -> str:
@@ -137,18 +142,21 @@ def code_of(network: str) -> UserCode:
         UsageError: There is no such file or definition, or a file is no valid Python.
     """
     path, name = _split(network)
-    known = _pinned.get()
-    code = known.get(path) if known is not None else None
+    codes = _pinned.get()
+    code = codes.get(path) if codes is not None else None
     if code is None:
-        code = read_code(Path(path).expanduser())
-        if known is not None:
-            known[path] = code
+        code = read_code(Path(path))
+        pin(network, code)
     _require_definition(code, name)
     return code
 
 
-def read_code(path: Path) -> UserCode:
+def read_code(path: Path, *, is_copy: bool = False) -> UserCode:
     """Read a file and the files in its folder that it imports.
+
+    Args:
+        path: The file.
+        is_copy: The files are UTF-8, whatever encoding they declare.
 
     Raises:
         UsageError: There is no such file, a file is no valid Python, or the files are too large.
@@ -159,7 +167,7 @@ def read_code(path: Path) -> UserCode:
     while pending:
         relative = pending.pop()
         if relative not in files:
-            files[relative] = _read(folder / relative)
+            files[relative] = _read(folder / relative, is_copy=is_copy)
             pending += _imported_files(folder, relative, ast.parse(files[relative]))
     if (size := sum(map(len, files.values()))) > MAX_CODE_BYTES:
         raise UsageError(
@@ -169,43 +177,10 @@ def read_code(path: Path) -> UserCode:
     return UserCode(path.name, dict(sorted(files.items())), folder)
 
 
-def write_code(folder: Path, code: UserCode) -> None:
-    """Write the files of a network to a new folder."""
-    for relative, text in code.files.items():
-        path = folder / relative
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", newline="")
-
-
-def read_copy(folder: Path, network: str, sha256: str) -> UserCode:
-    """Read the copy of a network's code that `write_code` has written.
-
-    Args:
-        folder: The folder of the copy.
-        network: The network, whose path names the main file.
-        sha256: Hash of the code.
-
-    Raises:
-        DataError: The copy is missing or was changed.
-    """
-    main = Path(_split(network)[0]).name
-    try:
-        code = read_code(folder / main)
-    except UsageError as error:
-        raise DataError(error.message, _restore(main)) from None
-    if code.sha256 != sha256:
-        raise DataError(_("The code in {folder} was changed after the run began.", folder=folder), _restore(main))
-    return code
-
-
-def _restore(main: str) -> Message:
-    return _("Restore the folder from a copy; it must contain {file} and what it imports.", file=main)
-
-
 def _split(network: str) -> tuple[str, str]:
     """Return path and name of a network. Raises UsageError without a name."""
     if (match := _FORM.fullmatch(network)) is not None:
-        return match["path"], match["name"]
+        return str(Path(match["path"]).expanduser().absolute()), match["name"]
     path = Path(network)
     names = _definitions(ast.parse(_read(path.expanduser())))
     raise UsageError(
@@ -214,10 +189,11 @@ def _split(network: str) -> tuple[str, str]:
     )
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, *, is_copy: bool = False) -> str:
     """Return the text of a Python file. Raises UsageError if it cannot be read, or is no valid Python."""
     try:
-        text = importlib.util.decode_source(path.read_bytes())
+        content = path.read_bytes()
+        text = content.decode() if is_copy else importlib.util.decode_source(content)
         ast.parse(text)
     except OSError as error:
         raise UsageError(_("{path} cannot be read ({reason}).", path=path, reason=error.strerror), _HINT) from None
@@ -239,7 +215,7 @@ def _definitions(tree: ast.Module) -> list[str]:
 
 def _require_definition(code: UserCode, name: str) -> None:
     tree = ast.parse(code.files[code.main])
-    if name in set(_top_level_names(tree)):
+    if not {name, "*"}.isdisjoint(_top_level_names(tree)):
         return
     names = _definitions(tree)
     raise UsageError(

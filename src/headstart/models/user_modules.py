@@ -1,7 +1,7 @@
 """Import the modules of a user's own network from their pinned text, without `sys.path`.
 
-The modules of one network are in a package of their own, whose name contains the hash of the code. Two networks whose
-files have the same names therefore do not meet, a module is executed once in a process, and what is executed is exactly
+The modules of one network are in a package of their own, whose name contains the hash of the code. Networks whose files
+have the same names therefore do not conflict, a module is executed once in a process, and what is executed is exactly
 what was hashed. Absolute imports between the files are rewritten to that package.
 """
 
@@ -18,7 +18,7 @@ from types import CodeType, ModuleType
 
 from headstart.models.user_code import UserCode
 
-_PREFIX = "headstart_user_"
+_PREFIX, _MAIN = "headstart_user_", "_main_file"
 _codes: dict[str, UserCode] = {}  # by package, of this process
 
 
@@ -31,7 +31,14 @@ def import_main(code: UserCode) -> ModuleType:
     _codes.setdefault(package, code)
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.append(_Finder())
-    return importlib.import_module(f"{package}.{code.main.removesuffix('.py')}")
+    return importlib.import_module(f"{package}.{_main_name(code)}")
+
+
+def _main_name(code: UserCode) -> str:
+    """Return the name of the main module: that of its file, if it can be imported and no package has the same."""
+    name = code.main.removesuffix(".py")
+    is_package = any(file.startswith(f"{name}/") for file in code.files)
+    return _MAIN if is_package or not name.isidentifier() else name
 
 
 def is_user_file(filename: str) -> bool:
@@ -50,6 +57,9 @@ class _Finder(importlib.abc.MetaPathFinder):
         code = _codes.get(package)
         if code is None:
             return None
+        if name == _MAIN:
+            loader = _Loader(code, package, code.main)
+            return importlib.machinery.ModuleSpec(fullname, loader, origin=loader.path)
         relative = PurePosixPath(*name.split(".")) if name else PurePosixPath()
         init = str(relative / "__init__.py")
         is_package = not name or init in code.files or any(file.startswith(f"{relative}/") for file in code.files)

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import copy
 import inspect
+import random
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -83,15 +86,16 @@ def _construct(code: UserCode, name: str, num_classes: int) -> nn.Module:
     """Call the class or function `name`; raise UsageError for whatever it raises."""
     try:
         constructor = getattr(import_main(code), name)
-    except Exception as error:  # any statement of the file may fail
+    except (Exception, SystemExit) as error:  # any statement of the file may fail, or end the program
         raise UsageError(
             _("{file} cannot be imported ({fault}).", file=code.main, fault=fault(error)),
             _("Correct the file. It is imported once for each process, without the code under `__main__`."),
         ) from error
     _require_num_classes(constructor, name)
     try:
-        module = constructor(num_classes=num_classes)
-    except Exception as error:
+        with _seeded_generators():
+            module = constructor(num_classes=num_classes)
+    except (Exception, SystemExit) as error:
         raise UsageError(
             _(
                 "{name}(num_classes={count}) fails ({fault}).",
@@ -112,6 +116,19 @@ def _construct(code: UserCode, name: str, num_classes: int) -> nn.Module:
             _("Give each layer the number of its inputs, for example after nn.AdaptiveAvgPool2d(1)."),
         )
     return module
+
+
+@contextmanager
+def _seeded_generators() -> Iterator[None]:
+    """Seed the generators of Python and NumPy from that of torch within the block, and restore them after it."""
+    states = random.getstate(), np.random.get_state()
+    random.seed(torch.initial_seed())
+    np.random.seed(torch.initial_seed() % 2**32)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
 
 
 def _require_num_classes(constructor: Constructor, name: str) -> None:
@@ -141,7 +158,7 @@ def _head(network: nn.Module, name: str, num_classes: int, layer: str) -> str:
     if layer:
         _require_module(network, name, layer)
         if layer in linear:
-            return layer
+            return _plain_head(network, name, layer)
         kind = type(network.get_submodule(layer)).__name__
         raise UsageError(
             _("The head {layer} of {name} is a {kind}, not a linear layer.", layer=layer, name=name, kind=kind),
@@ -149,7 +166,7 @@ def _head(network: nn.Module, name: str, num_classes: int, layer: str) -> str:
         )
     heads = [n for n, module in linear.items() if n and module.out_features == num_classes]
     if heads:
-        return heads[-1]
+        return _plain_head(network, name, heads[-1])
     if "" in linear:
         raise UsageError(_("{name} is one linear layer, without a backbone.", name=name), _("Use a class that has it."))
     raise UsageError(
@@ -160,6 +177,18 @@ def _head(network: nn.Module, name: str, num_classes: int, layer: str) -> str:
             name=name,
         ),
         _NEEDS_NUM_CLASSES,
+    )
+
+
+def _plain_head(network: nn.Module, name: str, layer: str) -> str:
+    """Return the name of a head. Raises UsageError for a layer that a usual linear layer cannot replace."""
+    head = network.get_submodule(layer)
+    if type(head) is nn.Linear and head.bias is not None:
+        return layer
+    kind = type(head).__name__ if type(head) is not nn.Linear else _("linear layer without bias")
+    raise UsageError(
+        _("The head {layer} of {name} is a {kind}.", layer=layer, name=name, kind=kind),
+        _("Use nn.Linear with a bias: it is replaced by a head with other initial values."),
     )
 
 
@@ -246,19 +275,34 @@ def adapt(network: nn.Module, name: str, size: int) -> None:
             ),
             _("Return the output of the layer as it is: the loss applies softmax. --head-layer names another layer."),
         )
+    _check_training(network, name, size)
+
+
+def _check_training(network: nn.Module, name: str, size: int) -> None:
+    """Raise UsageError if a network does not give the logits alone in training mode too."""
+    try:
+        output, logits = _outputs(network, size, training=True)
+    except Exception as error:
+        raise _failure(network, name, size, error) from error
+    if not isinstance(output, Tensor) or logits is None or not torch.equal(output, logits):
+        raise UsageError(
+            _("In training mode {name} gives something else than the output of its last linear layer.", name=name),
+            _("Return the same output in training and evaluation."),
+        )
 
 
 @torch.no_grad()
-def _outputs(network: nn.Module, size: int) -> tuple[object, Tensor | None]:
-    """Return the output of the network, and that of its head, for images of noise in eval mode."""
+def _outputs(network: nn.Module, size: int, *, training: bool = False) -> tuple[object, Tensor | None]:
+    """Return the output of the network, and that of its head, for images of noise in eval or training mode."""
     logits: list[Tensor] = []
     order = structure.memory_format(network)
-    trial = copy.deepcopy(network).to(memory_format=order).eval()
+    trial = copy.deepcopy(network).to(memory_format=order).train(training)
     trial.get_submodule(structure.head_name(trial)).register_forward_hook(
-        lambda _module, _inputs, output: logits.append(output)
+        lambda _module, _inputs, output: logits.append(output.clone())  # an operation in place may follow
     )
     images = torch.rand(CHECKED_IMAGES, 3, size, size, generator=torch.Generator().manual_seed(0))
-    output = trial(images.contiguous(memory_format=order))
+    with torch_stream(0, "check"):
+        output = trial(images.contiguous(memory_format=order))
     return output, logits[-1] if logits else None
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from headstart.artifacts import predictions
 from headstart.config.plan_file import PlanFile, write_plan_file
 from headstart.config.run_config import RunConfig
+from headstart.config.stored_code import write_code
 from headstart.hardware.environment import environment
-from headstart.models import user_code
+from headstart.models.user_code import CODE_FOLDER
 from headstart.storage import folders, run_index
 from headstart.storage.schemas.metrics import BeginLine, ImageLine
 from headstart.storage.schemas.study import RunRole
@@ -24,9 +25,7 @@ def is_blind(role: RunRole | None) -> bool:
 def make_run_folder(plan: RunConfig, runs: Path, role: RunRole | None) -> Path:
     """Create a run folder under `runs` with its plan.json."""
     folder = folders.create_run(runs, run_name(plan, role), plan.seeding.seed)
-    network = plan.network.network
-    if user_code.is_user_network(network):
-        user_code.write_code(folder / user_code.CODE_FOLDER, user_code.code_of(network))
+    write_code(folder / CODE_FOLDER, plan.network.network)
     run_index.add(folder, plan.hash, plan.facts.network_sha256)
     machine = environment(plan.machine.device)
     write_plan_file(folder, PlanFile(hash=plan.hash, plan=plan, environment=machine, study=role))

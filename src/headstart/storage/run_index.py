@@ -44,8 +44,8 @@ def add(folder: Path, plan: str = "", code: str = "") -> None:
         plan: Hash of the plan; "" for a study and for code that was trusted.
         code: Hash of the code of the user's own network; "" for other networks.
     """
-    line = IndexLine(time=time.time(), folder=folder.absolute(), plan=plan, code=code)
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, RuntimeError, ValueError):  # no home, or a name that is not UTF-8
+        line = IndexLine(time=time.time(), folder=folder.absolute(), plan=plan, code=code)
         data_root().mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(data_root() / INDEX_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
@@ -56,8 +56,8 @@ def add(folder: Path, plan: str = "", code: str = "") -> None:
 
 def knows_code(sha256: str) -> bool:
     """Return True if this user began a run with the code, or trusts it."""
-    with contextlib.suppress(OSError), (data_root() / INDEX_FILE).open(encoding="utf-8", errors="replace") as lines:
-        for text in lines:
+    with contextlib.suppress(OSError, RuntimeError):
+        for text in (data_root() / INDEX_FILE).read_text(encoding="utf-8", errors="replace").splitlines():
             with contextlib.suppress(ValidationError):  # a damaged line
                 if IndexLine.model_validate_json(text).code == sha256:
                     return True

@@ -20,7 +20,7 @@ STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model")
 SYSTEM_MODULES = {"__builtin__", "builtins", "ctypes", "importlib", "nt", "os", "posix", "pty", "runpy", "shutil"}
 SYSTEM_MODULES |= {"socket", "subprocess", "sys"}
 MAX_NAMES_SHOWN = 4
-NOT_OWN = {"torch", "torchvision", "timm", "numpy", "__builtin__"} | sys.stdlib_module_names - {"__main__"}
+NOT_OWN = {"torch", "torchvision", "timm", "numpy", "__builtin__", "copy_reg"} | sys.stdlib_module_names - {"__main__"}
 OWN_FILE = "YOUR_FILE"  # stands for the file of a class that was pickled as __main__.NAME
 
 
@@ -122,7 +122,8 @@ def _imports_of_own_classes(names: list[str]) -> str:
     by_module: dict[str, list[str]] = {}
     for name in names:
         module, _unused, definition = name.rpartition(".")
-        if module and module.partition(".")[0] not in NOT_OWN:
+        is_importable = all(part.isidentifier() for part in name.split("."))  # the text is to be pasted
+        if is_importable and module and module.partition(".")[0] not in NOT_OWN:
             by_module.setdefault(OWN_FILE if module == "__main__" else module, []).append(definition)
     if not by_module:
         return "import torch; "
