@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from headstart.experiment.ablation_summary import AblationSummary
     from headstart.experiment.planning import Forecast
     from headstart.inference.evaluate import ModelEvaluation
+    from headstart.inference.inspection import Inspection
     from headstart.inference.predictor import Prediction, Predictor
     from headstart.inference.preprocessing import Preprocessing
     from headstart.results.chart import Chart
@@ -48,6 +49,7 @@ _MODULES = {  # of the public names
     "Finding": "diagnostics.finding",
     "Forecast": "experiment.planning",
     "HeadstartError": "errors",
+    "Inspection": "inference.inspection",
     "InterruptedRunError": "errors",
     "ModelEvaluation": "inference.evaluate",
     "ModelFileError": "errors",
@@ -89,6 +91,7 @@ __all__ = [
     "Finding",
     "Forecast",
     "HeadstartError",
+    "Inspection",
     "InterruptedRunError",
     "ModelEvaluation",
     "ModelFileError",

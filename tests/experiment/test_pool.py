@@ -79,10 +79,10 @@ def test_runs_that_do_not_fit_are_listed(students: Path, tmp_path: Path) -> None
     shutil.copytree(students, folder)
     extra = tmp_path / "all" / "extra"
     runs = {
-        "recipe.epochs": train(extra, seed=7, epochs="13st"),
+        "epochs": train(extra, seed=7, epochs="13st"),
         "seed 9": train(extra, seed=9),
-        "recipe.lr": train(extra, seed=3, lr=0.02),
-        "data.fraction": train(extra, seed=0, fraction=0.5),
+        "lr": train(extra, seed=3, lr=0.02),
+        "fraction": train(extra, seed=0, fraction=0.5),
     }
     unfinished, damaged = train(extra, seed=8), train(extra, seed=6)
     (unfinished.folder / "result.json").unlink()

@@ -80,6 +80,33 @@ def test_equal_networks_may_be_written_in_other_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "changes",
+    [
+        [("self.shortcut", "self.skip")],
+        [("self.fc", "self.classifier")],
+        [("self.shortcut", "self.skip"), ("self.fc", "self.classifier"), ("self.bn1", "self.first_norm")],
+    ],
+)
+def test_few_other_names_are_no_difference(changes: list[tuple[str, str]], tmp_path: Path) -> None:
+    assert headstart.inspect(changed(tmp_path, *changes), num_classes=4, image_size=64).comparison.equal
+
+
+def test_consequences_of_a_missing_layer_are_left_out(tmp_path: Path) -> None:
+    network = changed(
+        tmp_path,
+        ("        self.bn2 = nn.BatchNorm2d(out_channels)\n", ""),
+        ("out = self.bn2(self.conv2(out))", "out = self.conv2(out)"),
+    )
+    found = differences(network)
+    assert len(found) == 4 and all("bn2" in sentence.partition(":")[0] for sentence in found)
+
+
+def test_network_that_ignores_the_number_of_classes_is_reported(tmp_path: Path) -> None:
+    inspection = headstart.inspect(changed(tmp_path, ("nn.Linear(512, num_classes)", "nn.Linear(512, 1000)")))
+    assert inspection.fault is not None and "1001" in inspection.fault
+
+
+@pytest.mark.parametrize(
     ("changes", "expected"),
     [
         ([(SHORTCUT, "")], [["layer2.0.downsample.0", "missing", "kernel 1", "stride 2"], ["layer2.0.downsample.1"]]),

@@ -258,9 +258,8 @@ def test_declared_encoding_is_read_and_copied(tmp_path: Path) -> None:
 
 def test_constructor_may_draw_with_any_generator(tmp_path: Path) -> None:
     draws = "import random\nimport numpy as np\n"
-    text = NETWORK.replace(
-        "        self.fc =", "        self.conv1.weight.data += random.random() + np.random.rand()\n        self.fc ="
-    )
+    noise = "        self.conv1.weight.data += random.random() + np.random.rand()\n"
+    text = NETWORK.replace("        self.fc =", f"{noise}        self.fc =")
     network = write(tmp_path, my=draws + text)
     sums = []
     for seed in (3, 3, 4):
@@ -269,6 +268,43 @@ def test_constructor_may_draw_with_any_generator(tmp_path: Path) -> None:
                                          num_classes=4), seed=seed)  # fmt: skip
         sums.append(module.conv1.weight.sum().item())
     assert sums[0] == sums[1] != sums[2]
+
+
+def test_file_that_trains_when_it_is_imported_is_refused(tmp_path: Path) -> None:
+    program = f"import headstart\nheadstart.train('digits:0-1', epochs='1st', runs={str(tmp_path / 'r')!r})\n"
+    with pytest.raises(UsageError, match=r"my\.py line"):
+        factory.build(write(tmp_path, my=NETWORK + program), 4)
+    assert not (tmp_path / "r").exists()
+    guarded = program.replace("headstart.train", "if __name__ == '__main__':\n    headstart.train")
+    assert factory.build(write(tmp_path / "g", my=NETWORK + guarded), 4) is not None
+
+
+def test_what_a_file_prints_is_no_result(tmp_path: Path, capsys) -> None:
+    factory.build(write(tmp_path, my=f"{NETWORK}\nprint('hello')\n"), 4)
+    output = capsys.readouterr()
+    assert output.out == "" and output.err == "hello\n"
+
+
+def test_flattened_maps_need_one_size_in_either_spelling(tmp_path: Path) -> None:
+    """`view(-1, features)` gives other rows at other sizes, and no error at some of them."""
+    for name, flatten in (("a", "x.view(-1, 16 * 15 * 15)"), ("b", "x.view(x.size(0), -1)")):
+        text = NETWORK.replace("nn.Linear(16, num_classes)", "nn.Linear(16 * 15 * 15, num_classes)")
+        network = factory.build(write(tmp_path / name, my=text.replace("x.mean((2, 3))", flatten)), 4)
+        for size in (28, 61, 128):
+            with pytest.raises(UsageError) as caught:
+                user_network.adapt(network, "Net", size)
+            assert fields_of(caught.value.hint) == {"size": 32}
+        user_network.adapt(network, "Net", 32)
+
+
+def test_instance_and_convolutional_head_are_usage_errors(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        user_code.network_name(torchvision.models.resnet18())
+    assert fields_of(caught.value.hint) == {"name": "ResNet"}
+    text = NETWORK.replace("nn.Linear(16, num_classes)", "nn.Conv2d(16, num_classes, 1)")
+    for layers in ({}, {"head_layer": "fc"}):
+        with pytest.raises(UsageError):
+            factory.build(write(tmp_path, my=text), 4, **layers)
 
 
 # structure

@@ -12,14 +12,13 @@ from headstart.config.stored_code import trusting
 from headstart.data.frames import DataSource, is_path, temporary_source
 from headstart.inference.evaluate import ModelEvaluation
 from headstart.inference.evaluate import evaluate as _evaluate
-from headstart.inference.inspection import inspect_network
+from headstart.inference.inspection import Inspection, inspect_network
 from headstart.inference.predictor import Prediction, Predictor
 from headstart.inference.preprocessing import ImageInput
 from headstart.models.user_code import network_name
 from headstart.reporter import NullReporter
 from headstart.results.run import Run
 from headstart.results.study import Study
-from headstart.storage.schemas.inspection import NetworkInspection
 
 Model: TypeAlias = "PathLike | Run | Study"
 
@@ -105,7 +104,7 @@ def inspect(
     num_classes: int | None = None,
     image_size: int | None = None,
     trust: bool = False,
-) -> NetworkInspection:
+) -> Inspection:
     """Return the layers, parameters and FLOPs of a network, and where it differs from torchvision's.
 
     Args:

@@ -95,8 +95,8 @@ def stored_code(folder: Path, network: str, sha256: str) -> dict[str, UserCode]:
         raise ModelFileError(
             _("{folder} contains code that you have not run on this machine; it was not executed.", folder=folder),
             _(
-                "Read it. If you trust it, use predict, evaluate, inspect or resume with --trust (in Python trust=True): "
-                "it is remembered."
+                "Read it. If you trust it, use predict, evaluate, inspect or resume with --trust (in Python "
+                "trust=True): it is remembered."
             ),
         )
     return {network: code}

@@ -24,7 +24,7 @@ from headstart.errors import DataError
 from headstart.experiment import best_model
 from headstart.experiment.preflight import pooled_inputs
 from headstart.experiment.study_code import code_folder
-from headstart.i18n import Message, _, join, ngettext, verbatim
+from headstart.i18n import Message, _, join, ngettext
 from headstart.metrics.registry import DEFAULT_METRIC, METRICS, is_study_metric
 from headstart.models.user_code import CODE_FOLDER
 from headstart.optim.registry import OPTIMIZERS
@@ -176,7 +176,18 @@ def _with_equal_plans(runs: Sequence[RunRecord]) -> tuple[list[RunRecord], list[
 
 
 def _difference_words(lines: Sequence[str]) -> Message:
-    return verbatim(join_first(lines, MAX_DIFFERENCES_SHOWN))
+    """Return differences of the form `section.field: usual -> actual` in words."""
+    return join_first([_in_words(line) for line in lines], MAX_DIFFERENCES_SHOWN)
+
+
+def _in_words(line: str) -> Message:
+    field, _unused, values = line.partition(": ")
+    usual, _unused, actual = values.partition(" -> ")
+    if field == "facts.network_sha256":
+        return _("the code of its network differs")
+    if field == "facts.fingerprint":
+        return _("its images differ")
+    return _("{field} is {actual}, in most runs {usual}", field=field.partition(".")[2], actual=actual, usual=usual)
 
 
 def _arm_key(plan: RunConfig) -> tuple[str, ...]:

@@ -22,6 +22,19 @@ DEFAULT_CLASSES, DEFAULT_SIZE = 1000, 128  # those of ImageNet, and of headstart
 COLUMNS = (_("layer"), _("kind"), _("output"), _("parameters"), _("MFLOPs"))
 
 
+class Inspection(NetworkInspection):
+    """Result of `inspect`; its text is what the command prints.
+
+    Examples:
+        >>> inspection = headstart.inspect("resnet18", num_classes=10)
+        >>> inspection.layers[0].name, inspection.layers[0].shape
+        ('conv1', (64, 64, 64))
+    """
+
+    def __str__(self) -> str:
+        return "\n".join(translated(line) for line in inspection_lines(self))
+
+
 @dataclass(frozen=True)
 class _Subject:
     """A network to inspect; `fault` is why headstart cannot train it."""
@@ -34,7 +47,7 @@ class _Subject:
 
 
 @pinned()
-def inspect_network(target: str, *, num_classes: int | None = None, image_size: int | None = None) -> NetworkInspection:
+def inspect_network(target: str, *, num_classes: int | None = None, image_size: int | None = None) -> Inspection:
     """Inspect a network, or the model of a run.
 
     Args:
@@ -59,8 +72,10 @@ def inspect_network(target: str, *, num_classes: int | None = None, image_size: 
     shapes, error = _output_shapes(network, size)
     flops = None if error else _flops(network, size)
     has_structure = subject.fault is None and error is None
-    fault = subject.fault.message if subject.fault else _size_fault(subject.name, size, error) if error else None
-    return NetworkInspection(
+    fault = _size_fault(subject.name, size, error) if error else None
+    if subject.fault is not None:
+        fault = join([subject.fault.message, subject.fault.hint])
+    return Inspection(
         network=subject.name,
         num_classes=classes,
         image_size=size,
@@ -88,6 +103,7 @@ def _from_name(name: str, num_classes: int | None, size: int | None) -> _Subject
     plain = user_network.construct(name, classes)
     try:
         described = user_network.build(name, classes)
+        user_network.build(name, classes + 1)  # fails if the network ignores the number of classes
         user_network.adapt(described, label(name), side)
     except UsageError as fault:
         return _Subject(label(name), plain, classes, side, fault)

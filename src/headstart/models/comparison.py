@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from headstart.i18n import Message, _
-from headstart.models.dataflow import Flow, flow_fault
+from headstart.models.dataflow import Flow, flow_fault, mentions
 from headstart.models.tracing import Trace, size_text, trace
 from headstart.text import join_first
 
@@ -89,7 +89,7 @@ def compare(network: nn.Module, name: str, num_classes: int, size: int) -> Compa
             *(_Difference(n, _("missing ({layer})", layer=_layer_words(reference, n))) for n in missing),
             *(_Difference(n, _("not in {name} ({layer})", name=name, layer=_layer_words(network, n))) for n in extra),
             *_option_differences(network, reference, pairs, name),
-            *_flow_differences(own_trace, other_trace, pairs, name),
+            *_flow_differences(own_trace, other_trace, pairs, name, {*missing, *extra}),
         ]
         logits = None if missing or extra else _logits_difference(network, reference, pairs, images)
     finally:
@@ -130,6 +130,7 @@ def _align(
     pairs = {reference: by_name[reference] for reference in other if reference in by_name}
     if 2 * len(pairs) < len(other):  # other names
         pairs = _align_by_shape(own, other)
+    _pair_left_layers(pairs, own, other, _key)
     taken = set(pairs.values())
     return (
         [(pairs[reference], reference) for reference in other if reference in pairs],
@@ -153,14 +154,23 @@ def _align_by_shape(own: dict[str, nn.Module], other: dict[str, nn.Module]) -> d
     pairs: dict[str, str] = {}
     for a, b, count in difflib.SequenceMatcher(None, own_keys, other_keys, autojunk=False).get_matching_blocks():
         pairs |= {other_names[b + i]: own_names[a + i] for i in range(count)}
-    for only_kind in (False, True):
-        for reference in other_names:
-            left = [n for n in own_names if n not in set(pairs.values())]
-            if reference not in pairs:
-                key = _key(other[reference])
-                fits = [n for n in left if (_kind(own[n]) == key[0] if only_kind else _key(own[n]) == key)]
-                pairs |= {reference: fits[0]} if fits else {}
+    _pair_left_layers(pairs, own, other, _key)
+    _pair_left_layers(pairs, own, other, _kind)
     return pairs
+
+
+def _pair_left_layers(
+    pairs: dict[str, str],
+    own: dict[str, nn.Module],
+    other: dict[str, nn.Module],
+    key: Callable[[nn.Module], object],
+) -> None:
+    """Pair the layers that are left and have equal keys, in order, in place."""
+    for reference in other:
+        if reference not in pairs:
+            taken = set(pairs.values())
+            fits = [name for name in own if name not in taken and key(own[name]) == key(other[reference])]
+            pairs |= {reference: fits[0]} if fits else {}
 
 
 def _layer_words(network: nn.Module, name: str) -> str:
@@ -239,8 +249,13 @@ def _option_differences(
                 yield _Difference(own, words)
 
 
-def _flow_differences(own: Trace, other: Trace, pairs: Sequence[tuple[str, str]], name: str) -> Iterator[_Difference]:
-    """Yield each layer, and the output, that gets something else than in the reference."""
+def _flow_differences(
+    own: Trace, other: Trace, pairs: Sequence[tuple[str, str]], name: str, unpaired: Collection[str]
+) -> Iterator[_Difference]:
+    """Yield each layer, and the output, that gets something else than in the reference.
+
+    What follows from a layer that is missing or extra is left out.
+    """
     if other.error is not None:  # the reference does not take such images
         return
     order = [reference for _own, reference in pairs]
@@ -248,13 +263,13 @@ def _flow_differences(own: Trace, other: Trace, pairs: Sequence[tuple[str, str]]
     for layer, reference in pairs:
         if reference in first.by_name:
             actual, expected = first.input_of(reference), second.input_of(reference)
-            if actual != expected:
+            if actual != expected and not mentions(f"{actual} {expected}", unpaired):
                 yield _Difference(layer, flow_fault(actual, expected, name))
         elif own.error is None:  # else the network failed before this layer
             yield _Difference(layer, _("defined, but not used"))
     if own.error is None and own.output is not None and other.output is not None:
         actual, expected = first.expression(own.output), second.expression(other.output)
-        if actual != expected:
+        if actual != expected and not mentions(f"{actual} {expected}", unpaired):
             yield _Difference("output", flow_fault(actual, expected, name))
 
 

@@ -6,8 +6,9 @@ another changes nothing, and the order of the terms of an addition does not coun
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from headstart.i18n import Message, _
 from headstart.models.tracing import ADDITION, MAX_POOLING, RELU, Trace
@@ -102,3 +103,8 @@ def _without_common_calls(first: str, second: str) -> tuple[str, str]:
 def _parts(expression: str) -> Counter[str]:
     """Count the parts of an expression but for ReLU, in any order."""
     return Counter(expression.replace(f"{RELU}(", "(").replace("(", " ").replace(")", " ").replace(",", " ").split())
+
+
+def mentions(expression: str, layers: Collection[str]) -> bool:
+    """Return True if an expression has one of the layers."""
+    return not set(re.split(r"[(), ]+", expression)).isdisjoint(layers)

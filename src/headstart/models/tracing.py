@@ -26,6 +26,8 @@ _KINDS = {  # by name of the ATen operation, without overload and the underscore
     "mm": LINEAR,
     "linear": LINEAR,
     "relu": RELU,
+    "_softmax": "softmax",
+    "_log_softmax": "log-softmax",
     "add": ADDITION,
     "max_pool2d_with_indices": MAX_POOLING,
     "mean": AVERAGE_POOLING,

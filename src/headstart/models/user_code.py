@@ -14,14 +14,14 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from headstart.errors import UsageError
 from headstart.i18n import _
-from headstart.text import join_first, suggestion
+from headstart.text import end_sentence, join_first, suggestion
 
 CODE_FOLDER = "code"  # in the folder of a run, and in its model folder
 MAX_CODE_BYTES = 2_000_000  # of all files: each job for another process contains them
@@ -59,6 +59,20 @@ class UserCode:
 _pinned: ContextVar[dict[str, UserCode] | None] = ContextVar("pinned user code", default=None)
 
 
+_is_importing: ContextVar[bool] = ContextVar("importing user code", default=False)
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Refuse trainings and predictions within the block, in which the file of a network is imported or constructed."""
+    token = _is_importing.set(True)
+    try:
+        with redirect_stdout(sys.stderr):  # results are written to standard output
+            yield
+    finally:
+        _is_importing.reset(token)
+
+
 @contextmanager
 def pinned(codes: Mapping[str, UserCode] | None = None) -> Iterator[None]:
     """Read the code of each network at most once within the block, so that a change of its files has no effect.
@@ -66,6 +80,11 @@ def pinned(codes: Mapping[str, UserCode] | None = None) -> Iterator[None]:
     Args:
         codes: Code by network, which is used in place of the files.
     """
+    if _is_importing.get():
+        raise UsageError(
+            _("The file of the network uses headstart when it is imported."),
+            _("Put its program under `if __name__ == '__main__':`."),
+        )
     inherited = _pinned.get() or {}
     given = {_split(network)[0]: code for network, code in (codes or {}).items()}
     token = _pinned.set({**inherited, **given})
@@ -118,6 +137,11 @@ def network_name(source: Callable[..., object]) -> str:
         UsageError: It is not defined at the top level of a file, for example in a notebook.
     """
     name = getattr(source, "__qualname__", "")
+    if not name:
+        raise UsageError(
+            _("The network is an object of the class {name}.", name=type(source).__name__),
+            _("Pass the class itself, without arguments: network={name}.", name=type(source).__name__),
+        )
     try:
         path = inspect.getsourcefile(source) or ""
     except (TypeError, OSError):
@@ -184,8 +208,8 @@ def _split(network: str) -> tuple[str, str]:
     path = Path(network)
     names = _definitions(ast.parse(_read(path.expanduser())))
     raise UsageError(
-        _("--network {network} does not say which class of the file is the network.", network=network),
-        _("Use --network {network}:{name}.", network=network, name=names[-1]) if names else _HINT,
+        _("{network} does not say which class of the file is the network.", network=network),
+        _("Write {network}:{name}.", network=network, name=names[-1]) if names else _HINT,
     )
 
 
@@ -219,7 +243,9 @@ def _require_definition(code: UserCode, name: str) -> None:
         return
     names = _definitions(tree)
     raise UsageError(
-        _("{file} has no {name}{suggestion}.", file=code.main, name=name, suggestion=suggestion(name, names)),
+        end_sentence(
+            _("{file} has no {name}{suggestion}", file=code.main, name=name, suggestion=suggestion(name, names))
+        ),
         _("It defines {names}.", names=join_first(names, MAX_NAMES_SHOWN)) if names else _HINT,
     )
 

@@ -22,7 +22,7 @@ from headstart.errors import UsageError
 from headstart.i18n import Message, _, ngettext
 from headstart.models import structure
 from headstart.models.convolution import IndependentConvolution
-from headstart.models.user_code import UserCode, code_of, definition
+from headstart.models.user_code import UserCode, code_of, definition, importing
 from headstart.models.user_modules import import_main, is_user_file
 from headstart.rng import torch_stream
 from headstart.text import join_first, suggestion
@@ -85,7 +85,8 @@ def fault(error: BaseException) -> Message:
 def _construct(code: UserCode, name: str, num_classes: int) -> nn.Module:
     """Call the class or function `name`; raise UsageError for whatever it raises."""
     try:
-        constructor = getattr(import_main(code), name)
+        with importing():
+            constructor = getattr(import_main(code), name)
     except (Exception, SystemExit) as error:  # any statement of the file may fail, or end the program
         raise UsageError(
             _("{file} cannot be imported ({fault}).", file=code.main, fault=fault(error)),
@@ -93,7 +94,7 @@ def _construct(code: UserCode, name: str, num_classes: int) -> nn.Module:
         ) from error
     _require_num_classes(constructor, name)
     try:
-        with _seeded_generators():
+        with importing(), _seeded_generators():
             module = constructor(num_classes=num_classes)
     except (Exception, SystemExit) as error:
         raise UsageError(
@@ -103,7 +104,7 @@ def _construct(code: UserCode, name: str, num_classes: int) -> nn.Module:
                 count=num_classes,
                 fault=fault(error),
             ),
-            _NEEDS_NUM_CLASSES,
+            _("Correct the file: `python -i {file:shell}` lets you try it.", file=code.main),
         ) from error
     if not isinstance(module, nn.Module):
         raise UsageError(
@@ -159,14 +160,18 @@ def _head(network: nn.Module, name: str, num_classes: int, layer: str) -> str:
         _require_module(network, name, layer)
         if layer in linear:
             return _plain_head(network, name, layer)
-        kind = type(network.get_submodule(layer)).__name__
         raise UsageError(
-            _("The head {layer} of {name} is a {kind}, not a linear layer.", layer=layer, name=name, kind=kind),
-            _("Name the last linear layer with --head-layer."),
+            _("The layer {layer} of {name} is not linear, so it cannot be the head.", layer=layer, name=name),
+            _("Name its last linear layer with --head-layer."),
         )
     heads = [n for n, module in linear.items() if n and module.out_features == num_classes]
     if heads:
         return _plain_head(network, name, heads[-1])
+    if any(isinstance(m, nn.Conv2d) and m.out_channels == num_classes for m in network.modules()):
+        raise UsageError(
+            _("{name} has a convolution as its last layer, and headstart needs a linear one.", name=name),
+            _("End it with global average pooling and nn.Linear(channels, num_classes)."),
+        )
     if "" in linear:
         raise UsageError(_("{name} is one linear layer, without a backbone.", name=name), _("Use a class that has it."))
     raise UsageError(
@@ -253,14 +258,12 @@ def adapt(network: nn.Module, name: str, size: int) -> None:
     """
     try:
         output, logits = _outputs(network, size)
-    except Exception as error:
-        if "view" not in str(error):
+    except Exception:
+        try:
+            output, logits = _outputs(network, size, order=torch.contiguous_format)
+        except Exception as error:
             raise _failure(network, name, size, error) from error
         structure.use_contiguous(network)
-        try:
-            output, logits = _outputs(network, size)
-        except Exception as again:
-            raise _failure(network, name, size, again) from again
     if not isinstance(output, Tensor):
         raise UsageError(
             _("{name} gives a {kind}, not a tensor of logits.", name=name, kind=type(output).__name__),
@@ -292,10 +295,15 @@ def _check_training(network: nn.Module, name: str, size: int) -> None:
 
 
 @torch.no_grad()
-def _outputs(network: nn.Module, size: int, *, training: bool = False) -> tuple[object, Tensor | None]:
-    """Return the output of the network, and that of its head, for images of noise in eval or training mode."""
+def _outputs(
+    network: nn.Module, size: int, *, training: bool = False, order: torch.memory_format | None = None
+) -> tuple[object, Tensor | None]:
+    """Return the output of the network, and that of its head, for images of noise in eval or training mode.
+
+    Raises what the network raises, and RuntimeError if the logits do not have a row for each image.
+    """
     logits: list[Tensor] = []
-    order = structure.memory_format(network)
+    order = order or structure.memory_format(network)
     trial = copy.deepcopy(network).to(memory_format=order).train(training)
     trial.get_submodule(structure.head_name(trial)).register_forward_hook(
         lambda _module, _inputs, output: logits.append(output.clone())  # an operation in place may follow
@@ -303,6 +311,8 @@ def _outputs(network: nn.Module, size: int, *, training: bool = False) -> tuple[
     images = torch.rand(CHECKED_IMAGES, 3, size, size, generator=torch.Generator().manual_seed(0))
     with torch_stream(0, "check"):
         output = trial(images.contiguous(memory_format=order))
+    if isinstance(output, Tensor) and output.shape[:1] != (CHECKED_IMAGES,):
+        raise RuntimeError(f"logits of shape {tuple(output.shape)} for {CHECKED_IMAGES} images")
     return output, logits[-1] if logits else None
 
 
@@ -316,8 +326,10 @@ def _failure(network: nn.Module, name: str, size: int, error: Exception) -> Usag
 
 
 def _takes(network: nn.Module, size: int) -> bool:
-    try:
-        _outputs(network, size)
-    except Exception:
-        return False
-    return True
+    for order in (torch.channels_last, torch.contiguous_format):
+        try:
+            _outputs(network, size, order=order)
+        except Exception:  # noqa: S112 - the next order is tried
+            continue
+        return True
+    return False

@@ -235,7 +235,7 @@ def from_torchvision(_unused: str, target: NetworkTarget) -> Start:
         raise UsageError(
             _("The start {start} has no weights for {network}.", start=PRETRAINED_START, network=target.label),
             _(
-                "Use --arm {scratch} and --arm {form} with a weights file that has its keys.",
+                "Use the starts {scratch} and {form}, with a weights file that has its keys.",
                 scratch=DEFAULT_START,
                 form=start_spec.start_form(FILE_START),
             ),
