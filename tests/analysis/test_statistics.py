@@ -213,6 +213,15 @@ def test_required_seeds_are_more_than_the_present_ones() -> None:
     assert required_sample_size(interval, interval.half_width_infinite_seeds * 0.5).seeds is None
 
 
+def test_mean_of_a_balanced_accuracy_is_at_most_one_despite_rounding() -> None:
+    rng = np.random.default_rng(24525)
+    first, second = (rng.random((2, 2, 11)) < rng.random((2, 1, 1))).astype(int)
+    weights = balanced_weights(rng.integers(0, 3, 11))
+    assert ((first - second) * weights).mean() < -1  # by a rounding error
+    (contrast,) = compute_contrasts({"a": first, "b": second}, [("a", "b")], margin=0.0, weights=weights)
+    assert contrast.mean == contrast.low == -1 < contrast.high
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.data(), st.integers(2, 6), st.integers(2, 12), st.integers(0, 10**6))
 def test_clipped_interval_decides_as_the_whole_one(data, n: int, m: int, seed: int) -> None:

@@ -136,7 +136,7 @@ def crossed_interval(difference: npt.ArrayLike, level: float = LEVEL, max_weight
         ValueError: Fewer than two seeds or images.
     """
     squares = mean_squares(difference, max_weight)
-    mean = float(np.asarray(difference, dtype=np.float64).mean())
+    mean = bounded(float(np.asarray(difference, dtype=np.float64).mean()))
     error, degrees = math.sqrt(squares.variance()), squares.degrees_of_freedom()
     low, high = clip_interval(mean, squares.half_width(level))
     p = float(2 * stats.t.sf(abs(mean) / error, degrees))
@@ -161,13 +161,18 @@ def paired_t_interval(difference: npt.ArrayLike, level: float = LEVEL) -> tuple[
         raise ValueError(f"a variance needs at least two images, not {len(d)}")
     min_variance = MeanSquares(0, 0, 0, 1, len(d)).min_variance()
     error = math.sqrt(max(float(d.var(ddof=1)) / len(d), min_variance))
-    mean = float(d.mean())
+    mean = bounded(float(d.mean()))
     return mean, *clip_interval(mean, t_quantile(len(d) - 1, level) * error)
 
 
 def clip_interval(mean: float, half: float) -> tuple[float, float]:
     """Return the interval `mean ± half` of a difference of accuracies, clipped to [-1, 1]."""
-    return max(mean - half, -1.0), min(mean + half, 1.0)
+    return bounded(mean - half), bounded(mean + half)
+
+
+def bounded(difference: float) -> float:
+    """Return a difference of accuracies within [-1, 1]; weighted means may be beyond by a rounding error."""
+    return min(max(difference, -1.0), 1.0)
 
 
 def t_interval(values: Sequence[float] | Array, level: float = LEVEL) -> tuple[float, float]:
