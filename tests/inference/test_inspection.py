@@ -191,10 +191,10 @@ def test_comparison_leaves_the_network_as_it_is(tmp_path: Path) -> None:
 
 
 def test_command_inspects_networks_runs_and_classes(tmp_path: Path, capsys, monkeypatch) -> None:
-    network = write(tmp_path, networks=NETWORK).replace("my.py", "networks.py")
+    network = write(tmp_path, inspectednetworks=NETWORK).replace("my.py", "inspectednetworks.py")
     run = headstart.train("digits:0-3", network=network, epochs="2st", image_size=32, runs=tmp_path / "r", quiet=True)
     monkeypatch.syspath_prepend(str(tmp_path))
-    from networks import Net
+    from inspectednetworks import Net
 
     main(["inspect", network, "--num-classes", "4", "--image-size", "32", "--json"])
     printed = json.loads(capsys.readouterr().out)

@@ -154,12 +154,12 @@ def test_study_is_the_same_in_worker_processes_whose_files_were_changed(tmp_path
 
 
 def test_class_is_a_network_in_python(tmp_path: Path, monkeypatch) -> None:
-    write(tmp_path, networks=NETWORK)
+    write(tmp_path, labnetworks=NETWORK)
     monkeypatch.syspath_prepend(str(tmp_path))
-    from networks import Net
+    from labnetworks import Net
 
     run = train(tmp_path / "runs", Net)
-    assert run.plan.network.label == "networks.py:Net"
+    assert run.plan.network.label == "labnetworks.py:Net"
 
 
 # code that came with a folder
