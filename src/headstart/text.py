@@ -27,6 +27,18 @@ def join_first(names: Sequence[str], count: int) -> Message:
     return join([*names[:count], *(["…"] if len(names) > count else [])], ", ")
 
 
+def align_columns(rows: Sequence[Sequence[str]], left: int) -> list[str]:
+    """Return rows as lines of equal columns: the first `left` columns are aligned left, the others right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if place < left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
 def end_sentence(clause: Message) -> Message:
     """Return a clause with a full stop, or unchanged if it already ends as a sentence or question."""
     return clause if clause.endswith((".", "?")) else _("{clause}.", clause=clause)

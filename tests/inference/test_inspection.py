@@ -125,7 +125,7 @@ def test_network_that_ignores_the_number_of_classes_is_reported(tmp_path: Path) 
         ([(STEM, "F.relu(self.bn1(self.conv1(x)))")], [["layer1.0.conv1", "max-pooling"]]),
         ([("kernel_size=3, stride=2, padding=1)", "kernel_size=2, stride=2)")], [["layer1.0.conv1", "kernel 2"]]),
         ([("F.relu(self.bn1(self.conv1(x)))", "self.bn1(F.relu(self.conv1(x)))")],
-         [["bn1", "one ReLU more"], ["layer1.0.conv1", "a ReLU is missing"]]),
+         [["bn1", "an extra ReLU"], ["layer1.0.conv1", "a ReLU is missing"]]),
         ([("(256, 2, 2)", "(256, 3, 2)")], [["layer3.2.conv1", "not in resnet18"], ["layer3.2.bn1"]]),
         ([("self.bn2 = nn.BatchNorm2d(out_channels)", "self.bn2 = nn.BatchNorm2d(out_channels, eps=1e-3)")],
          [["layer1.0.bn2", "eps 0.001"]]),

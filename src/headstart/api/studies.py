@@ -194,9 +194,8 @@ def pool(
     """
     given = folders if isinstance(folders, Sequence) and not isinstance(folders, str) else [folders]
     paths = [Path(item.folder if isinstance(item, Run) else item) for item in given]
-    rules = {"margin": margin, "target": target, "primary": primary}
     with reporter_for(quiet) as reporter:
-        study = pooling.pool(paths, Path(runs), {name: value for name, value in rules.items() if value is not None})
+        study = pooling.pool(paths, Path(runs), {"margin": margin, "target": target, "primary": primary})
         for sentence in pooling.summary(study):
             reporter.say(sentence)
     return Study(study.folder)

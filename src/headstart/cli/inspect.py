@@ -9,7 +9,7 @@ from headstart.cli.options import parameter
 from headstart.cli.render import print_json
 from headstart.config.stored_code import trusting
 from headstart.i18n import _, translated
-from headstart.models.user_code import code_of, is_user_network
+from headstart.models.user_code import require_network
 from headstart.text import printable
 
 
@@ -31,8 +31,7 @@ def inspect(
     json: Json = False,
 ) -> None:
     """Show the layers, parameters and FLOPs of a network, and where it differs from torchvision's."""
-    if is_user_network(network):
-        code_of(network)  # a wrong name is reported before the slow import of torch
+    require_network(network)  # a wrong name is reported before the slow import of torch
     from headstart.inference.inspection import inspect_network, inspection_lines
 
     with trusting(trust):

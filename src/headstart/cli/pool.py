@@ -34,9 +34,8 @@ def pool(
     """Make one study of finished runs with equal plans but for arm and seed, with its verdict."""
     from headstart.experiment import pool as pooling
 
-    rules = {"margin": margin, "target": target, "primary": primary}
     with reporter() as output:
-        study = pooling.pool(folders, runs, {name: value for name, value in rules.items() if value is not None})
+        study = pooling.pool(folders, runs, {"margin": margin, "target": target, "primary": primary})
         for sentence in pooling.summary(study):
             output.say(sentence)
     print_study(study.folder, study.verdict, json)

@@ -17,7 +17,7 @@ from headstart.analysis.wording import arm_words, splits
 from headstart.console import is_terminal
 from headstart.i18n import Message, _, translated, verbatim
 from headstart.storage.files import JsonData
-from headstart.text import printable
+from headstart.text import align_columns, printable
 
 if TYPE_CHECKING:
     from headstart.experiment.ablation_summary import AblationSummary
@@ -66,15 +66,8 @@ def study_table(verdict: Verdict) -> str:
         numbers = [f"{100 * arm.val:.1f}", f"{100 * arm.test:.1f}", deviation]
         row = [printable(name), str(verdict.n), *numbers, ", ".join(f"{r:g}" for r in rates), epochs]
         rows.append(row[: len(headings)])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(headings))]
-    lines = [
-        "  ".join(
-            text.ljust(w) if i == 0 else text.rjust(w) for i, (text, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
     note = _("* best on {selection}: its model is exported", selection=selection)
-    return "\n".join([*lines, translated(note)])
+    return "\n".join([*align_columns(rows, left=1), translated(note)])
 
 
 def _epochs_to_target(time: TimeToTarget) -> Message:

@@ -35,7 +35,7 @@ from headstart.engines.registry import EngineChoice
 from headstart.errors import DataError, UsageError
 from headstart.experiment.ablation_grid import ABLATION_FILE
 from headstart.i18n import Message, _
-from headstart.models.user_code import code_of, is_user_network
+from headstart.models.user_code import require_network
 from headstart.telemetry.trackers.registry import require_trackers
 
 
@@ -77,8 +77,7 @@ def train(
 
     require_source(draft.plan.data.source)  # a wrong path is reported before the slow import of torch
     require_start(draft.plan.arm.start)
-    if is_user_network(draft.plan.network.network):
-        code_of(draft.plan.network.network)
+    require_network(draft.plan.network.network)
     from headstart.runs import runner
 
     with reporter() as output:

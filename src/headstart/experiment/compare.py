@@ -18,7 +18,7 @@ from headstart.data.sources import require_source
 from headstart.engines.registry import EngineChoice, require_listener
 from headstart.experiment.ablation_grid import ABLATION_FILE, AblationSpec, read_ablation
 from headstart.i18n import _
-from headstart.models.user_code import code_of, is_user_network, pinned
+from headstart.models.user_code import pinned, require_network
 from headstart.reporter import Reporter
 from headstart.storage.locks import locked
 from headstart.storage.schemas.verdict import Verdict
@@ -205,5 +205,4 @@ def require_inputs(spec: StudySpec) -> None:
     for variant in spec.variants:
         plan = variant.plan(spec.plan)
         require_start(plan.arm.start, in_study=True)
-        if is_user_network(plan.network.network):
-            code_of(plan.network.network)
+        require_network(plan.network.network)

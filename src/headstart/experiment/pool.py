@@ -14,7 +14,7 @@ from pathlib import Path
 
 from headstart.analysis.run_records import RunRecord, read_run
 from headstart.analysis.verdict import compute_verdict
-from headstart.config.plan_file import PLAN_FILE, PlanFile, differences, read_plan_file, write_plan_file
+from headstart.config.plan_file import PLAN_FILE, differences, read_plan_file, write_plan_file
 from headstart.config.presets import Setting
 from headstart.config.run_config import SECTIONS, ArmConfig, RunConfig
 from headstart.config.start_spec import content_start, start_row
@@ -24,11 +24,12 @@ from headstart.errors import DataError
 from headstart.experiment import best_model
 from headstart.experiment.preflight import pooled_inputs
 from headstart.experiment.study_code import code_folder
-from headstart.i18n import Message, _, join, ngettext
+from headstart.i18n import Message, _, ngettext
 from headstart.metrics.registry import DEFAULT_METRIC, METRICS, is_study_metric
 from headstart.models.user_code import CODE_FOLDER
 from headstart.optim.registry import OPTIMIZERS
 from headstart.report import page
+from headstart.runs.reuse import copy_files, with_origin
 from headstart.storage import files, folders, run_index
 from headstart.storage.files import JsonData
 from headstart.storage.schemas.arm import FULL, USUAL_HEAD
@@ -72,7 +73,7 @@ def pool(paths: Sequence[Path], parent: Path, protocol: Mapping[str, Setting]) -
     Args:
         paths: Folders of runs, or folders that contain them, at any depth.
         parent: Folder in which the folder of the study is made.
-        protocol: Rules of the verdict: margin, target, primary.
+        protocol: Rules of the verdict: margin, target, primary; None means not set.
 
     Raises:
         DataError: There are no runs, or fewer than two arms have runs with the same seed.
@@ -283,7 +284,7 @@ def _specification(
         "metric": metric,
         "search": "off",
         "fixed_fields": tuple(equal),
-        **protocol,
+        **{name: value for name, value in protocol.items() if value is not None},
     }
     spec = validate_study(rules, {name: getattr(base, name).model_dump() for name in SECTIONS})
     for variant, actual in zip(spec.variants, rates.values(), strict=True):
@@ -307,30 +308,19 @@ def _copy_runs(
     for run in sorted(runs, key=lambda run: run.seed):
         arm = variants[_arm_key(run.plan)].arm
         target = folders.make_folder(folder, run.folder.name)
-        for path in sorted(run.folder.rglob("*")):
-            copy = target / path.relative_to(run.folder)
-            if path.is_dir():
-                copy.mkdir(exist_ok=True)
-            elif path.name not in (PLAN_FILE, "lock") and ".tmp-" not in path.name:
-                shutil.copyfile(path, copy)
-        content = read_plan_file(run.folder)
+        copy_files(run.folder, target)
         role = RunRole(arm=arm, stage=Stage.MAIN, budget=budget, fraction=fraction)
-        write_plan_file(
-            target,
-            PlanFile(hash=content.hash, plan=content.plan, environment=content.environment, study=role,
-                     reused_from=str(run.folder.absolute())),
-        )  # fmt: skip
+        write_plan_file(target, with_origin(read_plan_file(run.folder), role, str(run.folder.absolute())))
         examples.setdefault(arm.name, run)
     return examples
 
 
 def summary(study: PooledStudy) -> list[Message]:
-    """Return how many runs were pooled, and which were left out."""
-    seeds = study.verdict.n
+    """Return how many seeds and arms were pooled, and which runs were left out."""
     pooled = ngettext(
         "{seeds} of {count} arm were pooled.",
         "{seeds} of {count} arms were pooled.",
         len(study.verdict.arms),
-        seeds=ngettext("{count:,} seed", "{count:,} seeds", seeds),
+        seeds=ngettext("{count:,} seed", "{count:,} seeds", study.verdict.n),
     )
-    return [join([pooled]), *(run.sentence for run in study.left_out)]
+    return [pooled, *(run.sentence for run in study.left_out)]

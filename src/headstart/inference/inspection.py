@@ -17,6 +17,7 @@ from headstart.models import comparison, factory, structure, user_network
 from headstart.models.tracing import size_text
 from headstart.models.user_code import is_user_network, label, pinned
 from headstart.storage.schemas.inspection import LayerDescription, NetworkInspection, ReferenceComparison
+from headstart.text import align_columns
 
 DEFAULT_CLASSES, DEFAULT_SIZE = 1000, 128  # those of ImageNet, and of headstart's images
 COLUMNS = (_("layer"), _("kind"), _("output"), _("parameters"), _("MFLOPs"))
@@ -120,7 +121,7 @@ def _output_shapes(network: nn.Module, size: int) -> tuple[dict[str, tuple[int, 
     shapes: dict[str, tuple[int, ...]] = {}
     handles = []
     for name, module in network.named_modules():
-        if not any(True for _unused in module.children()):
+        if _is_leaf(module):
 
             def record(_module: nn.Module, _inputs: tuple[Tensor, ...], output: object, name: str = name) -> None:
                 """Keep the shape of the first output."""
@@ -157,7 +158,11 @@ def _layers(
     network: nn.Module, shapes: dict[str, tuple[int, ...]], flops: dict[str, float] | None
 ) -> Iterator[LayerDescription]:
     modules = dict(network.named_modules())
-    unused = [name for name, module in modules.items() if name not in shapes and _has_own_parameters(module)]
+    unused = [
+        name
+        for name, module in modules.items()
+        if name not in shapes and _is_leaf(module) and any(True for _unused in module.parameters())
+    ]
     for name in (*shapes, *unused):
         module = modules[name]
         yield LayerDescription(
@@ -169,9 +174,8 @@ def _layers(
         )
 
 
-def _has_own_parameters(module: nn.Module) -> bool:
-    is_leaf = not any(True for _unused in module.children())
-    return is_leaf and any(True for _unused in module.parameters())
+def _is_leaf(module: nn.Module) -> bool:
+    return not any(True for _unused in module.children())
 
 
 def _kind(module: nn.Module) -> str:
@@ -208,14 +212,7 @@ def _table(inspection: NetworkInspection) -> list[str]:
         flops = "" if not layer.flops else f"{layer.flops / 1e6:,.1f}"
         shape = " x ".join(map(str, layer.shape)) if layer.shape is not None else translated(_("not used"))
         rows.append([layer.name, layer.kind, shape, f"{layer.parameters:,}" if layer.parameters else "", flops])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
-    return [
-        "  ".join(
-            text.ljust(width) if i < 3 else text.rjust(width)
-            for i, (text, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    return align_columns(rows, left=3)
 
 
 def _total_sentences(inspection: NetworkInspection) -> Iterator[Message]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from headstart.i18n import Message, _
 from headstart.models.dataflow import Flow, flow_fault, mentions
+from headstart.models.structure import PROJECTION_NAMES
 from headstart.models.tracing import Trace, size_text, trace
 from headstart.text import join_first
 
@@ -29,7 +30,6 @@ REFERENCES = (
 MIN_SIMILARITY = 0.5  # share of the weights' shapes that two networks have in common
 COMPARED_IMAGES = 2
 MAX_PLACES_SHOWN = 4
-ALIASES = (("shortcut", "downsample"),)
 
 _DETAILS = ("dilation", "groups", "padding", "eps", "momentum", "affine", "bias")  # left out of short descriptions
 _WEIGHT_LAYERS = (nn.Conv2d, nn.Linear, nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
@@ -141,10 +141,7 @@ def _align(
 
 def _usual_name(name: str) -> str:
     """Return the name that torchvision would give a layer."""
-    parts = name.split(".")
-    for own, usual in ALIASES:
-        parts = [usual if part == own else part for part in parts]
-    return ".".join(parts)
+    return ".".join(PROJECTION_NAMES[0] if part in PROJECTION_NAMES else part for part in name.split("."))
 
 
 def _align_by_shape(own: dict[str, nn.Module], other: dict[str, nn.Module]) -> dict[str, str]:
@@ -252,7 +249,7 @@ def _option_differences(
 def _flow_differences(
     own: Trace, other: Trace, pairs: Sequence[tuple[str, str]], name: str, unpaired: Collection[str]
 ) -> Iterator[_Difference]:
-    """Yield each layer, and the output, that gets something else than in the reference.
+    """Yield each layer, and the output, whose input differs from that in the reference.
 
     What follows from a layer that is missing or extra is left out.
     """

@@ -82,7 +82,7 @@ def flow_fault(actual: str, expected: str, name: str) -> Message:
     if has_equal_parts and own < other:
         return _("a ReLU is missing before it")
     if has_equal_parts and own > other:
-        return _("one ReLU more before it")
+        return _("an extra ReLU before it")
     own_rest, other_rest = _without_common_calls(actual, expected)
     if has_equal_parts and own_rest.startswith(f"{ADDITION}(") and other_rest.startswith(f"{RELU}({ADDITION}("):
         return _("the ReLU comes before the addition of the shortcut, not after it")

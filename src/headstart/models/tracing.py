@@ -50,14 +50,12 @@ class Operation:
         kind: What it does; the name in ATen for kinds that have no name here.
         layer: Name of the module whose parameter it uses; "" for operations without parameters.
         inputs: Numbers of the operations whose outputs it reads; -1 for the images.
-        shape: Shape of its output, without the number of images.
         options: Its options in words, such as "3x3, stride 2"; "" without any.
     """
 
     kind: str
     layer: str
     inputs: tuple[int, ...]
-    shape: tuple[int, ...]
     options: str = ""
 
 
@@ -137,9 +135,8 @@ class _Recorder(TorchDispatchMode):
             self.numbers[id(output)] = inputs[0]
             return
         kind = _KINDS.get(name, name)
-        shape = tuple(output.shape[1:])
         self.numbers[id(output)] = len(self.operations)
-        self.operations.append(Operation(kind, layer, tuple(inputs), shape, _options(kind, args, tensors, output)))
+        self.operations.append(Operation(kind, layer, tuple(inputs), _options(kind, args, tensors, output)))
 
 
 def _flat(args: Sequence[object]) -> list[object]:

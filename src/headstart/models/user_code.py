@@ -57,8 +57,6 @@ class UserCode:
 
 # Code by the path of its main file; None outside `pinned`.
 _pinned: ContextVar[dict[str, UserCode] | None] = ContextVar("pinned user code", default=None)
-
-
 _is_importing: ContextVar[bool] = ContextVar("importing user code", default=False)
 
 
@@ -79,6 +77,9 @@ def pinned(codes: Mapping[str, UserCode] | None = None) -> Iterator[None]:
 
     Args:
         codes: Code by network, which is used in place of the files.
+
+    Raises:
+        UsageError: The file of a network is being imported; see `importing`.
     """
     if _is_importing.get():
         raise UsageError(
@@ -154,6 +155,12 @@ def network_name(source: Callable[..., object]) -> str:
     return f"{Path(path).absolute()}:{name}"
 
 
+def require_network(network: str) -> None:
+    """Raise the error of a user's own network that does not exist, without torch; see `code_of`."""
+    if is_user_network(network):
+        code_of(network)
+
+
 def sha256_of(network: str) -> str:
     """Return the hash of a network's code; "" for a network that is not a user's own. Errors are those of `code_of`."""
     return code_of(network).sha256 if is_user_network(network) else ""
@@ -163,7 +170,7 @@ def code_of(network: str) -> UserCode:
     """Return the code of a network: that of the enclosing `pinned` block, else that of the files.
 
     Raises:
-        UsageError: There is no such file or definition, or a file is no valid Python.
+        UsageError: There is no such file or definition, or a file is not valid Python.
     """
     path, name = _split(network)
     codes = _pinned.get()
@@ -183,7 +190,7 @@ def read_code(path: Path, *, is_copy: bool = False) -> UserCode:
         is_copy: The files are UTF-8, whatever encoding they declare.
 
     Raises:
-        UsageError: There is no such file, a file is no valid Python, or the files are too large.
+        UsageError: There is no such file, a file is not valid Python, or the files are too large.
     """
     folder = path.absolute().parent
     files: dict[str, str] = {}
@@ -214,7 +221,7 @@ def _split(network: str) -> tuple[str, str]:
 
 
 def _read(path: Path, *, is_copy: bool = False) -> str:
-    """Return the text of a Python file. Raises UsageError if it cannot be read, or is no valid Python."""
+    """Return the text of a Python file. Raises UsageError if it cannot be read, or is not valid Python."""
     try:
         content = path.read_bytes()
         text = content.decode() if is_copy else importlib.util.decode_source(content)
@@ -223,11 +230,16 @@ def _read(path: Path, *, is_copy: bool = False) -> str:
         raise UsageError(_("{path} cannot be read ({reason}).", path=path, reason=error.strerror), _HINT) from None
     except SyntaxError as error:
         raise UsageError(
-            _("{path} is no valid Python: {reason}, line {line}.", path=path, reason=error.msg, line=error.lineno or 0),
+            _(
+                "{path} is not valid Python: {reason}, line {line}.",
+                path=path,
+                reason=error.msg,
+                line=error.lineno or 0,
+            ),
             _("Correct the file; `python {path:shell}` shows the place.", path=path),
         ) from None
     except (ValueError, RecursionError) as error:
-        raise UsageError(_("{path} is no valid Python ({reason}).", path=path, reason=error), _HINT) from None
+        raise UsageError(_("{path} is not valid Python ({reason}).", path=path, reason=error), _HINT) from None
     return text
 
 

@@ -22,12 +22,11 @@ from headstart.errors import UsageError
 from headstart.i18n import Message, _, ngettext
 from headstart.models import structure
 from headstart.models.convolution import IndependentConvolution
-from headstart.models.user_code import UserCode, code_of, definition, importing
+from headstart.models.user_code import MAX_NAMES_SHOWN, UserCode, code_of, definition, importing
 from headstart.models.user_modules import import_main, is_user_file
 from headstart.rng import torch_stream
 from headstart.text import join_first, suggestion
 
-MAX_NAMES_SHOWN = 6
 CHECKED_IMAGES = 2
 USUAL_SIZES = (28, 32, 48, 64, 96, 128, 160, 192, 224, 227, 256, 299, 384)  # px, of published networks
 _NEEDS_NUM_CLASSES = _("Write it as NAME(num_classes): the number of outputs of its last layer.")
@@ -73,7 +72,7 @@ def construct(network: str, num_classes: int) -> nn.Module:
 
 
 def fault(error: BaseException) -> Message:
-    """Return an error in a user's code, with the last line of this code that it passed."""
+    """Return an error in a user's code, with the last line of that code in its traceback."""
     reason = " ".join(str(error).split()) or type(error).__name__
     text = _("{kind}: {reason}", kind=type(error).__name__, reason=reason)
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_user_file(frame.filename)]
@@ -108,7 +107,7 @@ def _construct(code: UserCode, name: str, num_classes: int) -> nn.Module:
         ) from error
     if not isinstance(module, nn.Module):
         raise UsageError(
-            _("{name} gives a {kind}, not a torch.nn.Module.", name=name, kind=type(module).__name__),
+            _("{name} returns a {kind}, not a torch.nn.Module.", name=name, kind=type(module).__name__),
             _NEEDS_NUM_CLASSES,
         )
     if any(nn.parameter.is_lazy(parameter) for parameter in module.parameters()):
@@ -173,7 +172,9 @@ def _head(network: nn.Module, name: str, num_classes: int, layer: str) -> str:
             _("End it with global average pooling and nn.Linear(channels, num_classes)."),
         )
     if "" in linear:
-        raise UsageError(_("{name} is one linear layer, without a backbone.", name=name), _("Use a class that has it."))
+        raise UsageError(
+            _("{name} is one linear layer, without a backbone.", name=name), _("Use a network with layers before it.")
+        )
     raise UsageError(
         ngettext(
             "{name}(num_classes={count}) has no linear layer with {count} output.",
@@ -186,7 +187,7 @@ def _head(network: nn.Module, name: str, num_classes: int, layer: str) -> str:
 
 
 def _plain_head(network: nn.Module, name: str, layer: str) -> str:
-    """Return the name of a head. Raises UsageError for a layer that a usual linear layer cannot replace."""
+    """Return the name of a head. Raises UsageError for a layer that a plain linear layer cannot replace."""
     head = network.get_submodule(layer)
     if type(head) is nn.Linear and head.bias is not None:
         return layer
@@ -266,7 +267,7 @@ def adapt(network: nn.Module, name: str, size: int) -> None:
         structure.use_contiguous(network)
     if not isinstance(output, Tensor):
         raise UsageError(
-            _("{name} gives a {kind}, not a tensor of logits.", name=name, kind=type(output).__name__),
+            _("{name} returns a {kind}, not a tensor of logits.", name=name, kind=type(output).__name__),
             _("Return the output of the last linear layer: one row per image, one column per class."),
         )
     if logits is None or output.shape != logits.shape or not torch.equal(output, logits):
@@ -289,7 +290,7 @@ def _check_training(network: nn.Module, name: str, size: int) -> None:
         raise _failure(network, name, size, error) from error
     if not isinstance(output, Tensor) or logits is None or not torch.equal(output, logits):
         raise UsageError(
-            _("In training mode {name} gives something else than the output of its last linear layer.", name=name),
+            _("In training mode {name} does not return the output of its last linear layer.", name=name),
             _("Return the same output in training and evaluation."),
         )
 

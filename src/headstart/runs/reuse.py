@@ -93,7 +93,7 @@ def copy_finished(parent: Path, request: RunRequest, until: int | None = None) -
     folder = folders.create_run(parent, run_name(plan, role), plan.seeding.seed)
     try:
         content = read_plan_file(source)
-        _copy_files(source, folder)
+        copy_files(source, folder)
         # the source may have been deleted or resumed during the copy
         changed = source not in (_finished_run(plan, role), until is not None and _rung(plan, until))
     except (HeadstartError, OSError):
@@ -101,7 +101,7 @@ def copy_finished(parent: Path, request: RunRequest, until: int | None = None) -
     if changed:
         shutil.rmtree(folder, ignore_errors=True)
         return None
-    write_plan_file(folder, _plan_file(content, role, str(source)))
+    write_plan_file(folder, with_origin(content, role, str(source)))
     register_finished(folder, plan, until)
     return folder
 
@@ -113,10 +113,10 @@ def claim(record: RunRecord) -> None:
     """
     if record.reused_from:
         content = read_plan_file(record.folder)
-        write_plan_file(record.folder, _plan_file(content, content.study, None))
+        write_plan_file(record.folder, with_origin(content, content.study, None))
 
 
-def _plan_file(content: PlanFile, role: RunRole | None, reused_from: str | None) -> PlanFile:
+def with_origin(content: PlanFile, role: RunRole | None, reused_from: str | None) -> PlanFile:
     """Return the content of plan.json with another role and origin."""
     return PlanFile(
         hash=content.hash, plan=content.plan, environment=content.environment, study=role, reused_from=reused_from
@@ -161,8 +161,8 @@ def _registered_folder(plan: RunConfig, until: int | None = None) -> Path:
     return _RegisteredRun.read(_registry_path(plan, until)).folder
 
 
-def _copy_files(source: Path, folder: Path) -> None:
-    """Copy all files except checkpoints.
+def copy_files(source: Path, folder: Path) -> None:
+    """Copy all files of a run but its plan and checkpoints; those of the model are linked if possible.
 
     A rung that is resumed is trained from its first step, since its checkpoint may be from another study.
     """

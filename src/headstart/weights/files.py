@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from headstart.config.start_spec import run_start, unreadable_weights_error
 from headstart.errors import DataError, ModelFileError
 from headstart.i18n import Message, _, ngettext
-from headstart.models.structure import head_name
+from headstart.models.structure import PROJECTION_NAMES, head_name
 from headstart.text import join_first
 from headstart.weights.download import sha256_of
 from headstart.weights.torch_file import MAX_NAMES_SHOWN, read_torch
@@ -32,7 +32,6 @@ BACKBONE_FILE = "backbone.safetensors"
 
 MAX_HEADER_BYTES = 10_000_000  # of JSON in a safetensors file; a ResNet-50 has 30,000
 REMOVED_KEY_PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.", "network.")
-PROJECTION_NAMES = ("downsample", "shortcut")  # of the projection in a shortcut, as torchvision and others name it
 HEAD_NAMES = ("fc", "classifier", "head", "last_linear", "linear")
 _MATCH_NETWORK = _("Set --network, --shortcut, --norm and --stem as for the network in the file.")
 
