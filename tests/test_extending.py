@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from sklearn.metrics import cohen_kappa_score
+from torch.utils.tensorboard import SummaryWriter
 
 from headstart.analysis.run_records import runs_in
 from headstart.config.one_of import OneOf
@@ -150,6 +152,22 @@ def check_chart(folder: Path) -> None:
     assert '<section id="losses"' in page and question in page
 
 
+def check_figure(folder: Path) -> None:
+    write_run(folder / "runs" / "Jan01_00-00-00_host-scratch-s0")
+    run_recipe("A figure for print", folder)
+    with Image.open(folder / "runs" / "figures" / "speed.png") as image:
+        assert image.width == round(6.3 * 300)
+    assert (folder / "runs" / "figures" / "speed.txt").read_text(encoding="utf-8").strip()
+
+
+def check_tag_words(folder: Path) -> None:
+    with SummaryWriter(str(folder / "earlier" / "Jan01_00-00-00_host")) as writer:
+        writer.add_scalar("val/hits", 0.625, 1)
+    run_recipe("A word for tags", folder)
+    page = (folder / "earlier" / "report.html").read_text(encoding="utf-8")
+    assert ">62.5<" in page and ">val/hits<" in page
+
+
 def check_engine(folder: Path) -> None:
     runs, result = run_recipe("An engine", folder, "--json")
     assert len(re.findall(r"Job \d of 4 has ended", result.stderr)) == 4
@@ -174,6 +192,8 @@ CHECKS: dict[str, Callable[[Path], None]] = {
     "A metric": check_metric,
     "A health check": check_health,
     "A chart": check_chart,
+    "A figure for print": check_figure,
+    "A word for tags": check_tag_words,
     "An engine": check_engine,
     "A tracker": check_tracker,
 }

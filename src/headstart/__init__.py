@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from headstart.api.models import evaluate, inspect, predict
-    from headstart.api.records import diagnose, rebuild, tensorboard, write_report
+    from headstart.api.records import (
+        diagnose,
+        import_log,
+        rebuild,
+        tensorboard,
+        write_report,
+    )
     from headstart.api.studies import ablate, compare, plan, pool, require_winner
     from headstart.api.training import resume, train
     from headstart.classifier import Classifier
@@ -68,6 +74,7 @@ _MODULES = {  # of the public names
     "compare": "api.studies",
     "diagnose": "api.records",
     "evaluate": "api.models",
+    "import_log": "api.records",
     "inspect": "api.models",
     "plan": "api.studies",
     "pool": "api.studies",
@@ -110,6 +117,7 @@ __all__ = [
     "compare",
     "diagnose",
     "evaluate",
+    "import_log",
     "inspect",
     "plan",
     "pool",

@@ -38,8 +38,8 @@ from tests.conftest import environment_for_processes
 from tests.messages import fields_of, values_of
 from tests.trained import SETTINGS
 
-COMMANDS = ["compare", "train", "resume", "predict", "evaluate", "ablate", "diagnose", "inspect", "pool", "report"]
-COMMANDS += ["tensorboard", "rebuild"]
+COMMANDS = ["compare", "train", "resume", "predict", "evaluate", "ablate", "diagnose", "figures"]
+COMMANDS += ["import-log", "inspect", "pool", "report", "tensorboard", "rebuild"]
 HEAVY = ("torch", "torchvision", "timm", "tensorboard", "sklearn", "pandas", "scipy", "matplotlib")
 
 
@@ -150,7 +150,7 @@ def test_without_arguments_it_prints_help(capsys) -> None:
     without_arguments = capsys.readouterr().out
     main(["--help"])
     assert capsys.readouterr().out == without_arguments
-    assert re.findall(r"^│ (\w+)  ", without_arguments, re.MULTILINE) == COMMANDS
+    assert re.findall(r"^│ (\w[\w-]*)  ", without_arguments, re.MULTILINE) == COMMANDS
     main(["--version"])
     assert re.fullmatch(r"\d+\.\d+\.\d+\S*\n", capsys.readouterr().out)
 

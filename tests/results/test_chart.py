@@ -1,11 +1,13 @@
 """Charts of runs and studies: their numbers are those of the records, and they are saved as valid files."""
 
 import re
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import headstart
 from headstart.errors import UsageError
@@ -87,7 +89,40 @@ def test_plain_style_has_the_colors_of_the_light_page() -> None:
 def test_chart_is_saved_as_html_and_other_names_are_refused(run: headstart.Run, tmp_path: Path) -> None:
     chart = run.plot.confusion()
     assert "</table>" in chart.save(tmp_path / "chart.html").read_text(encoding="utf-8")
-    for name, of in (("chart.png", chart), ("chart", chart), ("photos.svg", run.plot.mistakes())):
+    photos = run.plot.mistakes()
+    for name, of in (("chart.gif", chart), ("chart", chart), ("photos.svg", photos), ("photos.png", photos)):
         with pytest.raises(UsageError) as error:
             of.save(tmp_path / name)
         assert name in values_of(error.value.message) and not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("dpi", [96, 240])
+def test_chart_is_saved_as_png_of_its_svg(run: headstart.Run, tmp_path: Path, dpi: int) -> None:
+    """The picture has the size of the drawing at this resolution, and the colors and texts that it draws."""
+    chart = run.plot.confusion()
+    root = ElementTree.parse(chart.save(tmp_path / "chart.svg")).getroot()
+    with Image.open(chart.save(tmp_path / "chart.png", dpi=dpi)) as image:
+        width, height = (float(root.get(name, 0)) * dpi / 96 for name in ("width", "height"))
+        assert image.format == "PNG"
+        assert image.size == pytest.approx((width, height), abs=1)
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    assert (pixels[0, 0] == 255).all()
+    dark = (pixels.max(axis=2) < 90).any(axis=1)  # rows of pixels with text
+    lines = np.flatnonzero(np.diff(dark.astype(int)) == 1)
+    assert len(lines) >= len(chart.figures[0].rows)
+
+
+@pytest.mark.parametrize("dpi", [0, -1, 5000])
+def test_png_of_an_impossible_resolution_is_refused(run: headstart.Run, tmp_path: Path, dpi: int) -> None:
+    with pytest.raises(UsageError):
+        run.plot.confusion().save(tmp_path / "chart.png", dpi=dpi)
+
+
+def test_png_without_its_package_is_refused(
+    run: headstart.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "resvg_py", None)
+    with pytest.raises(UsageError) as error:
+        run.plot.confusion().save(tmp_path / "chart.png")
+    assert "figures" in error.value.hint
+    assert not list(tmp_path.iterdir())

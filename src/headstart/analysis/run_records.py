@@ -206,6 +206,8 @@ def runs_at(folder: Path) -> list[RunRecord]:
     Raises:
         DataError: The folder does not exist or has no runs.
     """
+    if folder.is_file():
+        raise DataError(_("{folder} is a file.", folder=folder), _("Name its folder, {parent}.", parent=folder.parent))
     if not folder.is_dir():
         raise DataError(_("{folder} does not exist.", folder=folder), _("Check the path."))
     runs = [read_run(folder)] if (folder / PLAN_FILE).exists() else list(runs_in(folder))
@@ -223,10 +225,10 @@ def runs_at(folder: Path) -> list[RunRecord]:
                 example=studies[-1].parent,
             ),
         )
-    raise DataError(
-        _("There are no runs in {folder}.", folder=folder),
-        _("Name the folder of a run, of a study, or of several runs."),
-    )
+    hint = _("Name the folder of a run, of a study, or of several runs.")
+    if any(file.stat().st_size for file in folder.rglob("*tfevents*")):
+        hint = _("It has event files of other programs: `headstart report` shows them as a page.")
+    raise DataError(_("There are no runs in {folder}.", folder=folder), hint)
 
 
 def _no_main_runs(study: Path) -> Message:

@@ -19,24 +19,52 @@ if TYPE_CHECKING:
 Record: TypeAlias = "PathLike | Run | Study"
 
 
-def write_report(folder: Record) -> Path:
+def write_report(folder: Record, *, tags: Sequence[str] = ()) -> Path:
     """Write `report.html` for a study, a run, or runs that were copied into one folder; return its path.
 
-    The function is not called `report`, because that is a package of headstart.
+    The runs may be those of other programs that wrote TensorBoard event files. The function is not called `report`,
+    because that is a package of headstart.
 
     Args:
         folder: the run, the study, or a folder.
+        tags: what tags of other programs mean, as `--tag` does: "val accuracy=holdout/top1".
 
     Raises:
         DataError: the folder contains no runs.
+        UsageError: a meaning is unknown.
 
     Examples:
         >>> headstart.write_report(study).name
         'report.html'
     """
-    from headstart.report.page import write_page
+    from headstart.results import pages
 
-    return write_page(_folder(folder))
+    return pages.write_report(_folder(folder), tags)
+
+
+def import_log(file: PathLike, runs: PathLike = "runs", *, name: str = "") -> list[Path]:
+    """Turn a training log into runs for TensorBoard and the report; return their folders.
+
+    The log is text that a script printed, CSV, or one JSON object per line, with epochs, accuracy and loss. Each
+    training in it is one run.
+
+    Args:
+        file: the log.
+        runs: the folder in which the folders of the runs are made.
+        name: name of the run instead of that of the file.
+
+    Raises:
+        DataError: the file is no training log.
+        UsageError: a folder exists already.
+
+    Examples:
+        >>> _ = Path("train.log").write_text("epoch 1: train loss 1.2, val acc 0.61")
+        >>> [folder.name.partition("_")[2][9:] for folder in headstart.import_log("train.log", "earlier")]
+        ['train']
+    """
+    from headstart.results import log_import
+
+    return [run.folder for run in log_import.import_log(Path(file), Path(runs), name)]
 
 
 def diagnose(folder: Record) -> list[Diagnosis]:

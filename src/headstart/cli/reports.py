@@ -39,12 +39,20 @@ def tensorboard(
         wait()
 
 
-@command(_("Write report.html for a study, a run, or runs that were copied into one folder."), sort_key=5)
-def report(folder: Annotated[Path, parameter(_("Folder of a study, of a run, or of several runs."))], /) -> None:
-    """Write report.html for a study, a run, or runs that were copied into one folder."""
-    from headstart.report.page import write_page
+@command(_("Write the report of a study, a run, or runs that were copied into one folder."), sort_key=5)
+def report(
+    folder: Annotated[Path, parameter(_("Folder of a study, of a run, or of several runs."))],
+    /,
+    *,
+    tag: Annotated[
+        list[str] | None,
+        parameter(_("What a tag of other programs' event files is, e.g. 'val accuracy=TAG'; repeatable.")),
+    ] = None,
+) -> None:
+    """Write the report of a study, a run, or runs that were copied into one folder."""
+    from headstart.results.pages import write_report
 
-    print(write_page(folder))
+    print(write_report(folder, tag or ()))
 
 
 @command(_("Report whether the training of a run or a study is healthy, and what to try."), sort_key=5)

@@ -14,7 +14,7 @@ from headstart.errors import DataError
 from headstart.i18n import _
 from headstart.storage.files import JsonData, write_json
 from headstart.storage.schemas.schema import VersionedSchema
-from headstart.storage.schemas.study import RunRole
+from headstart.storage.schemas.study import RunRole, Stage
 from headstart.text import end_sentence
 
 PLAN_FILE = "plan.json"
@@ -65,3 +65,20 @@ def differences(old: Mapping[str, JsonData], new: Mapping[str, JsonData], prefix
         elif before != after:
             lines.append(f"{prefix}{key}: {before} -> {after}")
     return lines
+
+
+def study_folder(folder: Path) -> Path | None:
+    """Return the folder of a run's study or ablation; None if it belongs to none.
+
+    Raises:
+        DataError: plan.json is missing or damaged.
+    """
+    role, folder = read_plan_file(folder).study, folder.absolute()
+    if role is None:
+        return None
+    return folder.parent if role.stage in (Stage.MAIN, Stage.ABLATION) else folder.parent.parent
+
+
+def awaits_verdict(study: Path) -> bool:
+    """Return whether a folder is a study without a verdict, whose results on test must not be shown yet."""
+    return (study / "study.toml").exists() and not (study / "verdict.json").exists()

@@ -9,7 +9,7 @@ from pathlib import Path
 from headstart.analysis.headline import headline_contrast
 from headstart.analysis.wording import arm_words, named_words, splits
 from headstart.i18n import Message, _, join, ngettext
-from headstart.report.inputs import PageInputs, StudyInputs
+from headstart.report.inputs import LoggedInputs, PageInputs, StudyInputs
 from headstart.report.layout import Figure
 from headstart.report.sections import difference_figure
 from headstart.report.series import PlottedRun
@@ -53,7 +53,9 @@ class PageHead:
 
 def page_head(inputs: PageInputs) -> PageHead:
     """Return the head of the page of a study with a verdict, or of runs without one."""
-    return _study_head(inputs) if isinstance(inputs, StudyInputs) else _runs_head(inputs)
+    if isinstance(inputs, StudyInputs):
+        return _study_head(inputs)
+    return _logged_head(inputs) if isinstance(inputs, LoggedInputs) else _runs_head(inputs)
 
 
 def _study_head(inputs: StudyInputs) -> PageHead:
@@ -88,19 +90,42 @@ def _runs_head(inputs: PageInputs) -> PageHead:
             "{count} runs outside a study, without a verdict.",
             len(runs),
         )
-    if studies := len(list(folder.glob("*/study.toml"))):
+    return _head_of_runs(folder, headline, lead)
+
+
+def _logged_head(inputs: LoggedInputs) -> PageHead:
+    count, own = len(inputs.logged), len(inputs.runs)
+    headline = ngettext("{count} run, without a verdict.", "{count} runs, without a verdict.", count)
+    lead = [
+        ngettext(
+            "{count} was logged by another program, and has no plan.",
+            "{count} were logged by other programs, and have no plan.",
+            count - own,
+        )
+    ]
+    if count > 1:
         lead.append(
-            ngettext(
-                "Not on this page: {count} study in the same folder.",
-                "Not on this page: {count} studies in the same folder.",
-                studies,
+            _(
+                "Without a common plan their difference does not show its cause: seeds, images, training lengths and "
+                "rates may differ too."
             )
         )
+    return _head_of_runs(inputs.folder, headline, lead)
+
+
+def _head_of_runs(folder: Path, headline: Message, lead: Sequence[Message]) -> PageHead:
+    """Return the head of a page of runs in a folder, with the number of studies that it does not show."""
+    studies = len(list(folder.glob("*/study.toml")))
+    others = ngettext(
+        "Not on this page: {count} study in the same folder.",
+        "Not on this page: {count} studies in the same folder.",
+        studies,
+    )
     return PageHead(
         title=_("{folder} | headstart report", folder=folder.name),
         origin=_("Runs in {folder}", folder=folder.name),
         headline=headline,
-        lead=join(lead),
+        lead=join([*lead, others] if studies else lead),
     )
 
 

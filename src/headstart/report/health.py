@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import median
 
 from headstart.analysis.wording import arm_words
@@ -31,11 +32,7 @@ def rates_section(inputs: PageInputs) -> Section:
     runs, series = inputs.runs, []
     named: set[str] = set()
     for run in runs:
-        distinct: list[list[tuple[int, float]]] = []  # parts of a network often have the same rates
-        for path in run.rates.values():
-            distinct += [path] if path not in distinct else []
-        min_rate = MIN_RELATIVE_RATE * run.run.rate  # a cosine ends near 0, which would stretch the log axis
-        paths = [[point for point in path if point[1] >= min_rate] for path in distinct]
+        paths = rate_paths(run)
         series.append(charts.Series("" if run.arm in named else arm_words(run.spec), inputs.color[run.arm], paths))
         named |= {run.arm} if any(paths) else set()
     label = _("Learning rate of every run, by step")
@@ -59,16 +56,29 @@ def rates_section(inputs: PageInputs) -> Section:
     return Section(finding, [Figure(chart, caption, header, table, legend=legend_entries(series))])
 
 
+def rate_paths(run: PlottedRun) -> list[list[tuple[int, float]]]:
+    """Return the distinct learning rates [(step, rate), …] of a run, without rates below `MIN_RELATIVE_RATE`."""
+    distinct: list[list[tuple[int, float]]] = []  # parts of a network often have the same rates
+    for path in run.rates.values():
+        distinct += [path] if path not in distinct else []
+    min_rate = MIN_RELATIVE_RATE * run.run.rate  # a cosine ends near 0, which would stretch the log axis
+    return [[point for point in path if point[1] >= min_rate] for path in distinct]
+
+
 def health_section(inputs: PageInputs) -> Section:
     """Return the unhealthy findings of all runs, and the gradient norm of each block by epoch."""
     runs = inputs.runs
-    unhealthy = [(run, finding) for run in runs for finding in findings(run.history) if finding.unhealthy]
+    unhealthy = _unhealthy_findings(runs)
     title = _unhealthy_words(runs, unhealthy) if unhealthy else _no_findings_words(runs)
     by_arm = {
-        run.arm: figure for run in _example_runs(runs, unhealthy) if (figure := _gradient_figure(run)) is not None
+        run.arm: figure for run in gradient_examples(runs, unhealthy) if (figure := _gradient_figure(run)) is not None
     }
     figures = list(by_arm.values())[:MAX_FIGURES]
     return Section(title, figures, _missing_figure_notes(runs, by_arm), _finding_sentences(unhealthy))
+
+
+def _unhealthy_findings(runs: Sequence[PlottedRun]) -> list[tuple[PlottedRun, Finding]]:
+    return [(run, finding) for run in runs for finding in findings(run.history) if finding.unhealthy]
 
 
 def _finding_sentences(unhealthy: Sequence[tuple[PlottedRun, Finding]]) -> list[Message]:
@@ -152,8 +162,16 @@ def _missing_figure_notes(runs: Sequence[PlottedRun], with_figure: Collection[st
     return notes
 
 
-def _example_runs(runs: Sequence[PlottedRun], unhealthy: Sequence[tuple[PlottedRun, Finding]]) -> list[PlottedRun]:
-    """Return one run of each arm that was probed twice or more, preferably an unhealthy one."""
+def gradient_examples(
+    runs: Sequence[PlottedRun], unhealthy: Sequence[tuple[PlottedRun, Finding]] | None = None
+) -> list[PlottedRun]:
+    """Return one run of each arm that was probed twice or more, preferably an unhealthy one.
+
+    Args:
+        runs: Runs of the page.
+        unhealthy: The unhealthy findings of these runs. Default: they are determined from the records.
+    """
+    unhealthy = _unhealthy_findings(runs) if unhealthy is None else unhealthy
     examples: dict[str, PlottedRun] = {}
     for run in (*(run for run, _finding in unhealthy), *runs):
         if len(run.history.probes) > 1:
@@ -162,16 +180,40 @@ def _example_runs(runs: Sequence[PlottedRun], unhealthy: Sequence[tuple[PlottedR
     return sorted(examples.values(), key=lambda run: order.index(run.arm))
 
 
-def _gradient_figure(run: PlottedRun) -> Figure | None:
-    """Return |∂L/∂h| at the outputs of the blocks by epoch, colored relative to the last block."""
+@dataclass(frozen=True)
+class GradientNorms:
+    """|∂L/∂h| at the outputs of the blocks of one run.
+
+    Args:
+        blocks: Names of the blocks, the input first.
+        epochs: Epochs of the probes; 0 before the first step.
+        norms: Norms [epochs][blocks]. None: not finite; `FROZEN_MARKER`: everything up to the block is frozen.
+    """
+
+    blocks: Sequence[str]
+    epochs: Sequence[int]
+    norms: Sequence[Sequence[float | None]]
+
+
+def gradient_norms(run: PlottedRun) -> GradientNorms | None:
+    """Return the gradient norms of a run in at most `MAX_EPOCH_COLUMNS` epochs; None with fewer than two probes."""
     probes = [probe for probe in run.history.probes if probe.block_gradient_norm]
     probes = subsample(probes, MAX_EPOCH_COLUMNS)
     if len(probes) < 2:
         return None
     blocks = list(max(probes, key=lambda probe: len(probe.block_gradient_norm)).block_gradient_norm)
     norms = [[probe.block_gradient_norm.get(block, FROZEN_MARKER) for block in blocks] for probe in probes]
+    return GradientNorms(blocks, [probe.epoch for probe in probes], norms)
+
+
+def _gradient_figure(run: PlottedRun) -> Figure | None:
+    """Return |∂L/∂h| at the outputs of the blocks by epoch, colored relative to the last block."""
+    measured = gradient_norms(run)
+    if measured is None:
+        return None
+    blocks, norms = measured.blocks, measured.norms
+    columns = [str(epoch) if epoch else _("start") for epoch in measured.epochs]
     texts = [[_norm_words(norm) for norm in by_block] for by_block in zip(*norms, strict=True)]
-    columns = [str(probe.epoch) if probe.epoch else _("start") for probe in probes]
     values = list(zip(*map(_relative_to_last, norms), strict=True))
     grid = charts.Grid(blocks, columns, values, texts, scale=GRADIENT_SCALE)
     label = _("|∂L/∂h| by block and epoch, {run}", run=run.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from headstart.analysis.wording import arm_words, length_words, metric_words, named_words, splits
 from headstart.i18n import Message, _, join, ngettext
@@ -16,20 +17,49 @@ from headstart.storage.schemas.verdict import ArmResult, Verdict
 from headstart.text import join_list
 
 
+@dataclass(frozen=True)
+class RateGrid:
+    """Cells of a heat map of learning rates.
+
+    Args:
+        grid: The cells; its columns are learning rates.
+        label: What the cells show.
+        caption: How to read the cells.
+        choice: Which of several searches it shows, or "".
+    """
+
+    grid: charts.Grid
+    label: Message
+    caption: Message
+    choice: Message
+
+
 def searched_rates_section(inputs: StudyInputs) -> Section | None:
     """Return a heat map for each budget and seed group of the learning-rate search; None without a search."""
     verdict, search = inputs.verdict, inputs.verdict.search
     if not search:
         return None
-    budgets = list(dict.fromkeys(group.budget for group in search))
     figures = []
-    for group in sorted(search, key=lambda group: -budgets.index(group.budget)):  # the verdict's budget comes first
-        choice = [length_words(group.budget)] if len(budgets) > 1 else []
-        choice += [_("seed {seed}", seed=group.seed)] if group.seed is not None else []
-        figures.append(_search_figure(verdict, group, join(choice, ", ")))
+    for searched in searched_grids(verdict):
+        grid = searched.grid
+        label = join([searched.label, searched.choice], ", ")
+        chart = charts.heat_map(grid, label=label, columns=_("learning rate"))
+        table = [[name, *row] for name, row in zip(grid.rows, grid.texts, strict=True)]
+        figures.append(Figure(chart, searched.caption, [_("arm"), *grid.columns], table, searched.choice))
     # shorter budgets count too, since their rates are part of the comparison
     at_edge = [arm.arm for group in search for arm in group.arms if arm.at_edge]
     return Section(_edge_words(verdict, at_edge), figures)
+
+
+def searched_grids(verdict: Verdict) -> list[RateGrid]:
+    """Return the cells of each search, those of the verdict's budget first."""
+    budgets = list(dict.fromkeys(group.budget for group in verdict.search))
+    grids = []
+    for group in sorted(verdict.search, key=lambda group: -budgets.index(group.budget)):
+        choice = [length_words(group.budget)] if len(budgets) > 1 else []
+        choice += [_("seed {seed}", seed=group.seed)] if group.seed is not None else []
+        grids.append(_search_grid(verdict, group, join(choice, ", ")))
+    return grids
 
 
 def _edge_words(verdict: Verdict, at_edge: Sequence[str]) -> Message:
@@ -53,8 +83,8 @@ def _edge_words(verdict: Verdict, at_edge: Sequence[str]) -> Message:
     return ngettext("{finding} in {count} search", "{finding} in {count} searches", len(at_edge), finding=finding)
 
 
-def _search_figure(verdict: Verdict, group: SearchGroup, choice: Message) -> Figure:
-    """Return the heat map of one search, arms by rates."""
+def _search_grid(verdict: Verdict, group: SearchGroup, choice: Message) -> RateGrid:
+    """Return the cells of one search, arms by rates."""
     rates = sorted(group.grid, reverse=True)
     columns = [f"{rate:g}" for rate in rates]
     values, texts = [], []
@@ -72,7 +102,6 @@ def _search_figure(verdict: Verdict, group: SearchGroup, choice: Message) -> Fig
     grid = charts.Grid(names, columns, values, texts, frozenset(places), edges)
     split, metric = splits(verdict)[0], metric_words(verdict)
     label = _("{metric:cap} on {split} by arm and learning rate", metric=metric, split=split)
-    chart = charts.heat_map(grid, label=join([label, choice], ", "), columns=_("learning rate"))
     caption = _(
         "Mean {metric} on {split} in per cent over the full runs of the search seeds. In brackets: after the rung "
         "(the first evaluation of the search) only. ×: diverged. Outlined: the selected rate, dashed if it is at the "
@@ -80,8 +109,7 @@ def _search_figure(verdict: Verdict, group: SearchGroup, choice: Message) -> Fig
         metric=metric,
         split=split,
     )
-    table = [[name, *row] for name, row in zip(grid.rows, texts, strict=True)]
-    return Figure(chart, caption, [_("arm"), *columns], table, choice)
+    return RateGrid(grid, label, caption, choice)
 
 
 def _search_text(mean: float | None, result: TrialScores | None) -> str:
@@ -93,7 +121,17 @@ def _search_text(mean: float | None, result: TrialScores | None) -> str:
 
 def compared_rates_section(inputs: StudyInputs) -> Section | None:
     """Return all variants of a study that compares learning rates; None for other studies."""
-    verdict = inputs.verdict
+    compared = compared_grid(inputs.verdict)
+    if compared is None:
+        return None
+    grid = compared.grid
+    chart = charts.heat_map(grid, label=compared.label, columns=_("learning rate"))
+    table = [[name, *row] for name, row in zip(grid.rows, grid.texts, strict=True)]
+    return Section(compared.label, [Figure(chart, compared.caption, ["", *grid.columns], table)])
+
+
+def compared_grid(verdict: Verdict) -> RateGrid | None:
+    """Return the cells of all variants of a study that compares learning rates; None for other studies."""
     if not verdict.grid_rows:
         return None
     by_row: dict[Message, dict[float, ArmResult]] = {}
@@ -107,7 +145,6 @@ def compared_rates_section(inputs: StudyInputs) -> Section | None:
     best = frozenset(place[row.variant] for row in verdict.grid_rows)
     edges = frozenset(place[row.variant] for row in verdict.grid_rows if row.edge)
     grid = charts.Grid(list(by_row), [f"{rate:g}" for rate in rates], values, _value_texts(values), best, edges)
-    finding = _best_variant_words(verdict)
     caption = ngettext(
         "Mean {metric} on {images} over {count:,} seed, in per cent. Outlined: the best of its row on {split}, dashed "
         "if it is at the edge of the compared rates.",
@@ -118,9 +155,7 @@ def compared_rates_section(inputs: StudyInputs) -> Section | None:
         images=evaluated_images(verdict),
         split=splits(verdict)[0],
     )
-    chart = charts.heat_map(grid, label=finding, columns=_("learning rate"))
-    table = [[name, *row] for name, row in zip(by_row, grid.texts, strict=True)]
-    return Section(finding, [Figure(chart, caption, ["", *grid.columns], table)])
+    return RateGrid(grid, _best_variant_words(verdict), caption, join([]))
 
 
 def _best_variant_words(verdict: Verdict) -> Message:
@@ -149,7 +184,21 @@ def standalone_rates_section(inputs: PageInputs) -> Section | None:
 
     Rows also have the arm if it varies. None if optimizer and learning rate are the same in all runs.
     """
-    runs = inputs.runs
+    cells = _standalone_cells(inputs.runs)
+    standalone = standalone_grid(inputs.runs)
+    if standalone is None:
+        return None
+    chart = charts.heat_map(standalone.grid, label=standalone.label, columns=_("learning rate"))
+    table = [[row, f"{rate:g}", f"{sum(accuracies) / len(accuracies):.1f}", str(len(accuracies))]
+             for row, by_rate in cells.items()
+             for rate, accuracies in sorted(by_rate.items(), reverse=True)]  # fmt: skip
+    header = ["", _("learning rate"), _("val, %"), _("runs")]
+    caption = join([standalone.caption, _("The table has the number of runs of each cell.")])
+    return Section(standalone.label, [Figure(chart, caption, header, table)])
+
+
+def _standalone_cells(runs: Sequence[PlottedRun]) -> dict[Message, dict[float, list[float]]]:
+    """Return the best val accuracy of each run in per cent, by row and learning rate."""
     arms = {_start_words(run) for run in runs}
     cells: dict[Message, dict[float, list[float]]] = {}
     for run in runs:
@@ -157,6 +206,12 @@ def standalone_rates_section(inputs: PageInputs) -> Section | None:
         if run.epochs:
             best = max(100 * line.val.accuracy for line in run.epochs)
             cells.setdefault(row, {}).setdefault(run.run.rate, []).append(best)
+    return cells
+
+
+def standalone_grid(runs: Sequence[PlottedRun]) -> RateGrid | None:
+    """Return the cells of standalone runs; None if optimizer and learning rate are the same in all runs."""
+    cells = _standalone_cells(runs)
     rates = sorted({rate for row in cells.values() for rate in row}, reverse=True)
     optimizers = {run.run.plan.recipe.optimizer for run in runs}
     if not cells or (len(rates) < 2 and len(optimizers) < 2):
@@ -174,12 +229,7 @@ def standalone_rates_section(inputs: PageInputs) -> Section | None:
         cells=join_list(first),
         accuracy=top,
     )
-    chart = charts.heat_map(grid, label=finding, columns=_("learning rate"))
-    table = [[row, f"{rate:g}", f"{sum(accuracies) / len(accuracies):.1f}", str(len(accuracies))]
-             for row, by_rate in cells.items()
-             for rate, accuracies in sorted(by_rate.items(), reverse=True)]  # fmt: skip
-    header = ["", _("learning rate"), _("val, %"), _("runs")]
-    return Section(finding, [Figure(chart, _standalone_caption(runs), header, table)])
+    return RateGrid(grid, finding, _standalone_caption(runs), join([]))
 
 
 def _standalone_caption(runs: Sequence[PlottedRun]) -> Message:
@@ -187,10 +237,10 @@ def _standalone_caption(runs: Sequence[PlottedRun]) -> Message:
     parts = [
         ngettext(
             "Best val accuracy of a run in per cent; the mean where several runs have the same optimizer and rate. "
-            "{count} run; the table has the number of runs per cell. Outlined: the best of a row, dashed if its row "
+            "{count} run. Outlined: the best of a row, dashed if its row "
             "has no rate beyond it. These numbers are optimistic, since the epochs were selected on val.",
             "Best val accuracy of a run in per cent; the mean where several runs have the same optimizer and rate. "
-            "{count} runs; the table has the number of runs per cell. Outlined: the best of a row, dashed if its row "
+            "{count} runs. Outlined: the best of a row, dashed if its row "
             "has no rate beyond it. These numbers are optimistic, since the epochs were selected on val.",
             len(runs),
         )

@@ -6,9 +6,11 @@ import base64
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from headstart.errors import UsageError
@@ -25,12 +27,38 @@ from headstart.text import replacement_hint
 
 Kind = Literal["weights", "gradients"]
 KINDS: tuple[Kind, ...] = ("weights", "gradients")
+RunT = TypeVar("RunT", bound="WithSnapshots")
 KIND_WORDS = {"weights": _("weights"), "gradients": _("gradients")}
+RIDGE_CAPTION = _(
+    "From bottom (first snapshot) to top (last), all on one scale. Heights are square roots of shares, so that tails "
+    "are visible."
+)
+BATCH_GRADIENTS = _("Gradients are those of the batch at that step, before clipping. Frozen layers have no gradients.")
 BINS = 48
 MAX_SNAPSHOTS, MIN_SNAPSHOTS = 24, 2  # histograms drawn per layer
 ENOUGH_SNAPSHOTS = 8  # below this, fewer runs are shown instead
 MAX_HISTOGRAM_BYTES = 2_000_000  # JSON of all histograms on a page
 LAYER_JSON_BYTES, SNAPSHOT_JSON_BYTES, RUN_JSON_BYTES = 124, 18, 64  # JSON without the heights and names
+
+
+class WithSnapshots(Protocol):
+    """A run with histograms: one of headstart's, or one that another program logged."""
+
+    @property
+    def name(self) -> Message:
+        """Name on the page."""
+
+    @property
+    def arm(self) -> str:
+        """Name of its arm."""
+
+    @property
+    def folder(self) -> Path:
+        """Folder of its files."""
+
+    @property
+    def snapshots(self) -> Sequence[SnapshotLine]:
+        """Lines with its histograms."""
 
 
 class Ridges(Schema):
@@ -39,7 +67,7 @@ class Ridges(Schema):
     low: float = Field(description="lower end of the scale")
     high: float = Field(description="upper end of the scale")
     steps: list[int] = Field(description="of the snapshots")
-    epochs: list[int] = Field(description="of the snapshots")
+    epochs: list[int] = Field(description="of the snapshots; 0 if unknown")
     rows: str = Field(
         description="`BINS` heights for each snapshot as bytes in base64, where 255 is the highest of the layer"
     )
@@ -61,12 +89,14 @@ class HistogramPanel(SectionContent):
     Args:
         runs: The runs that are shown.
         omitted: Sentences on the runs without histograms, or None.
+        gradients: Which gradients the histograms have.
     """
 
     template = "histograms.html"
 
     runs: Sequence[RunHistograms]
     omitted: Message | None = None
+    gradients: Message = BATCH_GRADIENTS
 
     @property
     def data(self) -> Mapping[str, JsonData]:
@@ -91,7 +121,24 @@ def ridge_figures(runs: Sequence[PlottedRun], kind: Kind, layer: str = "") -> tu
     Raises:
         UsageError: No run has a layer of that name.
     """
-    by_run = {run.run.folder: ridges(run.snapshots, kind) for run in runs}
+    layer, drawn = layer_ridges(runs, kind, layer)
+    return layer, [_ridge_figure(run, kind, layer, of_layer) for run, of_layer in drawn]
+
+
+def layer_ridges(
+    runs: Sequence[PlottedRun], kind: Kind, layer: str = ""
+) -> tuple[str, list[tuple[PlottedRun, Ridges]]]:
+    """Return the name of a layer, and its histograms in each run on a common scale; runs without any are left out.
+
+    Args:
+        runs: Runs with snapshots.
+        kind: "weights" or "gradients".
+        layer: Name of the layer; "" is the first one of the network that has histograms.
+
+    Raises:
+        UsageError: No run has a layer of that name.
+    """
+    by_run = {run.folder: ridges(run.snapshots, kind) for run in runs}
     layers = list(dict.fromkeys(name for of_run in by_run.values() for name, drawn in of_run.items() if drawn))
     if not layers:
         return layer, []
@@ -101,17 +148,17 @@ def ridge_figures(runs: Sequence[PlottedRun], kind: Kind, layer: str = "") -> tu
             _("There are no {kind} of a layer {layer!r}.", kind=KIND_WORDS[kind], layer=layer),
             replacement_hint(layer, layers) or _("Use one of {layers}.", layers=", ".join(layers)),
         )
-    figures = []
-    for run in runs:
-        of_layer = by_run[run.run.folder].get(layer)
-        if of_layer is not None:
-            figures.append(_ridge_figure(run, kind, layer, of_layer))
-    return layer, figures
+    return layer, [(run, drawn) for run in runs if (drawn := by_run[run.folder].get(layer)) is not None]
+
+
+def ridge_heights(of_layer: Ridges) -> npt.NDArray[np.float64]:
+    """Return the heights [snapshots, `BINS`] of histograms, from 0 to 1: square roots of shares, on one scale."""
+    return np.frombuffer(base64.b64decode(of_layer.rows), np.uint8).reshape(-1, BINS) / 255
 
 
 def _ridge_figure(run: PlottedRun, kind: Kind, layer: str, of_layer: Ridges) -> Figure:
     """Return the histograms of a layer with their numbers: the share of the values in each bin, in per cent."""
-    heights = np.frombuffer(base64.b64decode(of_layer.rows), np.uint8).reshape(-1, BINS) / 255
+    heights = ridge_heights(of_layer)
     times = [
         _("epoch {epoch}, step {step}", epoch=epoch, step=step)
         for epoch, step in zip(of_layer.epochs, of_layer.steps, strict=True)
@@ -119,21 +166,17 @@ def _ridge_figure(run: PlottedRun, kind: Kind, layer: str, of_layer: Ridges) -> 
     label = _("{kind:cap} of {layer} in {run}, by snapshot", kind=KIND_WORDS[kind], layer=layer, run=run.name)
     drawn = [Ridge(time, row.tolist()) for time, row in zip(times, heights, strict=True)]
     chart = ridgelines(drawn, low=of_layer.low, high=of_layer.high, label=label)
-    caption = _(
-        "From bottom (first snapshot) to top (last), all on one scale. Heights are square roots of shares, so that "
-        "tails are visible."
-    )
     edges = np.linspace(of_layer.low, of_layer.high, BINS + 1)
     shares = heights**2 / np.maximum((heights**2).sum(axis=1, keepdims=True), 1e-12)
     rows = [
         [f"{edges[index]:.3g}", f"{edges[index + 1]:.3g}", *(f"{100 * share:.1f}" for share in shares[:, index])]
         for index in range(BINS)
     ]
-    return Figure(chart, caption, [_("from"), _("to"), *times], rows, run.name)
+    return Figure(chart, RIDGE_CAPTION, [_("from"), _("to"), *times], rows, run.name)
 
 
 def fit_histograms(
-    runs: Sequence[PlottedRun], first: Sequence[str] = (), max_bytes: int = MAX_HISTOGRAM_BYTES
+    runs: Sequence[WithSnapshots], first: Sequence[str] = (), max_bytes: int = MAX_HISTOGRAM_BYTES
 ) -> HistogramPanel:
     """Return histograms that fit on a page.
 
@@ -147,7 +190,7 @@ def fit_histograms(
         max_bytes: Bytes of JSON available.
     """
     preferred = first[0] if first else ""
-    runs = sorted((run for run in runs if run.snapshots), key=lambda run: run.run.folder.name != preferred)
+    runs = sorted((run for run in runs if run.snapshots), key=lambda run: run.folder.name != preferred)
     count = _fitting_snapshots(runs, max_bytes)
     if count >= min(ENOUGH_SNAPSHOTS, max((len(run.snapshots) for run in runs), default=0)):
         return HistogramPanel(
@@ -160,7 +203,7 @@ def fit_histograms(
     return HistogramPanel(finding, [_histograms(run, count) for run in selected], _omitted_words(runs, selected))
 
 
-def _omitted_words(runs: Sequence[PlottedRun], selected: Sequence[PlottedRun]) -> Message:
+def _omitted_words(runs: Sequence[WithSnapshots], selected: Sequence[WithSnapshots]) -> Message:
     """Return of which runs the page has histograms, if not of all."""
     arms = len({run.arm for run in runs})
     if not selected:
@@ -182,16 +225,16 @@ def _omitted_words(runs: Sequence[PlottedRun], selected: Sequence[PlottedRun]) -
     return join([shown, records])
 
 
-def one_per_arm(runs: Sequence[PlottedRun], first: Sequence[str]) -> list[PlottedRun]:
+def one_per_arm(runs: Sequence[RunT], first: Sequence[str]) -> list[RunT]:
     """Return one run of each arm, in the order of the arms."""
     rank = {name: index for index, name in enumerate(dict.fromkeys(first))}
-    by_arm: dict[str, PlottedRun] = {}
-    for run in sorted(runs, key=lambda run: rank.get(run.run.folder.name, len(rank))):
+    by_arm: dict[str, RunT] = {}
+    for run in sorted(runs, key=lambda run: rank.get(run.folder.name, len(rank))):
         by_arm.setdefault(run.arm, run)
     return [by_arm[arm] for arm in dict.fromkeys(run.arm for run in runs)]
 
 
-def _fitting_snapshots(runs: Sequence[PlottedRun], max_bytes: int) -> int:
+def _fitting_snapshots(runs: Sequence[WithSnapshots], max_bytes: int) -> int:
     """Return how many snapshots of each layer fit: at most `MAX_SNAPSHOTS`, and 0 if fewer than `MIN_SNAPSHOTS` fit."""
     names = [
         layer
@@ -210,7 +253,7 @@ def _json_bytes(text: str) -> int:
     return sum(1 if (character.isalnum() and character.isascii()) or character in "., -_" else 12 for character in text)
 
 
-def _histograms(run: PlottedRun, count: int) -> RunHistograms:
+def _histograms(run: WithSnapshots, count: int) -> RunHistograms:
     return RunHistograms(
         name=translated(run.name),
         weights=ridges(run.snapshots, "weights", count),
@@ -250,16 +293,24 @@ def ridges(
     }
 
 
+def _shares(histogram: Histogram, edges: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the share of the values in each of the bins between `edges`, which contain all values."""
+    if histogram.low == histogram.high:
+        return np.histogram([histogram.low], edges)[0].astype(np.float64)
+    own_edges = np.linspace(histogram.low, histogram.high, len(histogram.counts) + 1)
+    cumulative = np.concatenate([[0.0], np.cumsum(histogram.counts)]) / histogram.n
+    return np.diff(np.interp(edges, own_edges, cumulative))
+
+
 def _ridges(rows: Sequence[tuple[SnapshotLine, Histogram]], non_finite: int) -> Ridges:
     """Return the histograms of one layer, from its (snapshot, histogram) pairs."""
     low = min(histogram.low for _line, histogram in rows)
     high = max(histogram.high for _line, histogram in rows)
-    edges = np.linspace(low, high if high > low else low + 1e-12, BINS + 1)
-    shares = []
-    for _line, histogram in rows:
-        own_edges = np.linspace(histogram.low, histogram.high, len(histogram.counts) + 1)
-        cumulative = np.concatenate([[0.0], np.cumsum(histogram.counts)]) / histogram.n
-        shares.append(np.diff(np.interp(edges, own_edges, cumulative)))
+    if low == high:
+        margin = max(1e-3 * abs(low), 1e-12)
+        low, high = low - margin, high + margin
+    edges = np.linspace(low, high, BINS + 1)
+    shares = [_shares(histogram, edges) for _line, histogram in rows]
     heights = np.sqrt(np.array(shares))  # square roots make the tails visible
     scaled = np.round(255 * heights / max(heights.max(), 1e-12)).astype(np.uint8)
     return Ridges(

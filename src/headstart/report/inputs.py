@@ -9,6 +9,7 @@ from pathlib import Path
 
 from headstart.analysis.sentences import VerdictMessages, verdict_messages
 from headstart.config.start_spec import start_row
+from headstart.report.logged_run import LoggedRun
 from headstart.report.series import PlottedRun
 from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.verdict import Verdict
@@ -50,6 +51,19 @@ class PageInputs:
     def is_study(self) -> bool:
         """True if the runs are those of a study."""
         return (self.folder / "study.toml").exists()
+
+
+@dataclass(frozen=True)
+class LoggedInputs(PageInputs):
+    """Inputs of a page with runs that other programs logged.
+
+    Args:
+        logged: All runs of the page by their start: those, and headstart's own, which are also in `runs`.
+        tags: Values of `--tag` with which they were read.
+    """
+
+    logged: Sequence[LoggedRun]
+    tags: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ import jinja2
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
-from headstart.analysis.run_records import runs_at
+from headstart.analysis.run_records import runs_at, runs_in
 from headstart.analysis.status import read_verdict
 from headstart.factories import load_factory
 from headstart.i18n import Message, _, ngettext, translated
 from headstart.report.content import PageHead, page_head
-from headstart.report.inputs import PageInputs, StudyInputs, arm_colors, verdict_colors
+from headstart.report.inputs import LoggedInputs, PageInputs, StudyInputs, arm_colors, verdict_colors
 from headstart.report.layout import SectionContent
+from headstart.report.logged_run import LoggedRun, as_logged
 from headstart.report.registry import SECTIONS, Page, SectionSpec
 from headstart.report.series import load_run, with_unique_names
 from headstart.report.svg import charts
@@ -41,13 +42,15 @@ class PageSection:
     content: SectionContent
 
 
-def write_page(folder: Path) -> Path:
+def write_page(folder: Path, logged: Sequence[LoggedRun] = (), tags: Sequence[str] = ()) -> Path:
     """Write `report.html` of a study, of a run, or of several runs into their folder.
 
     The page of a study without a verdict shows its runs.
 
     Args:
         folder: Folder of a study, of a run, or of several runs.
+        logged: Runs in the folder that other programs logged.
+        tags: Values of `--tag` with which they were read.
 
     Returns:
         Path of the page.
@@ -55,16 +58,21 @@ def write_page(folder: Path) -> Path:
     Raises:
         DataError: The folder has no runs.
     """
-    write_atomic(folder / PAGE_NAME, _render_within_limit(read_inputs(folder)))
+    write_atomic(folder / PAGE_NAME, _render_within_limit(read_inputs(folder, logged, tags)))
     return folder / PAGE_NAME
 
 
-def read_inputs(folder: Path) -> PageInputs:
-    """Return what the page of a study, of a run, or of several runs is made from.
+def read_inputs(folder: Path, logged: Sequence[LoggedRun] = (), tags: Sequence[str] = ()) -> PageInputs:
+    """Return what the page of a study, of a run, or of several runs is made from, with `logged` runs beside them.
 
     Raises:
         DataError: The folder has no runs.
     """
+    if logged:
+        own = with_unique_names([load_run(run) for run in runs_in(folder)])
+        every = sorted([*logged, *map(as_logged, own)], key=lambda run: run.started)
+        color = arm_colors(list({run.arm: run.spec for run in own}.values()))
+        return LoggedInputs(folder, own, color, every, tags)
     records = runs_at(folder)
     main = [run for run in records if run.stage in (None, Stage.MAIN)]
     records = main if main and (folder / "study.toml").exists() else records
@@ -77,7 +85,8 @@ def read_inputs(folder: Path) -> PageInputs:
 
 def _render_within_limit(inputs: PageInputs) -> str:
     """Render the page, with as much content of the sections that fit into the space left as `MAX_BYTES` allows."""
-    page = Page.STUDY if isinstance(inputs, StudyInputs) else Page.RUNS
+    kinds = {StudyInputs: Page.STUDY, LoggedInputs: Page.LOGGED}
+    page = kinds.get(type(inputs), Page.RUNS)
     rows = [row for row in SECTIONS if page in row.pages]
     contents = {row: _content(row, inputs) for row in rows if not row.fit_order}
     head = page_head(inputs)
@@ -129,6 +138,7 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # layers are in the order of the network
     environment.globals |= {"_": _, "ngettext": ngettext}
     environment.filters |= {"script": _script_text, "translated": translated, "whole_words": _whole_words}
     return environment.get_template("page.html")

@@ -255,8 +255,25 @@ def _image_paths(run: Path, split: str) -> dict[str, list[str]]:
     return paths
 
 
+def initial_filters(run: Path) -> npt.NDArray[np.float32] | None:
+    """Return the initial filters [n, 3, k, k] of the first convolution from a run's gallery, None if it has none."""
+    try:
+        with zipfile.ZipFile(run / "artifacts" / "gallery.zip") as archive:
+            weights = np.load(io.BytesIO(_read_member(archive, "before.npy")))
+    except Exception:  # missing, or damaged in any way
+        return None
+    return np.asarray(weights, np.float32) if weights.ndim == 4 and weights.shape[1] == 3 else None
+
+
 def draw_filters(weights: npt.NDArray[np.float32]) -> bytes:
-    """Return filters [n, 3, k, k] as one PNG: gray is 0, and the largest absolute weight has full color."""
+    """Return filters [n, 3, k, k] as one PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(filter_mosaic(weights)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def filter_mosaic(weights: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """Return filters [n, 3, k, k] in rows as pixels: gray is 0, and the largest absolute weight has full color."""
     scaled = weights / max(float(np.abs(weights).max()), 1e-12)
     tiles = ((scaled + 1) * 127.5).round().astype(np.uint8).transpose(0, 2, 3, 1)
     tiles = np.pad(
@@ -265,9 +282,7 @@ def draw_filters(weights: npt.NDArray[np.float32]) -> bytes:
     columns = min(FILTER_COLUMNS, len(tiles))
     tiles = np.concatenate([tiles, np.full((-len(tiles) % columns, *tiles.shape[1:]), 255, np.uint8)])
     rows = [np.concatenate(list(tiles[i : i + columns]), axis=1) for i in range(0, len(tiles), columns)]
-    buffer = io.BytesIO()
-    Image.fromarray(np.concatenate(rows)).save(buffer, "PNG")
-    return buffer.getvalue()
+    return np.asarray(np.concatenate(rows), np.uint8)
 
 
 def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:

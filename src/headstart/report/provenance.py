@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from headstart.i18n import Message, _, join, ngettext, verbatim
 from headstart.metrics.registry import METRICS
 from headstart.report.series import PlottedRun
 from headstart.report.svg.labels import isolate_bidi
-from headstart.storage.schemas.study import VariantsFile
+from headstart.storage.schemas.study import VariantInputs, VariantsFile
 from headstart.text import join_list
 
 RUN_HEADER = (
@@ -76,9 +76,13 @@ def declared_protocol(folder: Path) -> DeclaredProtocol | None:
 
 def _splits(folder: Path) -> tuple[Message, Message]:
     """Return the data's names of the selection split and the evaluation split of a study."""
+    return split_names(next((inputs.declared for inputs in read_variants(folder).values()), ""))
+
+
+def read_variants(folder: Path) -> Mapping[str, VariantInputs]:
+    """Return what the variants of the study in `folder` read when it began; empty outside a study."""
     path = folder / "variants.json"
-    variants = VariantsFile.read(path).variants if path.exists() else {}
-    return split_names(next((inputs.declared for inputs in variants.values()), ""))
+    return VariantsFile.read(path).variants if path.exists() else {}
 
 
 def _protocol_rows(spec: StudySpec, names: tuple[Message, Message]) -> list[tuple[Message, str]]:
@@ -105,7 +109,7 @@ def _protocol_rows(spec: StudySpec, names: tuple[Message, Message]) -> list[tupl
         (_("metric"), selection_words),
         (_("equivalence margin"), margin),
         (_("target"), target if protocol.target else _("none")),
-        (_("seeds"), _("{count}, paired: {seeds}", count=len(seeds), seeds=_range_words(seeds))),
+        (_("seeds"), _("{count}, paired: {seeds}", count=len(seeds), seeds=range_words(seeds))),
         (_("interim analyses"), _interim_words(protocol.interim)),
         (_("length of a run"), join_list(map(length_words, spec.budgets))),
         (_("share of the training images"), join_list(_("{share:g} %", share=100 * x) for x in protocol.fractions)),
@@ -170,12 +174,12 @@ def _search_rows(spec: StudySpec, selection: Message) -> list[tuple[Message, str
         return [(search, words), (_("learning-rate grid"), grid)]
     words = _("one rate for each arm, searched on separate seeds before the comparison")
     seeds = _(
-        "{count}, not used again: {seeds}", count=protocol.search_seeds, seeds=_range_words(spec.search_seed_range)
+        "{count}, not used again: {seeds}", count=protocol.search_seeds, seeds=range_words(spec.search_seed_range)
     )
     return [(search, words), (_("learning-rate grid"), grid), (_("seeds of the search"), seeds)]
 
 
-def _range_words(values: Sequence[int]) -> Message:
+def range_words(values: Sequence[int]) -> Message:
     """Return `0 to 4`; the values if they are not consecutive, or there is one."""
     if len(values) == 1 or values[-1] - values[0] != len(values) - 1:
         return verbatim(", ".join(map(str, values)))

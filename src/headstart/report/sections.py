@@ -22,11 +22,7 @@ def difference_figure(verdict: Verdict, color: Mapping[str, int]) -> Figure | No
     contrast = headline_contrast(verdict)
     if contrast is None:
         return None
-    accuracy = {arm.name: {run.seed: run.test for run in arm.seeds} for arm in verdict.arms}
-    first, second = accuracy[contrast.first], accuracy[contrast.second]
-    differences = [100 * (first[seed] - second[seed]) for seed in sorted(first)]
-    mean, low, high = (100 * value for value in (contrast.mean, contrast.low, contrast.high))
-    row = charts.IntervalRow("", color[contrast.first], mean, low, high, differences)
+    row = contrast_row(verdict, contrast, color[contrast.first])
     arms = {"first": named_words(verdict, contrast.first), "second": named_words(verdict, contrast.second)}
     label = _(
         "{first} minus {second}: {difference} percentage points, from {low} to {high}",
@@ -37,20 +33,31 @@ def difference_figure(verdict: Verdict, color: Mapping[str, int]) -> Figure | No
     )
     unit = _("percentage points, {first} minus {second}", **arms)
     chart = charts.intervals([row], unit=unit, label=label, margin=100 * verdict.margin, zero=True)
-    rows = [[str(seed), f"{value:+.1f}"] for seed, value in zip(sorted(first), differences, strict=True)]
+    seeds = sorted(run.seed for run in verdict.arm(contrast.first).seeds)
+    rows = [[str(seed), f"{value:+.1f}"] for seed, value in zip(seeds, row.dots, strict=True)]
     header = [_("seed"), _("difference in percentage points")]
-    return Figure(chart, _difference_caption(verdict, contrast), header, rows)
+    return Figure(chart, contrast_caption(verdict, [contrast]), header, rows)
 
 
-def _difference_caption(verdict: Verdict, contrast: Contrast) -> Message:
-    """Return how to read the figure of a contrast."""
+def contrast_row(condition: Condition, contrast: Contrast, color: int) -> charts.IntervalRow:
+    """Return a contrast in percentage points with its interval, and the difference of each seed in ascending order."""
+    first, second = ({run.seed: run.test for run in condition.arm(name).seeds}
+                     for name in (contrast.first, contrast.second))  # fmt: skip
+    differences = [100 * (first[seed] - second[seed]) for seed in sorted(first)]
+    return charts.IntervalRow("", color, 100 * contrast.mean, 100 * contrast.low, 100 * contrast.high, differences)
+
+
+def contrast_caption(verdict: Verdict, contrasts: Sequence[Contrast]) -> Message:
+    """Return how to read the figure of one contrast or more, which have the same seeds and images."""
+    contrast = contrasts[0]
+    levels = dict.fromkeys(format_level(level) for level in sorted({contrast.level for contrast in contrasts}))
     marks = ngettext(
         "Large dot: mean difference. Bar: {level} interval. Small dots: the {count} paired seed. Shaded: the "
         "equivalence margin of ±{margin} percentage points.",
         "Large dot: mean difference. Bar: {level} interval. Small dots: the {count} paired seeds. Shaded: the "
         "equivalence margin of ±{margin} percentage points.",
         contrast.n,
-        level=format_level(contrast.level),
+        level=join_list(levels),
         margin=format_points(verdict.margin),
     )
     images = ngettext("{count} {split} image.", "{count} {split} images.", contrast.m, split=splits(verdict)[1])
@@ -60,36 +67,49 @@ def _difference_caption(verdict: Verdict, contrast: Contrast) -> Message:
 def arms_section(inputs: StudyInputs) -> Section:
     """Return the accuracy of each arm, with all seeds."""
     verdict, color = inputs.verdict, inputs.color
-    rows, table = [], []
-    ranked = sorted(verdict.arms, key=lambda arm: -arm.test)
-    for arm in ranked:
-        values = [100 * run.test for run in arm.seeds]
-        several = len(values) > 1
-        mean = 100 * arm.test
-        low, high = t_interval(values) if several else (mean, mean)
-        low, high = max(low, 0.0), min(high, 100.0)  # accuracies are within 0 to 100 %
-        interval = _("{low:.1f} to {high:.1f}", low=low, high=high) if several else "–"
-        rows.append(
-            charts.IntervalRow(arm_words(arm.spec), color[arm.name], mean, low, high, values,
-                               arm.name == verdict.selected)
-        )  # fmt: skip
-        table.append([arm_words(arm.spec), f"{mean:.1f}", interval,
-                      ", ".join(f"{value:.1f}" for value in values), f"{100 * arm.val:.1f}"])  # fmt: skip
+    ranked = ranked_arms(verdict)
+    rows = [arm_row(arm, color[arm.name], selected=arm.name == verdict.selected) for arm in ranked]
+    table = []
+    for arm, row in zip(ranked, rows, strict=True):
+        several = len(row.dots) > 1
+        interval = _("{low:.1f} to {high:.1f}", low=row.low, high=row.high) if several else "–"
+        table.append([row.name, f"{row.mean:.1f}", interval, ", ".join(f"{value:.1f}" for value in row.dots),
+                      f"{100 * arm.val:.1f}"])  # fmt: skip
     metric = metric_words(verdict)
     finding = _ranking_words(ranked[0], ranked[-1])
     unit = _("{metric} on {images}, %", metric=metric, images=evaluated_images(verdict))
     chart = charts.intervals(rows, unit=unit, label=finding)
-    caption = _("Dot: the only seed. One seed gives no interval.")
+    caption = arms_caption(verdict)
     if verdict.n > 1:
-        caption = _(
-            "Small dots: each of the {count} seeds. Large dot and bar: the mean with its 95 % t interval over "
-            "seeds. Differences between arms are paired and have their own intervals, above.",
-            count=verdict.n,
-        )
+        caption = join([caption, _("Differences between arms are paired and have their own intervals, above.")])
     selection = _("{split}, %", split=splits(verdict)[0])
     header = [_("arm"), _("mean, %"), _("95 % over seeds"), _("seeds, %"), selection]
     others = [_("{sentence}.", sentence=sentence) for sentence in inputs.sentences.others]
     return Section(finding, [Figure(chart, caption, header, table)], others)
+
+
+def ranked_arms(condition: Condition) -> list[ArmResult]:
+    """Return the arms by their mean on the evaluation images, the highest first."""
+    return sorted(condition.arms, key=lambda arm: -arm.test)
+
+
+def arm_row(arm: ArmResult, color: int, *, selected: bool) -> charts.IntervalRow:
+    """Return the accuracy of an arm in per cent: its seeds, their mean and its 95 % t interval, if it has several."""
+    values = [100 * run.test for run in arm.seeds]
+    mean = 100 * arm.test
+    low, high = t_interval(values) if len(values) > 1 else (mean, mean)
+    low, high = max(low, 0.0), min(high, 100.0)  # accuracies are within 0 to 100 %
+    return charts.IntervalRow(arm_words(arm.spec), color, mean, low, high, values, selected)
+
+
+def arms_caption(condition: Condition) -> Message:
+    """Return how to read the accuracies of the arms."""
+    if condition.n == 1:
+        return _("Dot: the only seed. One seed gives no interval.")
+    return _(
+        "Small dots: each of the {count} seeds. Large dot and bar: the mean with its 95 % t interval over seeds.",
+        count=condition.n,
+    )
 
 
 def _ranking_words(best: ArmResult, worst: ArmResult) -> Message:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from headstart.diagnostics.history import History
 from headstart.i18n import Message, _, join
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.arm import ArmSpec
-from headstart.storage.schemas.metrics import EpochLine, SnapshotLine, StepLine
+from headstart.storage.schemas.metrics import BeginLine, EpochLine, SnapshotLine, StepLine
 
 
 @dataclass
@@ -26,6 +27,7 @@ class PlottedRun:
         name: Name on the page.
         arm: Name of its arm.
         history: Lines of its record that concern health.
+        started: Seconds since 1970 at which its record begins; 0 without a record.
         rates: Learning rates [(step, rate), …] of each part of the network.
         snapshots: Lines of the record with histograms of weights and gradients.
     """
@@ -34,8 +36,14 @@ class PlottedRun:
     name: Message
     arm: str
     history: History
+    started: float = 0.0
     rates: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     snapshots: list[SnapshotLine] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the run."""
+        return self.run.folder
 
     @property
     def spec(self) -> ArmSpec:
@@ -73,6 +81,8 @@ def load_run(run: RunRecord) -> PlottedRun:
                 plotted.rates.setdefault(part, []).append((line.step, rate))
         elif isinstance(line, SnapshotLine):
             plotted.snapshots.append(line)
+        elif isinstance(line, BeginLine):
+            plotted.started = line.time
     return plotted
 
 

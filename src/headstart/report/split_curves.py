@@ -25,7 +25,7 @@ Groups = Mapping[Message, Sequence[PlottedRun]]
 
 
 @dataclass(frozen=True)
-class _Quantity:
+class Quantity:
     """What the panels show.
 
     Args:
@@ -43,10 +43,10 @@ class _Quantity:
     shares: bool
 
 
-LOSS = _Quantity(
+LOSS = Quantity(
     _("loss"), _("loss"), _("Loss on training and selection images by epoch"), lambda score: score.loss, shares=False
 )
-ACCURACY = _Quantity(
+ACCURACY = Quantity(
     _("accuracy"),
     _("accuracy, %"),
     _("Accuracy on training and selection images by epoch"),
@@ -68,32 +68,35 @@ def split_section(inputs: PageInputs) -> Section | None:
     return Section(_gap_words(groups, selection, first=bool(selected)), figures, _notes(groups, selection))
 
 
-def _figure(inputs: PageInputs, groups: Groups, quantity: _Quantity, selection: Message, caption: Message) -> Figure:
+def _figure(inputs: PageInputs, groups: Groups, quantity: Quantity, selection: Message, caption: Message) -> Figure:
     """Return the panels of a quantity."""
     panels: list[Panel] = []
     table: list[list[str]] = []
     all_epochs = _has_all_epochs(groups)
     for name, runs in groups.items():
-        series = []
-        means = []
-        for split, scores in ((_("train"), _train_scores), (selection, _val_scores)):
-            paths = [[(float(line.epoch), quantity.value(scores(line))) for line in run.epochs] for run in runs]
-            mean, band = mean_and_band(paths)
-            means.append(mean)
-            series.append(
-                PanelSeries(split, paths if len(paths) > 1 else [], mean, band, dashed=scores is _train_scores)
-            )
+        series = split_series(runs, quantity, selection)
+        means = [line.mean for line in series]
         if len(panels) < MAX_PANELS:
             panels.append(Panel(name, inputs.color[runs[0].arm], series))
         rows = [[name, f"{epoch:g}", f"{train:.4g}", f"{val:.4g}", str(sum(len(run.epochs) >= epoch for run in runs))]
                 for (epoch, train), (_epoch, val) in zip(*means, strict=True)]  # fmt: skip
         table += rows if all_epochs else rows[-1:]
-    cap = math.inf if quantity.shares else _loss_cap(groups)
+    cap = math.inf if quantity.shares else loss_cap(groups)
     chart = small_multiples(
         panels, x=_("epochs"), y=quantity.axis, label=quantity.label, shares=quantity.shares, cap=cap
     )
     header = [_("arm"), _("epoch"), _("train"), selection, _("runs")]
     return Figure(chart, caption, header, table, quantity.name)
+
+
+def split_series(runs: Sequence[PlottedRun], quantity: Quantity, selection: Message) -> list[PanelSeries]:
+    """Return a quantity by epoch on the training and the selection images, in this order, over runs of one arm."""
+    series = []
+    for split, scores in ((_("train"), _train_scores), (selection, _val_scores)):
+        paths = [[(float(line.epoch), quantity.value(scores(line))) for line in run.epochs] for run in runs]
+        mean, band = mean_and_band(paths)
+        series.append(PanelSeries(split, paths if len(paths) > 1 else [], mean, band, dashed=scores is _train_scores))
+    return series
 
 
 def _train_scores(line: EpochLine) -> SplitScore:
@@ -109,7 +112,7 @@ def _has_all_epochs(groups: Groups) -> bool:
     return sum(max(len(run.epochs) for run in runs) for runs in groups.values()) <= MAX_TABLE_ROWS
 
 
-def _loss_cap(groups: Groups) -> float:
+def loss_cap(groups: Groups) -> float:
     """Return the largest loss that is drawn: a multiple of the loss of equal probabilities for all classes."""
     classes = max(len(run.run.plan.facts.class_names) for runs in groups.values() for run in runs)
     return LOSS_CAP * math.log(max(classes, 2))
@@ -117,7 +120,6 @@ def _loss_cap(groups: Groups) -> float:
 
 def _caption(verdict: Verdict | None, groups: Groups, selection: Message) -> Message:
     """Return how to read the panels."""
-    runs = [run for group in groups.values() for run in group]
     lines = _("Dashed: train. Solid: {split}.", split=selection)
     if max(map(len, groups.values())) > 1:
         counts = sorted({len(group) for group in groups.values()})
@@ -127,6 +129,15 @@ def _caption(verdict: Verdict | None, groups: Groups, selection: Message) -> Mes
             split=selection,
             counts=join_list(f"{count:,}" for count in counts),
         )
+    parts = [lines, *scored_words(verdict, groups, selection)]
+    if not _has_all_epochs(groups):
+        parts.append(_("The table has the last epoch of each arm; metrics.jsonl of a run has all."))
+    return join(parts)
+
+
+def scored_words(verdict: Verdict | None, groups: Groups, selection: Message) -> list[Message]:
+    """Return when and on which images the curves were measured, and which values are drawn elsewhere or missing."""
+    runs = [run for group in groups.values() for run in group]
     scored = _(
         "Train is the mean over an epoch, while the weights change{differences}; {split} is evaluated after it, on "
         "{images}.",
@@ -134,13 +145,11 @@ def _caption(verdict: Verdict | None, groups: Groups, selection: Message) -> Mes
         differences=_training_differences(runs),
         images=selection_images(runs, verdict),
     )
-    parts = [lines, scored, *early_end_words(groups)]
-    cap = _loss_cap(groups)
+    parts = [scored, *early_end_words(groups)]
+    cap = loss_cap(groups)
     if any(max(line.train.loss, line.val.loss) > cap for run in runs for line in run.epochs):
         parts.append(_("Losses above {limit:.3g} are drawn at the top.", limit=cap))
-    if not _has_all_epochs(groups):
-        parts.append(_("The table has the last epoch of each arm; metrics.jsonl of a run has all."))
-    return join(parts)
+    return parts
 
 
 def _training_differences(runs: Sequence[PlottedRun]) -> Message:

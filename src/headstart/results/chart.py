@@ -13,8 +13,11 @@ from headstart.i18n import Message, _, translated
 from headstart.report.layout import Figure
 from headstart.report.svg import charts
 from headstart.report.svg.standalone import standalone
+from headstart.storage.files import write_atomic
 
 CELL, HEADING = Markup("<td>{}</td>"), Markup('<th scope="col">{}</th>')
+CSS_DPI = 96  # units of the view box per inch
+MAX_DPI = 1200
 FIGURE_HEADING = Markup("<h5>{}</h5>")  # of a figure in a chart with several figures
 
 
@@ -38,29 +41,57 @@ class Chart:
                    "<style>{}</style><h4>{}</h4>{}</div>").format(charts.style(), translated(self.title), self.html)
         )  # fmt: skip
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, *, dpi: float = 200) -> Path:
         """Write the chart as a file; return its path.
 
         Args:
-            path: `.html` for a page with the title, the explanation and the numbers, `.svg` for the drawing alone.
+            path: `.html` for a page with the title, the explanation and the numbers; `.svg` or `.png` for the drawing
+                alone.
+            dpi: Pixels per inch of a PNG, whose width is about 8 inches.
 
         Raises:
-            UsageError: The path has another suffix, or the chart consists of photos, which only a page has.
+            UsageError: The path has another suffix, the chart consists of photos, which only a page has, or the
+                package for PNG files is missing.
         """
         path = Path(path)
-        if path.suffix.lower() == ".svg" and self.figures:
-            several = len(self.figures) > 1
-            named = [(translated(figure.choice) if several else "", figure.chart) for figure in self.figures]
-            path.write_text(standalone(named, translated(self.title)), encoding="utf-8")
-        elif path.suffix.lower() == ".html":
-            path.write_text(f'<!doctype html><meta charset="utf-8">{self._repr_html_()}', encoding="utf-8")
+        suffix = path.suffix.lower()
+        if suffix == ".svg" and self.figures:
+            write_atomic(path, self._svg())
+        elif suffix == ".png" and self.figures:
+            write_atomic(path, _png(self._svg(), dpi))
+        elif suffix == ".html":
+            write_atomic(path, f'<!doctype html><meta charset="utf-8">{self._repr_html_()}')
         else:
-            suffixes = ".html, .svg" if self.figures else ".html"
+            suffixes = ".html, .svg, .png" if self.figures else ".html"
             raise UsageError(
                 _("A chart like this cannot be saved as {path}.", path=path.name),
                 _("Use a name that ends with {suffixes}.", suffixes=suffixes),
             )
         return path
+
+    def _svg(self) -> str:
+        """Return the drawings below each other as one SVG document."""
+        several = len(self.figures) > 1
+        named = [(translated(figure.choice) if several else "", figure.chart) for figure in self.figures]
+        return standalone(named, translated(self.title))
+
+
+def _png(svg: str, dpi: float) -> bytes:
+    """Render an SVG document, with the fonts of matplotlib where the system has none."""
+    if not 0 < dpi <= MAX_DPI:
+        raise UsageError(_("{dpi:g} dpi are not possible.", dpi=dpi), _("Use a number up to {count}.", count=MAX_DPI))
+    try:
+        import matplotlib
+        import resvg_py
+    except ImportError as error:
+        raise UsageError(
+            _("PNG files need the packages of the extra `figures`."),
+            _("Run `{command}` in the checkout, or save the chart as .svg.", command="pip install '.[figures]'"),
+        ) from error
+    fonts = str(Path(matplotlib.get_data_path()) / "fonts" / "ttf")
+    return bytes(
+        resvg_py.svg_to_bytes(svg_string=svg, zoom=dpi / CSS_DPI, font_dirs=[fonts], sans_serif_family="DejaVu Sans")
+    )
 
 
 def headed_figures(figures: Sequence[Figure]) -> Markup:

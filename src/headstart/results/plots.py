@@ -8,12 +8,12 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from headstart.analysis import confusion
 from headstart.analysis.run_records import read_run, runs_in
 from headstart.analysis.wording import arm_words, named_words, splits
 from headstart.errors import UsageError
-from headstart.i18n import Message, _, join, ngettext, translated, verbatim
+from headstart.i18n import Message, _, ngettext, translated, verbatim
 from headstart.report import curves, heatmaps, photos, series
+from headstart.report.confusion import confusion_grid, shown_evaluation
 from headstart.report.health import health_section, rates_section
 from headstart.report.histograms import KIND_WORDS, Kind, one_per_arm, ridge_figures
 from headstart.report.inputs import PageInputs, StudyInputs, arm_colors, verdict_colors
@@ -76,13 +76,16 @@ class RunPlots:
         return _health_chart(self._inputs)
 
     def confusion(self) -> Chart:
-        """Draw the confusion matrix of the best model on the test images, or on val without a test split."""
-        result = self._run.result
-        if result is None:
+        """Draw the confusion matrix of the best model on the test images.
+
+        Without a test split, and before the verdict of the run's study, these are the val images.
+        """
+        shown = shown_evaluation(self._run)
+        if shown is None:
             raise _not_evaluated(self._run.folder)
+        evaluation, split = shown
         names = self._run.plan.facts.class_names
-        split = verbatim(self._run.evaluation_split)
-        return _confusion_chart(result.test or result.val, names, split, arm_words(self._run.spec))
+        return _confusion_chart(evaluation, names, verbatim(split), arm_words(self._run.spec))
 
     def mistakes(self) -> Chart:
         """Show the worst mistakes with the regions that supported them (Grad-CAM), else the least certain images."""
@@ -202,33 +205,12 @@ def _health_chart(inputs: PageInputs) -> Chart:
 
 def _confusion_chart(evaluation: Evaluation, classes: Sequence[str], split: Message, arm: Message) -> Chart:
     """Draw the confusion counts of a model; `split` names the images and `arm` the model, in words."""
-    counts = evaluation.confusion
-    shown = confusion.shown_classes(counts)
-    names = [classes[index] for index in shown]
-    rows = [([counts[true][predicted] for predicted in shown], max(sum(counts[true]), 1)) for true in shown]
-    shares = [[count / total for count in row] for row, total in rows]
-    grid = charts.Grid(names, names, shares, [[str(count) for count in row] for row, _unused in rows])
-    correct, total = sum(row[index] for index, row in enumerate(counts)), sum(map(sum, counts))
-    title = ngettext(
-        "{correct} of {count} {split} image is correct ({arm})",
-        "{correct} of {count} {split} images are correct ({arm})",
-        total,
-        correct=correct,
-        split=split,
-        arm=arm,
-    )
-    explanation = _("Rows: true class; columns: predicted class. Darker: a larger share of the row.")
-    if others := len(counts) - len(shown):
-        left_out = ngettext(
-            "Shown: the most confused classes; {count} other is left out.",
-            "Shown: the most confused classes; {count} others are left out.",
-            others,
-        )
-        explanation = join([explanation, left_out])
-    chart = charts.heat_map(grid, label=title, columns=_("predicted"))
-    table = [[name, *texts] for name, texts in zip(names, grid.texts, strict=True)]
-    figure = Figure(chart, explanation, ["", *names], table)
-    return Chart(title, figure_html(figure), [figure])
+    drawn = confusion_grid(evaluation, classes, split, arm)
+    grid = drawn.grid
+    chart = charts.heat_map(grid, label=drawn.title, columns=_("predicted"))
+    table = [[name, *texts] for name, texts in zip(grid.rows, grid.texts, strict=True)]
+    figure = Figure(chart, drawn.caption, ["", *grid.rows], table)
+    return Chart(drawn.title, figure_html(figure), [figure])
 
 
 def _mistakes_chart(run: Path, hint: Message) -> Chart:

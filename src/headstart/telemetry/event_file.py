@@ -1,4 +1,4 @@
-"""Write TensorBoard event files: protobuf records, each between its length and checksums, without a queue.
+"""Write and read TensorBoard event files: protobuf records, each between its length and checksums, without a queue.
 
 Format: TensorFlow's TFRecord (length, masked CRC-32C of the length, data, masked CRC-32C of the data; little-endian).
 TensorBoard's own writer computes the checksum in Python, byte by byte: two thirds of the time per record.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -52,3 +53,35 @@ def _checksum(data: bytes) -> bytes:
     """Return the CRC-32C of `data`, rotated and shifted as the format requires, in 4 bytes."""
     crc: int = google_crc32c.value(data)
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+class EventFileError(Exception):
+    """A record is cut off or does not have its checksum.
+
+    Args:
+        position: Offset of the record in bytes.
+    """
+
+    def __init__(self, position: int) -> None:
+        super().__init__(position)
+        self.position = position
+
+
+def read_records(path: Path) -> Iterator[bytes]:
+    """Yield the records of a file in their order; they are serialized events.
+
+    TensorBoard's own reader takes several times as long per histogram, because it computes the checksum in Python.
+
+    Raises:
+        EventFileError: A record is damaged or, as in a file that is still being written, not complete.
+    """
+    content = path.read_bytes()
+    position = 0
+    while position < len(content):
+        header, body = content[position : position + 8], position + 12
+        end = body + struct.unpack("<Q", header)[0] if len(header) == 8 else len(content)
+        record = content[body:end]
+        if content[position + 8 : body] != _checksum(header) or content[end : end + 4] != _checksum(record):
+            raise EventFileError(position)
+        yield record
+        position = end + 4

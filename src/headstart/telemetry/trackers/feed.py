@@ -6,10 +6,11 @@ import itertools
 from collections.abc import Callable
 from pathlib import Path
 
+from headstart.config.plan_file import awaits_verdict, study_folder
 from headstart.storage.files import write_json
 from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.trackers import TRACKERS_FILE, TrackerPosition, TrackersFile
-from headstart.telemetry.trackers.record import RowReader, awaits_verdict, kept_bytes, read_result, study_folder
+from headstart.telemetry.trackers.record import RowReader, kept_bytes, read_result
 from headstart.telemetry.trackers.tracker import Row, TrackedRun, Tracker, TrackerRun
 
 BATCH_ROWS = 1000  # lines that are sent at a time

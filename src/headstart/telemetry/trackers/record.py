@@ -9,12 +9,11 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from headstart.config.plan_file import PLAN_FILE, read_plan_file
+from headstart.config.plan_file import PLAN_FILE, read_plan_file, study_folder
 from headstart.storage.journal import RecordPosition, read_lines_from
 from headstart.storage.schemas.checkpoint import STATE_FILE
 from headstart.storage.schemas.metrics import BeginLine, TimedLine
 from headstart.storage.schemas.result import RESULT_FILE, RunResult
-from headstart.storage.schemas.study import Stage
 from headstart.telemetry.hyperparameters import hyperparameters
 from headstart.telemetry.scalars import scalars
 from headstart.telemetry.trackers.tracker import Row, TrackedRun
@@ -83,23 +82,6 @@ def tracked_run(folder: Path, begin: float) -> TrackedRun:
         begin=begin,
         hyperparameters=hyperparameters(content.plan),
     )
-
-
-def study_folder(folder: Path) -> Path | None:
-    """Return the folder of a run's study or ablation; None if it belongs to none.
-
-    Raises:
-        DataError: plan.json is missing or damaged.
-    """
-    role, folder = read_plan_file(folder).study, folder.absolute()
-    if role is None:
-        return None
-    return folder.parent if role.stage in (Stage.MAIN, Stage.ABLATION) else folder.parent.parent
-
-
-def awaits_verdict(study: Path) -> bool:
-    """Return whether a folder is a study without a verdict, whose results on test must not be shown yet."""
-    return (study / "study.toml").exists() and not (study / "verdict.json").exists()
 
 
 def kept_bytes(folder: Path, *, has_result: bool, ended: bool) -> int:
