@@ -13,6 +13,8 @@ if TYPE_CHECKING:
         import_log,
         rebuild,
         tensorboard,
+        write_documents,
+        write_figures,
         write_report,
     )
     from headstart.api.studies import ablate, compare, plan, pool, require_winner
@@ -84,6 +86,8 @@ _MODULES = {  # of the public names
     "resume": "api.training",
     "tensorboard": "api.records",
     "train": "api.training",
+    "write_documents": "api.records",
+    "write_figures": "api.records",
     "write_report": "api.records",
 }
 __all__ = [
@@ -127,6 +131,8 @@ __all__ = [
     "resume",
     "tensorboard",
     "train",
+    "write_documents",
+    "write_figures",
     "write_report",
 ]
 

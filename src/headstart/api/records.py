@@ -42,6 +42,64 @@ def write_report(folder: Record, *, tags: Sequence[str] = ()) -> Path:
     return pages.write_report(_folder(folder), tags)
 
 
+def write_documents(folder: Record, formats: str | Sequence[str] = "md", *, quiet: bool = False) -> list[Path]:
+    """Write the lab report of a study, a run, or runs as documents to edit, with figures; return their paths.
+
+    Args:
+        folder: the run, the study, or a folder.
+        formats: md, docx or tex, or several of them.
+        quiet: print no warnings.
+
+    Raises:
+        DataError: the folder contains no runs.
+        UsageError: a format is unknown, or a package for it is not installed.
+
+    Examples:
+        >>> [path.name for path in headstart.write_documents(study, quiet=True)]
+        ['report.md']
+    """
+    from headstart.figures.documents import write
+
+    names = [formats] if isinstance(formats, str) else list(formats)
+    with reporter_for(quiet) as reporter:
+        return write.write_documents(_folder(folder), names, reporter)
+
+
+def write_figures(
+    folder: Record,
+    output: PathLike | None = None,
+    *,
+    formats: str | Sequence[str] = "png",
+    dpi: int = 300,
+    quiet: bool = False,
+) -> list[Path]:
+    """Write figures for print of a study, a run, or runs, each with its caption as a text file; return their paths.
+
+    Args:
+        folder: the run, the study, or a folder.
+        output: folder of the figures; by default `figures` in the folder.
+        formats: png, svg or pdf, or several of them.
+        dpi: pixels per inch of PNG files.
+        quiet: print no warnings.
+
+    Raises:
+        DataError: the folder contains no runs.
+        UsageError: a format is unknown, `dpi` is out of range, or matplotlib is not installed.
+
+    Examples:
+        >>> headstart.write_figures(study, "figures", dpi=100, quiet=True)[0].name
+        'learning-curves.png'
+    """
+    from headstart.figures import draw
+    from headstart.figures.options import FOLDER
+
+    source = _folder(folder)
+    names = [formats] if isinstance(formats, str) else list(formats)
+    with reporter_for(quiet) as reporter:
+        figures = draw.write_figures(source, Path(output or source / FOLDER), names, dpi, reporter)
+    return [path for figure in figures for path in figure.files.values()]
+
+
 def import_log(file: PathLike, runs: PathLike = "runs", *, name: str = "") -> list[Path]:
     """Turn a training log into runs for TensorBoard and the report; return their folders.
 

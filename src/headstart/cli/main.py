@@ -54,7 +54,7 @@ def _application() -> App:
 
     They are imported after the plugins: their help lists the rows of the registries at the time of the import.
     """
-    from headstart.cli import ablate, compare, completion, import_log, inspect, pool, predict, reports, train  # noqa: F401
+    from headstart.cli import ablate, compare, completion, figures, import_log, inspect, pool, predict, reports, train  # noqa: F401
     from headstart.cli.app import app
 
     return app

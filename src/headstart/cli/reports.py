@@ -8,6 +8,8 @@ from typing import Annotated
 from headstart.cli.app import RUNS, Json, Log, command, reporter
 from headstart.cli.options import parameter, switch
 from headstart.cli.render import print_json
+from headstart.config.lists import split_commas
+from headstart.figures.documents.formats import FORMATS, HTML, parse_formats
 from headstart.i18n import _, translated
 from headstart.telemetry.trackers.registry import require_trackers
 from headstart.text import printable
@@ -48,11 +50,30 @@ def report(
         list[str] | None,
         parameter(_("What a tag of other programs' event files is, e.g. 'val accuracy=TAG'; repeatable.")),
     ] = None,
+    format: Annotated[
+        list[str] | None,
+        parameter(
+            _(
+                "Formats: {formats}; repeatable [default: html]. All but html are a lab report to edit, with figures.",
+                formats=", ".join((HTML, *FORMATS)),
+            ),
+            negative="",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Write the report of a study, a run, or runs that were copied into one folder."""
+    formats = parse_formats(map(str, split_commas(format or [HTML])))
     from headstart.results.pages import write_report
 
-    print(write_report(folder, tag or ()))
+    if HTML in formats:
+        print(write_report(folder, tag or ()))
+    if documents := [name for name in formats if name != HTML]:
+        from headstart.figures.documents.write import write_documents
+
+        with reporter() as output:
+            paths = write_documents(folder, documents, output)
+        print("\n".join(map(str, paths)))
 
 
 @command(_("Report whether the training of a run or a study is healthy, and what to try."), sort_key=5)

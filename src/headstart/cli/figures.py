@@ -1,0 +1,46 @@
+"""The command `figures`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from headstart.cli.app import command, reporter
+from headstart.cli.options import parameter
+from headstart.config.lists import split_commas
+from headstart.errors import DataError
+from headstart.figures.options import FOLDER, FORMATS, check_options
+from headstart.i18n import _
+
+
+@command(_("Write figures for print of a study, a run, or runs that were copied into one folder."), sort_key=5)
+def figures(
+    folder: Annotated[Path, parameter(_("Folder of a study, of a run, or of several runs."))],
+    /,
+    *,
+    format: Annotated[
+        list[str] | None,
+        parameter(
+            _("File formats: {formats}; repeatable [default: png].", formats=", ".join(FORMATS)),
+            negative="",
+            show_default=False,
+        ),
+    ] = None,
+    dpi: Annotated[int, parameter(_("Pixels per inch of PNG files."))] = 300,
+    output: Annotated[
+        Path | None, parameter(_("Folder of the figures [default: FOLDER/figures]."), show_default=False)
+    ] = None,
+) -> None:
+    """Write figures for print of a study, a run, or runs that were copied into one folder."""
+    formats = [str(name) for name in split_commas(format or ["png"])]
+    check_options(formats, dpi)
+    from headstart.figures.draw import write_figures
+
+    with reporter() as console:
+        written = write_figures(folder, output or folder / FOLDER, formats, dpi, console)
+    if not written:
+        raise DataError(
+            _("The records in {folder} have no data for a figure yet.", folder=folder),
+            _("Run the command again after the first epoch."),
+        )
+    print("\n".join(str(path) for figure in written for path in figure.files.values()))

@@ -1,0 +1,208 @@
+"""Texts of documents: escapes are read back, sources belong to what was used, and columns fit on a line."""
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from headstart.config.registry.starts import SCHEMES
+from headstart.config.run_config import RunConfig
+from headstart.figures.documents import markdown, tex
+from headstart.figures.documents.columns import COLUMN_GAP, LINE_LETTERS, column_widths, text_length
+from headstart.figures.documents.model import (
+    CrossReference,
+    Document,
+    Heading,
+    Paragraph,
+    Source,
+    SourceList,
+    Table,
+    Target,
+    cite,
+    refer,
+    text_parts,
+)
+from headstart.figures.documents.recipe import OPTIMIZER_SOURCES, RECIPE_SENTENCES, for_each_group
+from headstart.figures.documents.sources import SOURCES, used_sources
+from headstart.figures.documents.usage import Usage
+from headstart.i18n import _
+from headstart.optim.registry import OPTIMIZERS, SCHEDULES
+from tests.messages import values_of
+from tests.verdicts import contrast, verdict
+
+BEGAN = datetime(2026, 1, 2, tzinfo=UTC)
+VISIBLE = st.characters(min_codepoint=33, max_codepoint=126)
+words = st.lists(st.text(VISIBLE, min_size=1, max_size=12), min_size=1, max_size=6).map(" ".join)
+SPECIAL_LETTERS = "外套コート±αé√|`"
+
+
+def document(*blocks: object) -> Document:
+    return Document(_("title"), BEGAN, blocks)  # type: ignore[arg-type]
+
+
+def shown(text: bytes) -> list[tuple[str, str]]:
+    """Return the kind and the text of every block with text of a Markdown document."""
+    tokens = MarkdownIt("commonmark").enable("table").parse(text.decode())
+    return [
+        (before.type, "".join(child.content for child in token.children or ()))
+        for before, token in zip([None, *tokens], tokens, strict=False)
+        if before is not None and token.type == "inline"
+    ]
+
+
+@given(words)
+def test_markdown_shows_any_text_as_it_is(text: str) -> None:
+    table = Table("t", _("caption"), ["name", "value"], [[text, "1"]])
+    blocks = shown(markdown.render(document(Heading(text, 2), Paragraph(text), table), Path()))
+    assert blocks[1] == ("heading_open", text)
+    assert blocks[2] == ("paragraph_open", text)
+    assert [cell for kind, cell in blocks if kind == "td_open"] == [text, "1"]
+
+
+@given(words)
+def test_tex_leaves_no_active_character(text: str) -> None:
+    left = re.sub(r"\\(text\w+|ldots)\{\}|\\[{}$&#%_]|\{\}", "", tex.escape(text))
+    assert not re.search(r"[\\{}$&#%_^~]", left)
+    plain = set(text) - set("\\{}$&#%_^~<>|\"`'")
+    assert [c for c in text if c in plain] == [c for c in left if c in plain]
+
+
+def test_tex_shows_different_letters_differently() -> None:
+    letters = [chr(code) for code in range(32, 127)] + list(SPECIAL_LETTERS)
+    assert len({tex.escape(letter) for letter in letters}) == len(set(letters))
+    assert tex.escape("外套") == "外套" and "CJK" in tex.PREAMBLE
+
+
+@pytest.mark.parametrize("letters", ["--", "---", ",,", "''", "``", "?`", "!`", "<<", ">>"])
+def test_tex_has_no_ligatures_in_names(letters: str) -> None:
+    assert letters not in tex.escape(letters)
+
+
+def test_text_is_divided_at_its_references_and_cannot_contain_others() -> None:
+    fake = "\ue000source:x\ue001"
+    text = _("{name} in {figure} {sources}", name="a\nb", figure=refer(Target.FIGURE, "f"), sources=cite("x", "y"))
+    assert text_parts(text) == [
+        "a\\nb in ", CrossReference(Target.FIGURE, ("f",)), " ", CrossReference(Target.SOURCE, ("x", "y"))
+    ]  # fmt: skip
+    content = document(Paragraph(_("{name}.", name=fake)))
+    assert shown(markdown.render(content, Path()))[1] == ("paragraph_open", r"\ue000source:x\ue001.")
+    assert rb"ue000source:x\textbackslash{}ue001." in tex.render(content, Path())
+
+
+def test_references_are_numbers_in_the_order_of_the_document() -> None:
+    sources = SourceList([Source("b", "B.", "https://b"), Source("a", "A.", "https://a")])
+    tables = [Table(key, _("caption"), ["x"], [["1"]]) for key in ("first", "second")]
+    text = _("{table}: {source}", table=refer(Target.TABLE, "second"), source=cite("a", "b"))
+    content = document(Paragraph(text), *tables, sources)
+    assert shown(markdown.render(content, Path()))[1] == ("paragraph_open", "Table 2: [1, 2]")
+    assert r"Table~\ref{table:second}: \cite{a,b}" in tex.render(content, Path()).decode()
+
+
+def usage(*plans: RunConfig, starts: tuple[str, ...] = (), **values: object) -> Usage:
+    fields = {"verdict": None, "searched": False, "single_interval": False, **values}
+    return Usage(plans=plans, starts=starts, **fields)  # type: ignore[arg-type]
+
+
+def plan(**settings: object) -> RunConfig:
+    return RunConfig().changed(network="resnet18", source="photos", **settings)  # type: ignore[arg-type]
+
+
+def keys(of: Usage) -> set[str]:
+    return {source.key for source in used_sources(of)}
+
+
+def test_sources_are_complete_and_in_alphabetical_order() -> None:
+    texts = [row.text for row in SOURCES]
+    assert texts == sorted(texts, key=lambda text: text.replace("’", "").casefold())
+    assert len({row.key for row in SOURCES}) == len(SOURCES)
+    for row in SOURCES:
+        (year,) = set(re.findall(r"\((\d{4})\)", row.text))
+        assert row.key.endswith(year) and row.text.endswith(".")
+        assert row.text.casefold().startswith(re.sub(r"\d+", "", row.key)[:4]) or row.key == "obrien1979"
+        assert row.url.startswith("https://")
+
+
+EXPECTED = {
+    "kumar2022": ({"tuning": "lp-ft"}, {"tuning": "full"}),
+    "zhang2018": ({"mixup": 0.2}, {}),
+    "yun2019": ({"cutmix": 1.0}, {}),
+    "szegedy2016": ({"label_smoothing": 0.1}, {}),
+    "szegedy2015": ({"crop": 0.5}, {"crop": 1.0}),
+    "polyak1964": ({"momentum": 0.9}, {"momentum": 0.0}),
+    "loshchilov2017": ({"schedule": "cosine"}, {"schedule": "linear"}),
+    "smith2019": ({"schedule": "one-cycle"}, {"schedule": "step"}),
+    "ioffe2015": ({"norm": "batch"}, {"norm": "none"}),
+    "he2015": ({"start": "scratch"}, {"start": "scratch:torch"}),
+    "goyal2017": ({"start": "scratch:zero-gamma"}, {"start": "scratch"}),
+    "saxe2014": ({"start": "scratch:orthogonal"}, {"start": "scratch"}),
+    "glorot2010": ({"start": "scratch:xavier"}, {"start": "scratch"}),
+    "he2016": ({}, {"network": "timm:vit_tiny_patch16_224"}),
+    "wightman2019": ({"network": "timm:vit_tiny_patch16_224"}, {}),
+    "alpaydin1998": ({"source": "digits:0-3"}, {}),
+    **{key: ({"optimizer": name}, {"optimizer": "sgd" if name != "sgd" else "adam"})
+       for name, (key,) in OPTIMIZER_SOURCES.items()},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", EXPECTED)
+def test_source_is_listed_only_for_runs_that_used_it(key: str) -> None:
+    with_it, without_it = EXPECTED[key]
+    base = {"network": "resnet18", "source": "photos"}
+    assert key in keys(usage(RunConfig().changed(**{**base, **with_it})))
+    assert key not in keys(usage(RunConfig().changed(**{**base, **without_it})))
+
+
+def test_sources_of_a_comparison_need_one() -> None:
+    pairs = [contrast("a", "b"), contrast("a", "c"), contrast("b", "c")]
+    assert not keys(usage(plan())) & {"satterthwaite1946", "holm1979", "bouthillier2021", "student1908"}
+    of_two, of_three = (keys(usage(plan(), verdict=verdict(contrasts=pairs[:n]))) for n in (1, 3))
+    assert "satterthwaite1946" in of_two and "holm1979" not in of_two
+    assert "holm1979" in of_three
+    assert "raghu2019" in keys(usage(plan(), starts=("stats:imagenet",)))
+    assert "russakovsky2015" in keys(usage(plan(), starts=("stats:imagenet",)))
+    assert not keys(usage(plan())) & {"raghu2019", "russakovsky2015"}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_cited_sources_of_a_recipe_are_listed(optimizer: str, schedule: str) -> None:
+    assert optimizer in OPTIMIZER_SOURCES
+    for tuning, mixer in (("full", "mixup"), ("lp-ft", "cutmix"), ("frozen", "cutmix")):
+        settings = {mixer: 0.5, "label_smoothing": 0.1, "warmup": "1ep", "tuning": tuning, "clip": 1.0, "ema": 0.9}
+        one = plan(optimizer=optimizer, schedule=schedule, **settings)
+        cited = {
+            key
+            for sentence in RECIPE_SENTENCES
+            for part in text_parts(sentence(one))
+            if isinstance(part, CrossReference)
+            for key in part.keys
+        }
+        assert cited and cited <= keys(usage(one))
+
+
+def test_every_scheme_of_initial_weights_is_one_that_usage_knows() -> None:
+    for scheme in SCHEMES:
+        assert usage(plan(start=f"scratch:{scheme}")).scheme(scheme)
+    assert usage(plan(start="scratch")).scheme("kaiming")
+    assert not usage(plan(start="scratch").changed(network="timm:vit_tiny_patch16_224")).scheme("kaiming")
+
+
+def test_sentences_on_plans_name_the_arms_that_differ() -> None:
+    plans = {"a": plan(lr=0.1), "b": plan(optimizer="adam"), "c": plan(lr=0.2)}
+    sentences = for_each_group(plans, RECIPE_SENTENCES[0])
+    assert len(sentences) == 2
+    assert [set(values_of(text)) & {"a", "b", "c"} for text in sentences] == [{"a", "c"}, {"b"}]
+    assert len(for_each_group(plans, RECIPE_SENTENCES[2])) == 1
+
+
+@given(st.lists(st.lists(st.text("ab ", max_size=60), min_size=4, max_size=4), min_size=1, max_size=5))
+def test_columns_fit_on_a_line(rows: list[list[str]]) -> None:
+    widths = column_widths(rows)
+    longest = [max(map(text_length, column)) for column in zip(*rows, strict=True)]
+    assert sum(widths.letters) + COLUMN_GAP * 4 <= LINE_LETTERS + 1e-6
+    assert widths.wrapped == (sum(longest) + COLUMN_GAP * 4 > LINE_LETTERS)
+    assert widths.wrapped or list(widths.letters) == longest
