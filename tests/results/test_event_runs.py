@@ -142,6 +142,35 @@ def test_folders_of_one_run(tmp_path: Path) -> None:
     assert [run.name for run in (first, second)] == ["a", "keras"]
 
 
+def test_two_trainings_of_keras_in_one_folder(tmp_path: Path) -> None:
+    for values in ([0.1, 0.2], [0.3, 0.4]):
+        for split, offset in (("train", 0.0), ("validation", 0.5)):
+            log_scalars(tmp_path / "k" / split, {step: value + offset for step, value in enumerate(values)},
+                        tag="epoch_accuracy")  # fmt: skip
+    first, second = read_event_runs(tmp_path)
+    assert [round(point.value, 4) for point in first.curves[VAL_ACCURACY]] == [0.6, 0.7]
+    assert [round(point.value, 4) for point in second.curves[LoggedQuantity(ACCURACY, TRAIN)]] == [0.3, 0.4]
+
+
+def test_runs_that_have_the_name_of_a_split(tmp_path: Path) -> None:
+    for name, value in (("test", 0.25), ("dev", 0.5)):
+        log_scalars(tmp_path / name, {0: value})
+    log_scalars(tmp_path / "other" / "train", {0: 0.75}, tag="accuracy")
+    runs = {run.name: run for run in read_event_runs(tmp_path)}
+    assert {name: steps_and_values(runs[name]) for name in ("test", "dev")} == {"test": {0: 0.25}, "dev": {0: 0.5}}
+    assert set(runs) == {"test", "dev", "other/train"}
+
+
+def test_records_that_are_no_events(tmp_path: Path) -> None:
+    with EventFile(tmp_path / "events.out.tfevents.1.host") as file:
+        file.write(b"\xff\xff no event")
+        summary = Summary(value=[Summary.Value(tag="val_acc", simple_value=0.5)])
+        file.write(Event(wall_time=1.7e12, step=1, summary=summary).SerializeToString())
+    (run,) = read_event_runs(tmp_path)
+    assert steps_and_values(run) == {1: 0.5}
+    assert ">50.0<" in write_report(tmp_path).read_text(encoding="utf-8")
+
+
 def log_scalars(folder: Path, values: dict[int, float], tag: str = "val/acc", **options: int) -> None:
     """Write one event file with a scalar for each step."""
     writer = SummaryWriter(str(folder), filename_suffix=f".{random.random()}", **options)
@@ -244,6 +273,14 @@ def test_accuracies_in_per_cent(tmp_path: Path) -> None:
     assert steps_and_values(run) == {0: 0.009, 1: 0.615}
 
 
+def test_units_of_a_run_may_differ(tmp_path: Path) -> None:
+    log_scalars(tmp_path, {0: 81.0})
+    log_scalars(tmp_path, {0: 0.875}, tag="train/acc")
+    (run,) = read_event_runs(tmp_path)
+    values = {quantity.split: round(points[0].value, 4) for quantity, points in run.curves.items()}
+    assert values == {VAL: 0.81, TRAIN: 0.875}
+
+
 def logged(curves: dict[LoggedQuantity, list[tuple[int, float]]]) -> LoggedRun:
     return LoggedRun(
         verbatim("r"), Path("r"), curves={key: [Point(s, 0.0, v) for s, v in points] for key, points in curves.items()}
@@ -273,6 +310,9 @@ def test_curve_of_steps_ends_with_the_epochs() -> None:
     by_epoch = logged({VAL_ACCURACY: [(step, 0.5) for step in range(10)], loss: losses}).by_epoch(loss)
     assert by_epoch[0] == (0.1, 1.0)
     assert by_epoch[-1] == (10.0, 1.0)
+    at_epoch_ends = [(step, 1.0) for step in range(500, 3000, 500)]
+    by_end = logged({VAL_ACCURACY: [(step, 0.5) for step in range(1, 6)], loss: at_epoch_ends}).by_epoch(loss)
+    assert [round(epoch, 1) for epoch, _value in by_end] == [1, 2, 3, 4, 5]
     by_step = logged({VAL_ACCURACY: [(10 * step, 0.5) for step in range(1, 11)], loss: losses}).by_epoch(loss)
     assert by_step[5] == (0.5, 1.0)
     assert by_step[-1] == (9.9, 1.0)

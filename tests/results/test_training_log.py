@@ -109,6 +109,23 @@ Validation accuracy did not improve from 0.85
         [],
     ),
     "thousands": ("Epoch 1 val acc: 4,120/10,000 (41.2%) train loss 1.5\n", {1: (1.5, None, None, 0.412)}, []),
+    "values before the epoch": (
+        "{'loss': 1.9, 'learning_rate': 5e-05, 'epoch': 1.0}\n{'eval_loss': 1.7, 'eval_accuracy': 0.35, 'epoch': 1.0}\n"
+        "{'loss': 1.4, 'learning_rate': 4e-05, 'epoch': 2.0}\n{'eval_loss': 1.3, 'eval_accuracy': 0.5, 'epoch': 2.0}\n",
+        {1: (1.9, None, 1.7, 0.35), 2: (1.4, None, 1.3, 0.5)},
+        [],
+    ),
+    "printed table": (
+        "Learner\nepoch  train_loss  valid_loss  val_acc  time\n0      1.9         1.7         0.35     00:12\n"
+        "1      1.4         1.3         0.5      00:12\n",
+        {0: (1.9, None, 1.7, 0.35), 1: (1.4, None, 1.3, 0.5)},
+        [],
+    ),
+    "Markdown table": (
+        "| epoch | train loss | val acc |\n|---|---|---|\n| 1 | 1.9 | 35 % |\n| 2 | 1.4 | 50 % |\n",
+        {1: (1.9, None, None, 0.35), 2: (1.4, None, None, 0.5)},
+        [],
+    ),
     "JSON array": (
         '[{"epoch": 1, "train_loss": 1.9}, {"epoch": 2, "train_loss": 1.4, "val": {"acc": 0.5}}]',
         {1: (1.9, None, None, None), 2: (1.4, None, None, 0.5)},
@@ -130,6 +147,24 @@ Validation accuracy did not improve from 0.85
         {1: (0.8, None, None, 0.4)},
         [],
     ),
+    "a summary of an earlier epoch": (
+        "Epoch 1 val acc 0.5\nEpoch 2 val acc 0.8\nEpoch 3 val acc 0.7\nHighest val acc 0.8 in epoch 2\n"
+        "Done. Val accuracy 0.8 (epoch 2), loss 0.1\n",
+        {1: (None, None, None, 0.5), 2: (None, None, None, 0.8), 3: (None, None, None, 0.7)},
+        [],
+    ),
+    "epochs repeated after a crash": (
+        "Epoch 1 val acc 0.5\nEpoch 2 val acc 0.6\nEpoch 3 val acc 0.7\nEpoch 2 val acc 0.65\nEpoch 3 val acc 0.75\n",
+        {1: (None, None, None, 0.5), 2: (None, None, None, 0.65), 3: (None, None, None, 0.75)},
+        [],
+    ),
+    "changes in brackets": ("Epoch 2 val loss 0.4 acc 0.7 (+0.1)\n", {2: (None, None, 0.4, 0.7)}, []),
+    "accuracies of classes": (
+        "Epoch 1 train loss 0.5 val acc 0.81\n  cat accuracy: 0.9\n  dog accuracy: 0.7\n",
+        {1: (0.5, None, None, 0.81)},
+        [],
+    ),
+    "different units": ("Epoch 1 train acc 0.9 val acc 81.0\n", {1: (None, 0.9, None, 0.81)}, []),
     "early stopping": (
         "Epoch 1 train_loss: 1.5 valid_loss: 1.25\nValidation loss decreased (inf --> 1.25).  Saving model ...\n"
         "Epoch 2 train_loss: 1.2 valid_loss: 1.3\nEarlyStopping counter: 1 out of 7\n",
@@ -220,6 +255,37 @@ def test_encodings(encoding: str, tmp_path: Path) -> None:
     path = tmp_path / "log.txt"
     path.write_bytes("第1轮 验证准确率: 50.2%\r\n".encode(encoding))
     assert read_training_log(path)[0].values == {VAL_ACC: {1: 0.502}}
+
+
+def test_test_accuracy_after_the_last_epoch(tmp_path: Path) -> None:
+    (run,) = read(tmp_path, "Epoch 1 val acc 0.5\nEpoch 2 val acc 0.8\nFinal test accuracy: 0.77 (model of epoch 1)\n")
+    assert run.values == {VAL_ACC: {1: 0.5, 2: 0.8}, LoggedQuantity(ACCURACY, TEST): {2: 0.77}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x" * 200_000,
+        "epoch," + "x" * 200_000 + "\n1,2\n",
+        "[" * 100_000,
+        '{"epoch": 1, "loss": ' + "9" * 400 + "}",
+        '{"epoch": 1e30, "loss": 1}',
+        '{"epoch": -1, "loss": 1}',
+    ],
+    ids=["long line", "long header", "nested", "long number", "large epoch", "negative epoch"],
+)
+def test_unusual_texts_are_refused(text: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        read(tmp_path, text)
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "/tmp"])
+def test_names_that_are_no_folder_names_are_refused(name: str, tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    log.write_text("epoch 1 val acc 0.4\n", encoding="utf-8")
+    with pytest.raises(UsageError):
+        headstart.import_log(log, tmp_path / "runs", name=name)
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"nothing of interest\n", b"\x00\x01\x02", b"val acc 0.5\n", b"Epoch 1\n"])

@@ -227,7 +227,7 @@ def runs_at(folder: Path) -> list[RunRecord]:
         )
     hint = _("Name the folder of a run, of a study, or of several runs.")
     if any(file.stat().st_size for file in folder.rglob("*tfevents*")):
-        hint = _("It has event files of other programs: `headstart report` shows them as a page.")
+        hint = _("It has event files, but no records of headstart: only `headstart report` shows them.")
     raise DataError(_("There are no runs in {folder}.", folder=folder), hint)
 
 

@@ -20,7 +20,7 @@ TRAIN, VAL, TEST, UNNAMED = "train", "val", "test", ""
 MEASURE_WORDS = {LOSS: _("loss"), ACCURACY: _("accuracy")}
 SPLIT_WORDS = {TRAIN: _("train"), VAL: _("val"), TEST: _("test"), UNNAMED: _("split not named")}
 MAX_SHARE = 1 + 1e-4  # accuracies with larger values are in per cent; shares may be rounded up
-OWN_CLOCK = 1.5  # a curve this many times as long as the epochs counts something else, such as steps
+OWN_CLOCK = 1.5  # a curve that ends at this many times the last epoch counts something else, such as steps
 
 
 class LoggedQuantity(NamedTuple):
@@ -71,7 +71,7 @@ class LoggedRun:
     @property
     def arm(self) -> str:
         """Name of its arm: every run is one of its own."""
-        return str(self.folder)
+        return f"{self.folder}: {self.name}"
 
     def selection(self, measure: str) -> LoggedQuantity | None:
         """Return the quantity of a measure by which runs are compared: on val, else on what is next best known."""
@@ -82,14 +82,14 @@ class LoggedRun:
         """Return the values of a quantity over epochs.
 
         An epoch is one evaluation. If evaluations are logged at consecutive numbers, these are the epochs (from 1 on).
-        A much longer curve counts steps: it is stretched over the same epochs.
+        A curve that ends far beyond them counts steps: it is stretched over the same epochs.
         """
         points = self.curves.get(quantity, ())
         if not points:
             return []
         epochs = [self.epoch_of(point.step) for point in points]
         last = self.epoch_of(self._evaluations[-1])
-        if self._counts_epochs and len(points) > OWN_CLOCK * len(self._evaluations) and epochs[-1] > OWN_CLOCK * last:
+        if self._counts_epochs and epochs[-1] > OWN_CLOCK * last:
             epochs = [(point.step + 1) * last / (points[-1].step + 1) for point in points]
         return [(epoch, point.value) for epoch, point in zip(epochs, points, strict=True)]
 

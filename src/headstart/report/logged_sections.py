@@ -36,6 +36,7 @@ from headstart.text import join_first, join_list
 
 MAX_LOSS = 2.0  # largest loss that is drawn, as a multiple of the runs' median first loss
 MAX_LISTED_TAGS = 20
+MAX_TIME = 1e11  # seconds since 1970 in the year 5138
 RUN_HEADER = (
     _("run"),
     _("started"),
@@ -307,9 +308,16 @@ def sources_section(inputs: LoggedInputs) -> ProtocolContent:
     )
 
 
+def _date(seconds: float) -> str:
+    """Return a time in UTC; "" if it is unknown or no time, such as one in milliseconds."""
+    if not 0 < seconds < MAX_TIME:
+        return ""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
 def _run_row(run: LoggedRun) -> list[str]:
     quantity = run.selection(ACCURACY) or run.selection(LOSS)
-    started = datetime.fromtimestamp(run.started, UTC).strftime("%Y-%m-%d %H:%M UTC") if run.started else ""
+    started = _date(run.started)
     if quantity is None:
         return [run.name, started, "", "", "", "", run.folder.name]
     epoch, value = run.best(quantity)

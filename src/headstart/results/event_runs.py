@@ -12,7 +12,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from headstart.errors import UsageError
 from headstart.i18n import Message, _, verbatim
 from headstart.report.histograms import KIND_WORDS, Kind
-from headstart.report.logged_run import ACCURACY, MAX_SHARE, LoggedQuantity, LoggedRun, Point, curve_words
+from headstart.report.logged_run import ACCURACY, MAX_SHARE, UNNAMED, LoggedQuantity, LoggedRun, Point, curve_words
 from headstart.results.event_folders import find_event_files
 from headstart.results.event_values import EventValues, Scalar, drawn_histograms, read_event_values
 from headstart.results.registry import SPLITS
@@ -79,27 +79,43 @@ def _series_of(files: Iterable[Path]) -> list[EventValues]:
 
 
 def _join_parent(series: dict[Path, list[EventValues]], place: Path, folder: Path) -> None:
-    """Move the values of a folder that belongs to the run above it into this run."""
+    """Move the values of a folder that belongs to the run above it into this run, training by training."""
     if place == folder:
         return
-    parent = place.parent
-    split = place.name.lower() in SPLITS
-    for values in list(series[place]):
-        if split:
+    parent, remaining = place.parent, []
+    is_split = _is_split_folder(series, place)
+    for number, values in enumerate(series[place]):
+        prefix = ""
+        if is_split:
             prefix = f"{place.name}/"
         elif parent in series and HPARAMS_NAME.fullmatch(place.name) and values.settings:
             values.scalars.clear()  # copies of final values
-            prefix = ""
         elif parent in series and values.scalars and (suffix := _scalars_suffix(place, values)):
             values.scalars = {f"{tag}/{suffix}": scalars for tag, scalars in values.scalars.items()}
-            prefix = ""
         else:
+            remaining.append(values)
             continue
         target = series.setdefault(parent, [])
-        if not target:
+        while len(target) <= number:
             target.append(EventValues())
-        target[-1].continue_with(values, prefix)
-        series[place].remove(values)
+        target[number].continue_with(values, prefix)
+    series[place] = remaining
+
+
+def _is_split_folder(series: Mapping[Path, Sequence[EventValues]], place: Path) -> bool:
+    """Return whether a folder has the values of one split of a run, as Keras writes them.
+
+    Its name is that of a split, its tags name none, and the run has other event files. `runs/test` with the tag
+    `val_acc` is a run of its own.
+    """
+    if place.name.lower() not in SPLITS:
+        return False
+    beside = [other for other in series if other == place.parent or (other.parent == place.parent and other != place)]
+    if not any(other == place.parent or other.name.lower() in SPLITS for other in beside):
+        return False
+    matches = [match_curve(tag) for values in series[place] for tag in values.scalars]
+    meanings = [match.meaning for match in matches if match]
+    return all(meaning.split == UNNAMED for meaning in meanings if isinstance(meaning, LoggedQuantity))
 
 
 def _scalars_suffix(place: Path, values: EventValues) -> str:
@@ -155,12 +171,11 @@ def _run(name: Message, place: Path, values: EventValues, rules: Mapping[str, Lo
     tags, notes = _read_tags([tag for tag in values.scalars if tag != SAVED_TAG], rules)
     read = {meaning: values.scalars[tag] for meaning, tag in tags.items()}
     snapshots = _snapshots(values)
-    scale = _accuracy_scale(read)
     return LoggedRun(
         name,
         place,
         started=values.started,
-        curves={meaning: _points(scalars, values.started, scale if meaning.measure == ACCURACY else 1.0)
+        curves={meaning: _points(scalars, values.started, _scale(meaning, scalars))
                 for meaning, scalars in read.items() if isinstance(meaning, LoggedQuantity)},
         rates={meaning.part: _points(scalars, values.started) for meaning, scalars in read.items()
                if isinstance(meaning, Rate)},
@@ -188,14 +203,13 @@ def _read_tags(
         equal = [tag for cost, tag in candidates if cost == best]
         if len(equal) == 1 or best <= 0:
             read[meaning] = equal[0]
-            continue
-        notes.append(
-            _(
-                "Several tags may be {quantity}: {tags}. Name one with --tag.",
-                quantity=meaning_words(meaning),
-                tags=join_first(equal, MAX_NOTED_TAGS),
+        if len(equal) > 1:
+            words = {"quantity": meaning_words(meaning), "tags": join_first(equal, MAX_NOTED_TAGS)}
+            notes.append(
+                _("Several tags may be {quantity}: {tags}. Name one with --tag.", **words)
+                if best > 0
+                else _("Several tags are {quantity}: {tags}. The first one is shown.", **words)
             )
-        )
     return read, notes
 
 
@@ -214,15 +228,10 @@ def meaning_words(meaning: LoggedQuantity | Rate) -> Message:
     return _("learning rate of {part}", part=meaning.part) if meaning.part else _("learning rate")
 
 
-def _accuracy_scale(read: Mapping[LoggedQuantity | Rate, Sequence[Scalar]]) -> float:
-    """Return the factor that makes the accuracies of a run shares of 1."""
-    accuracies = [
-        scalar.value
-        for meaning, scalars in read.items()
-        if isinstance(meaning, LoggedQuantity) and meaning.measure == ACCURACY
-        for scalar in scalars
-    ]
-    return 0.01 if max(accuracies, default=0.0) > MAX_SHARE else 1.0
+def _scale(meaning: LoggedQuantity, scalars: Sequence[Scalar]) -> float:
+    """Return the factor that makes accuracies shares of 1. A run may log them in different units."""
+    in_percent = meaning.measure == ACCURACY and max(scalar.value for scalar in scalars) > MAX_SHARE
+    return 0.01 if in_percent else 1.0
 
 
 def _points(scalars: Sequence[Scalar], started: float, factor: float = 1.0) -> list[Point]:

@@ -77,7 +77,7 @@ def read_event_values(path: Path) -> EventValues:
     values = EventValues()
     try:
         for record in read_records(path):
-            event = Event.FromString(record)
+            event = _event(record)
             if event.HasField("session_log") and event.session_log.status == SessionLog.START and event.step:
                 values.purge_step = event.step
             for value in event.summary.value:
@@ -95,6 +95,14 @@ def read_event_values(path: Path) -> EventValues:
         if not values.scalars[tag]:
             del values.scalars[tag]
     return values
+
+
+def _event(record: bytes) -> Event:
+    """Return the event of a record; an empty one if the record is none, as in files of other formats."""
+    try:
+        return Event.FromString(record)
+    except Exception:  # protobuf's DecodeError, whose package is not a dependency of its own
+        return Event()
 
 
 def _add_value(values: EventValues, event: Event, value: Summary.Value) -> None:

@@ -48,6 +48,10 @@ def import_log(file: Path, runs: Path, name: str = "") -> list[ImportedLog]:
         DataError: The file is no training log.
         UsageError: A folder exists already.
     """
+    if name != Path(name).name or name in {".", ".."}:
+        raise UsageError(
+            _("{name!r} cannot be the name of a folder.", name=name), _("Use a name without slashes, and --runs.")
+        )
     trainings = read_training_log(file)
     changed = file.stat().st_mtime
     stem = time.strftime("%b%d_%H-%M-%S_", time.localtime(changed)) + (name or file.stem)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from headstart.report.logged_run import ACCURACY, UNNAMED, LoggedQuantity
 from headstart.results.log_values import LogEntry, LogValue
@@ -50,6 +50,7 @@ def read_lines_of_text(lines: Iterable[str]) -> Iterator[LogEntry]:
         if found and LOADED.search(line[: found.start()]):  # "Loaded best model from epoch 3"
             found = None
         epoch = int(next(filter(None, found.groups()))) if found else None
+        late = bool(found and _values(line[: found.start()], UNNAMED)[0])
         if found:
             line = line[: found.start()] + " " + line[found.end() :]
             split = UNNAMED
@@ -58,7 +59,7 @@ def read_lines_of_text(lines: Iterable[str]) -> Iterator[LogEntry]:
         if not IMPROVED.search(line):
             values, split = _values(line[: saved.start()] if saved else line, split)
         if epoch is not None or values or saved:
-            yield LogEntry(epoch, values, saved is not None)
+            yield LogEntry(epoch, values, saved is not None, late)
 
 
 def _values(line: str, split: str) -> tuple[list[LogValue], str]:
@@ -76,7 +77,7 @@ def _values(line: str, split: str) -> tuple[list[LogValue], str]:
             label = label if _is_open(label) and match_curve(label) else ""
             continue
         average = AVERAGE.match(line, found.end())
-        if average and not found[2] and not found[3]:
+        if average and not found[2] and not found[3] and average[1][0] not in "+-":  # not a change, (+0.1)
             end = average.end()
         shown = average if average and end == average.end() else found
         number, is_share = _number(shown, match)
@@ -84,7 +85,7 @@ def _values(line: str, split: str) -> tuple[list[LogValue], str]:
         if isinstance(meaning, LoggedQuantity) and meaning.split == UNNAMED:
             meaning = LoggedQuantity(meaning.measure, split)
         if not COMPARED.search(label):
-            values.append(LogValue(meaning, _name(label), number, is_share))
+            values.append(LogValue(meaning, number, is_share))
         label = ""
     return values, _last_split(line[end:]) or split
 
@@ -112,7 +113,16 @@ def _match(label: str) -> Match | None:
     own = [part for part in label.split() if match_curve(part)]  # loss_box is not the loss
     further = set(tag_words(own[-1])) - known if own else set()
     further = {word for word in further if word not in MEASURES}
-    return match if not further and not set(_words_after_name(words)) - known else None
+    if further or set(_words_after_name(words)) - known:
+        return None
+    named = match.meaning.split != UNNAMED
+    return match if named or not _is_qualified(tag_words(_name(label)), known) else None
+
+
+def _is_qualified(words: Sequence[str], known: Collection[str]) -> bool:
+    """Return whether a word before the name of a measure restricts it: "cat accuracy" is not that of all images."""
+    count = next((count for count in range(1, len(words) + 1) if match_curve(" ".join(words[:count]))), 0)
+    return any(word not in known and word not in MEASURES for word in words[: count - 1])
 
 
 def _is_open(label: str) -> bool:
@@ -141,5 +151,4 @@ def _last_split(text: str) -> str:
 
 def _name(label: str) -> str:
     """Return the name before a number without what is before it on the line."""
-    name = re.split(r"[|,;>\])}]|\s-\s", label.rstrip(" :=：(["))[-1]
-    return " ".join(name.strip(" '\"").split())
+    return re.split(r"[|,;>\])}:：]|\s-\s", label.rstrip(" :=：(["))[-1]

@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from headstart.report.logged_run import LoggedQuantity
 from headstart.results.tag_rules import Rate, match_curve
 
+MAX_EPOCH = 10**9
+
 
 @dataclass(frozen=True)
 class LogValue:
-    """A number of a log with its name.
+    """A number of a log with its meaning.
 
     Args:
         meaning: What it is.
-        name: Its name in the log.
         number: The number, which may be infinite or NaN. An accuracy is a share of 1 or in per cent.
         is_share: It is known to be a share of 1.
     """
 
     meaning: LoggedQuantity | Rate
-    name: str
     number: float
     is_share: bool = False
 
@@ -35,22 +35,19 @@ class LogEntry:
         epoch: Its epoch; None if it names none.
         values: Its numbers with a known meaning.
         saved: It says that a model was saved.
+        late: It names its epoch after its numbers: "highest accuracy 0.8 in epoch 2".
     """
 
     epoch: int | None
     values: Sequence[LogValue]
     saved: bool = False
-
-
-def named_value(name: str, number: float) -> LogValue | None:
-    """Return the number of a table or an object by its name; None if the name means nothing known."""
-    match = match_curve(name)
-    return LogValue(match.meaning, name, number) if match else None
+    late: bool = False
 
 
 def table_entry(fields: Sequence[tuple[str, float]]) -> LogEntry | None:
     """Return the entry of a row or an object; None if it has no epoch."""
     epoch = next((number for name, number in fields if name.strip().lower() == "epoch"), math.nan)
-    if not math.isfinite(epoch):
+    if not 0 <= epoch <= MAX_EPOCH:
         return None
-    return LogEntry(int(epoch), [value for name, number in fields if (value := named_value(name, number))])
+    matches = [(match_curve(name), number) for name, number in fields]
+    return LogEntry(int(epoch), [LogValue(match.meaning, number) for match, number in matches if match])

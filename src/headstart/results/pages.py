@@ -7,7 +7,7 @@ from pathlib import Path
 
 from headstart.analysis.run_records import runs_in
 from headstart.config.plan_file import PLAN_FILE
-from headstart.errors import DataError
+from headstart.errors import DataError, UsageError
 from headstart.i18n import _
 from headstart.report.page import write_page
 from headstart.results.event_folders import find_event_files
@@ -28,6 +28,11 @@ def write_report(folder: Path, tags: Sequence[str] = ()) -> Path:
     """
     rules = parse_tag_rules(tags)
     if any((folder / name).exists() for name in (PLAN_FILE, "study.toml")):
+        if tags:
+            raise UsageError(
+                _("{folder} has a run or a study of headstart, whose tags are known.", folder=folder),
+                _("Leave --tag out."),
+            )
         return write_page(folder)
     if not tags and not find_event_files(folder):
         return write_page(folder)

@@ -11,13 +11,14 @@ from pathlib import Path
 
 from headstart.errors import DataError
 from headstart.i18n import _
-from headstart.report.logged_run import ACCURACY, LOSS, MAX_SHARE, SPLIT_WORDS, TRAIN, UNNAMED, LoggedQuantity
+from headstart.report.logged_run import ACCURACY, LOSS, MAX_SHARE, TEST, TRAIN, UNNAMED, LoggedQuantity
 from headstart.results.log_lines import read_lines_of_text, text_lines
-from headstart.results.log_values import LogEntry, LogValue, table_entry
+from headstart.results.log_values import MAX_EPOCH, LogEntry, LogValue, table_entry
 from headstart.results.tag_rules import Rate
 from headstart.storage.files import JsonData
 
 MAX_BYTES = 100_000_000
+MAX_HEADER = 10_000  # letters of the header of a table
 DELIMITERS = ",;\t"
 
 
@@ -29,20 +30,17 @@ class LogRun:
         values: Value of each epoch, by quantity or learning rate; accuracies as shares of 1. They may be infinite or
             NaN.
         saved: Epochs in which a model was saved.
-        names: Words of the log that each was read from.
         shares: Those that the log gives with a per cent sign or as a fraction.
     """
 
     values: dict[LoggedQuantity | Rate, dict[int, float]] = field(default_factory=dict)
     saved: list[int] = field(default_factory=list)
-    names: dict[LoggedQuantity | Rate, str] = field(default_factory=dict)
     shares: set[LoggedQuantity | Rate] = field(default_factory=set)
 
     def add(self, epoch: int, values: Sequence[LogValue]) -> None:
         """Add values of an epoch; they replace earlier ones."""
         for value in values:
             self.values.setdefault(value.meaning, {})[epoch] = value.number
-            self.names.setdefault(value.meaning, value.name)
             if value.is_share:
                 self.shares.add(value.meaning)
 
@@ -58,7 +56,10 @@ def read_training_log(path: Path) -> list[LogRun]:
         DataError: The file cannot be read as text, or has no epochs with known values.
     """
     text = _text(path)
-    runs = _runs(_json_entries(text) or _table_entries(text) or list(read_lines_of_text(text_lines(text))))
+    entries = _json_entries(text)
+    if entries is None:
+        entries = _table_entries(text) or _printed_table_entries(text) or list(read_lines_of_text(text_lines(text)))
+    runs = _runs(entries)
     if not runs:
         raise DataError(
             _("{file} has no lines with an epoch and its accuracy or loss.", file=path),
@@ -94,24 +95,35 @@ def _text(path: Path) -> str:
 
 
 def _runs(entries: Sequence[LogEntry]) -> list[LogRun]:
-    """Return the trainings of a log. A learning rate between two trainings is that of the second."""
+    """Return the trainings of a log.
+
+    A training begins where the epoch falls to the first one of the training before, or below. A smaller fall repeats
+    epochs, as after a crash. A learning rate between two trainings is that of the second.
+    """
     runs = [LogRun()]
-    epoch: int | None = None
+    first = epoch = -1
     waiting: list[LogValue] = []  # rates in lines without an epoch
     for entry in entries:
-        if entry.epoch is not None:
-            restarts = epoch is not None and entry.epoch < epoch
+        values = entry.values
+        if entry.epoch is not None and entry.late and entry.epoch < epoch:
+            values = [value for value in values if isinstance(value.meaning, LoggedQuantity)
+                      and value.meaning.split == TEST]  # fmt: skip
+        elif entry.epoch is not None:
+            restarts = epoch >= 0 and entry.epoch <= first and entry.epoch < epoch
             if restarts:
                 runs.append(LogRun())
-            runs[-1].add(entry.epoch if restarts or epoch is None else epoch, waiting)
+            if restarts or epoch < 0:
+                first = entry.epoch
+            runs[-1].add(entry.epoch if restarts or epoch < 0 else epoch, waiting)
             waiting, epoch = [], entry.epoch
-        elif epoch is None or all(isinstance(value.meaning, Rate) for value in entry.values):
-            waiting += [value for value in entry.values if isinstance(value.meaning, Rate)]
-        if epoch is not None:
-            runs[-1].add(epoch, [value for value in entry.values if value not in waiting])
+        elif epoch < 0 or all(isinstance(value.meaning, Rate) for value in values):
+            waiting += [value for value in values if isinstance(value.meaning, Rate)]
+            values = []
+        if epoch >= 0:
+            runs[-1].add(epoch, values)
             if entry.saved and epoch not in runs[-1].saved:
                 runs[-1].saved.append(epoch)
-    if epoch is not None:
+    if epoch >= 0:
         runs[-1].add(epoch, waiting)
     return [run for run in runs if any(isinstance(meaning, LoggedQuantity) for meaning in run.values)]
 
@@ -119,36 +131,64 @@ def _runs(entries: Sequence[LogEntry]) -> list[LogRun]:
 def _table_entries(text: str) -> list[LogEntry]:
     """Return the rows of a table with a column "epoch"; [] if the text is none."""
     lines = [line for line in text.splitlines() if line.strip()]
+    if not lines or len(lines[0]) > MAX_HEADER:
+        return []
     for delimiter in DELIMITERS:
         header = next(csv.reader(lines[:1], delimiter=delimiter), [])
         if len(header) > 1 and "epoch" in [name.strip().lower() for name in header]:
-            rows = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True)
-            fields = [[(str(name), number) for name, cell in row.items() if (number := _number(cell)) is not None]
-                      for row in rows]  # fmt: skip
+            rows = csv.reader(lines[1:], delimiter=delimiter, quoting=csv.QUOTE_NONE)
+            fields = [[(name, number) for name, cell in zip(header, row, strict=False)
+                       if (number := _number(cell)) is not None] for row in rows]  # fmt: skip
             return [entry for row in fields if (entry := table_entry(row))]
     return []
 
 
-def _number(cell: object) -> float | None:
+def _printed_table_entries(text: str) -> list[LogEntry]:
+    """Return the rows of a table that was printed in columns of spaces or between `|`, as fastai does; [] without one.
+
+    The header begins with "epoch"; the table ends with the first line that has another number of columns.
+    """
+    entries: list[LogEntry] = []
+    header: list[str] = []
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip(" |").split("|")] if "|" in line else line.split()
+        if len(cells) > 1 and cells[0].lower() == "epoch" and not any(map(_is_number, cells)):
+            header = cells
+        elif header and len(cells) == len(header) and _is_number(cells[0]):
+            fields = [(name, number) for name, cell in zip(header, cells, strict=True)
+                      if (number := _number(cell)) is not None]  # fmt: skip
+            entries += [entry] if (entry := table_entry(fields)) else []
+        elif cells and cells[0].strip("-:= "):
+            header = []
+    return entries
+
+
+def _is_number(cell: str) -> bool:
+    return _number(cell) is not None
+
+
+def _number(cell: str) -> float | None:
     """Return the number of a cell, without its `%`; None for another text."""
     try:
-        return float(str(cell).strip().removesuffix("%"))
+        return float(cell.strip().strip('"').removesuffix("%"))
     except ValueError:
         return None
 
 
-def _json_entries(text: str) -> list[LogEntry]:
-    """Return the objects with an epoch of a text in JSON, or of its lines that are JSON; [] if there are none."""
+def _json_entries(text: str) -> list[LogEntry] | None:
+    """Return the objects with an epoch of a text in JSON, or of its lines that are JSON; None if there are none."""
     objects: list[JsonData] = []
     for part in [text] if text.lstrip().startswith("[") else text.splitlines():
         if part.lstrip().startswith(("{", "[")):
             try:
                 content = json.loads(part)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             objects += content if isinstance(content, list) else [content]
-    fields = [list(_fields(item)) for item in objects if isinstance(item, dict)]
-    return [entry for of_object in fields if (entry := table_entry(of_object))]
+    with_epoch = [item for item in objects if isinstance(item, dict) and "epoch" in map(str.lower, item)]
+    if not with_epoch:
+        return None
+    return [entry for item in with_epoch if (entry := table_entry(list(_fields(item))))]
 
 
 def _fields(item: Mapping[str, JsonData], prefix: str = "") -> Iterator[tuple[str, float]]:
@@ -156,7 +196,7 @@ def _fields(item: Mapping[str, JsonData], prefix: str = "") -> Iterator[tuple[st
     for name, value in item.items():
         if isinstance(value, dict):
             yield from _fields(value, f"{prefix}{name}/")
-        elif isinstance(value, int | float):
+        elif isinstance(value, float) or (isinstance(value, int) and abs(value) <= MAX_EPOCH):
             yield f"{prefix}{name}", float(value)
 
 
@@ -167,16 +207,13 @@ def _name_train(run: LogRun) -> None:
                   and meaning.measure == measure}  # fmt: skip
         unnamed, named = (LoggedQuantity(measure, split) for split in (UNNAMED, TRAIN))
         if unnamed in run.values and splits - {UNNAMED, TRAIN}:
-            values, name = run.values.pop(unnamed), run.names.pop(unnamed)
-            run.values.setdefault(named, values)
-            run.names.setdefault(named, name)
+            run.values.setdefault(named, run.values.pop(unnamed))
 
 
 def _scale(run: LogRun) -> None:
-    """Turn accuracies in per cent into shares. Those of a run that do not say their unit are in the same one."""
-    accuracies = [LoggedQuantity(ACCURACY, split) for split in SPLIT_WORDS]
-    accuracies = [meaning for meaning in accuracies if meaning in run.values and meaning not in run.shares]
-    finite = [value for meaning in accuracies for value in run.values[meaning].values() if math.isfinite(value)]
-    if max(finite, default=0.0) > MAX_SHARE:
-        for meaning in accuracies:
-            run.values[meaning] = {epoch: value / 100 for epoch, value in run.values[meaning].items()}
+    """Turn accuracies in per cent into shares."""
+    for meaning, by_epoch in run.values.items():
+        if isinstance(meaning, LoggedQuantity) and meaning.measure == ACCURACY and meaning not in run.shares:
+            finite = [value for value in by_epoch.values() if math.isfinite(value)]
+            if max(finite, default=0.0) > MAX_SHARE:
+                run.values[meaning] = {epoch: value / 100 for epoch, value in by_epoch.items()}
