@@ -1,9 +1,12 @@
 """Texts of documents: escapes are read back, sources belong to what was used, and columns fit on a line."""
 
+import io
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import docx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,9 +14,13 @@ from markdown_it import MarkdownIt
 
 from headstart.config.registry.starts import SCHEMES
 from headstart.config.run_config import RunConfig
+from headstart.figures.documents import docx as docx_format
 from headstart.figures.documents import markdown, tex
 from headstart.figures.documents.columns import COLUMN_GAP, LINE_LETTERS, column_widths, text_length
 from headstart.figures.documents.model import (
+    Blank,
+    BulletList,
+    Code,
     CrossReference,
     Document,
     Heading,
@@ -29,7 +36,7 @@ from headstart.figures.documents.model import (
 from headstart.figures.documents.recipe import OPTIMIZER_SOURCES, RECIPE_SENTENCES, for_each_group
 from headstart.figures.documents.sources import SOURCES, used_sources
 from headstart.figures.documents.usage import Usage
-from headstart.i18n import _
+from headstart.i18n import Value, _, join, verbatim
 from headstart.optim.registry import OPTIMIZERS, SCHEDULES
 from tests.messages import values_of
 from tests.verdicts import contrast, verdict
@@ -65,7 +72,7 @@ def test_markdown_shows_any_text_as_it_is(text: str) -> None:
 
 @given(words)
 def test_tex_leaves_no_active_character(text: str) -> None:
-    left = re.sub(r"\\(text\w+|ldots)\{\}|\\[{}$&#%_]|\{\}", "", tex.escape(text))
+    left = re.sub(r"\\(text\w+|ldots)\{\}|\\[{}$&#%_]|(?<=[-,?!])\{\}", "", tex.escape(text))
     assert not re.search(r"[\\{}$&#%_^~]", left)
     plain = set(text) - set("\\{}$&#%_^~<>|\"`'")
     assert [c for c in text if c in plain] == [c for c in left if c in plain]
@@ -88,9 +95,67 @@ def test_text_is_divided_at_its_references_and_cannot_contain_others() -> None:
     assert text_parts(text) == [
         "a\\nb in ", CrossReference(Target.FIGURE, ("f",)), " ", CrossReference(Target.SOURCE, ("x", "y"))
     ]  # fmt: skip
-    content = document(Paragraph(_("{name}.", name=fake)))
-    assert shown(markdown.render(content, Path()))[1] == ("paragraph_open", r"\ue000source:x\ue001.")
-    assert rb"ue000source:x\textbackslash{}ue001." in tex.render(content, Path())
+
+
+FORGED = [f"\ue000{target}:{key}\ue001" for target in Target for key in ("t", "s")]
+
+
+@pytest.mark.parametrize("name", FORGED)
+@pytest.mark.parametrize(
+    "wrap", [str, verbatim, Path, lambda name: join([name]), lambda name: _("{x}", x=join([name]))]
+)
+def test_names_cannot_contain_marks_of_references(name: str, wrap: Callable[[str], Value]) -> None:
+    escaped = name.replace("\ue000", r"\ue000").replace("\ue001", r"\ue001")
+    source = Source("s", "S.", "https://s")
+    text = _("{table} {name}", table=refer(Target.TABLE, "t"), name=wrap(name))
+    cell = wrap(name)
+    content = document(
+        Table("t", _("caption"), ["x"], [[cell if isinstance(cell, str) else str(cell)]]), Paragraph(text),
+        Code(name, "toml"), SourceList([source]),
+    )  # fmt: skip
+    blocks = shown(markdown.render(content, Path()))
+    assert ("td_open", escaped) in blocks and ("paragraph_open", f"Table 1 {escaped}") in blocks
+    assert escaped in markdown.render(content, Path()).decode().partition("```toml\n")[2]
+    word = docx.Document(io.BytesIO(docx_format.render(content, Path())))
+    assert word.tables[0].rows[1].cells[0].text == escaped
+    assert [p.text for p in word.paragraphs].count(f"Table 1 {escaped}") == 1 and escaped in [
+        p.text for p in word.paragraphs
+    ]
+    body = tex.render(content, Path()).decode().partition(r"\begin{document}")[2]
+    assert body.count(r"\textbackslash{}ue000") == 3 and body.count(r"\ref{") == 1 and r"\cite" not in body
+
+
+@pytest.mark.parametrize("text", ["a\udcffb", "\x00", "a\tb\r\nc", "\ufffe"])
+def test_code_of_any_characters_is_a_document_in_every_format(text: str) -> None:
+    content = document(Code(text, "toml"), Paragraph(_("{path}", path=Path("a\udcff"))))
+    lines = Code(text, "toml").lines
+    assert all(line.isprintable() for line in lines)
+    assert "\n".join(lines) in markdown.render(content, Path()).decode()
+    word = docx.Document(io.BytesIO(docx_format.render(content, Path())))
+    assert "\n".join(lines) in [paragraph.text for paragraph in word.paragraphs]
+    assert tex.render(content, Path()).decode()
+
+
+OPTIONS = ["[a] b", "*star", "[", "*", "", "[-1ex]"]
+
+
+def test_tex_reads_no_name_as_an_option() -> None:
+    for row in OPTIONS:
+        blank = Blank(_("title"), [verbatim(row)])
+        long = Table("long", _("caption"), [row], [[row]] * 30)
+        content = document(Table("t", _("caption"), [row], [[row], [row]]), long, BulletList([row]), blank,
+                           Code(f"x\n{row}", "toml"))  # fmt: skip
+        body = tex.render(content, Path()).decode().partition(r"\begin{document}")[2]
+        commands = re.findall(r"(?:\\\\|\\item|\\\w+rule|\\\w+head|\\\w+foot)[ \n]*(.)", body)
+        assert len(commands) > 40 and not {"[", "*"} & set(commands)
+
+
+def test_tex_has_composed_letters_everywhere() -> None:
+    name = "cafe\u0301 " + "u\u0308" * 20
+    content = document(Paragraph(name), Code(name, "toml"), Table("t", _("caption"), ["x"], [[name]]))
+    text = tex.render(content, Path()).decode()
+    assert "\u0301" not in text and "\u0308" not in text and text.count("é") == 3
+    assert text.count("ü") == 60
 
 
 def test_references_are_numbers_in_the_order_of_the_document() -> None:

@@ -99,7 +99,7 @@ def _text(document: Document, text: str) -> str:
     """Return a text with its references."""
     return "".join(
         translated(document.reference_words(part)) if isinstance(part, CrossReference) else part
-        for part in document.parts(text)
+        for part in text_parts(text)
     )
 
 
@@ -118,8 +118,8 @@ def _add(word: docx.document.Document, document: Document, block: Block) -> None
             _add_picture(word, document, block)
         case Blank():
             _add_blank(word, document, block)
-        case Code(text):
-            _add_code(word, text)
+        case Code():
+            _add_code(word, block)
         case SourceList(sources):
             for number, source in enumerate(sources, 1):
                 paragraph = word.add_paragraph(f"[{number}] {_text(document, source.text)} ")
@@ -241,15 +241,15 @@ def _add_blank(word: docx.document.Document, document: Document, blank: Blank) -
     text.paragraph_format.space_before, text.paragraph_format.space_after = Pt(6), Pt(18)
 
 
-def _add_code(word: docx.document.Document, text: str) -> None:
+def _add_code(word: docx.document.Document, code: Code) -> None:
     paragraph = word.add_paragraph()
     paragraph.paragraph_format.left_indent = Cm(0.5)
     paragraph.paragraph_format.line_spacing = 1.0
-    for number, line in enumerate(text.split("\n")):
-        run = paragraph.add_run("".join(text_parts(line)))  # type: ignore[arg-type]
+    runs = [paragraph.add_run(line) for line in code.lines]
+    for run in runs:
         _monospace(run)
-        if number < text.count("\n"):
-            run.add_break()
+    for run in runs[:-1]:
+        run.add_break()
 
 
 def _monospace(run: Run) -> None:

@@ -22,6 +22,7 @@ from headstart.figures.documents.model import (
     Table,
     Target,
     numbered_words,
+    text_parts,
 )
 from headstart.i18n import join, translated
 
@@ -45,7 +46,7 @@ def _text(document: Document, text: str) -> str:
     """Return a text with its references."""
     return "".join(
         translated(document.reference_words(part)) if isinstance(part, CrossReference) else escape(part)
-        for part in document.parts(text)
+        for part in text_parts(text)
     )
 
 
@@ -68,9 +69,10 @@ def _block(document: Document, block: Block, folder: Path) -> str:
             return _picture(document, block, folder)
         case Blank():
             return _blank(document, block)
-        case Code(text, language):
+        case Code():
+            text = "\n".join(block.lines)
             fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
-            return f"{fence}{language}\n{text}\n{fence}"
+            return f"{fence}{block.language}\n{text}\n{fence}"
         case SourceList(sources):
             lines = [f"{_text(document, source.text)} <{source.url}>" for source in sources]
             return "\n".join(f"{number}. {line}" for number, line in enumerate(lines, 1))

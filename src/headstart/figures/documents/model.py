@@ -1,6 +1,7 @@
 """The content of a document, without its format.
 
-Texts contain references to figures, tables and sources as marks, which every format resolves in its own way.
+Messages contain references to figures, tables and sources as marks, which every format resolves in its own way. Only
+`refer` makes marks: in all other values, such as file and class names, their characters are escaped.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
-from headstart.i18n import Message, _, join, translated, verbatim
+from headstart.i18n import Message, Value, _, join, translated
 from headstart.text import printable
 
-# Characters for private use: they cannot be in a clean text, since `printable` escapes them.
+# Characters for private use, which `clean` escapes.
 _OPEN, _CLOSE = "\ue000", "\ue001"
 _SHOWN_CATEGORIES = ("Cf", "Zs")  # joiners, direction marks and spaces, which belong to texts
 
@@ -42,9 +43,13 @@ class CrossReference:
     keys: tuple[str, ...]
 
 
+class _Mark(Message):
+    """The mark of a reference. A text with the same characters is none."""
+
+
 def refer(target: Target, *keys: str) -> Message:
     """Return the mark of a reference, for the value of a message."""
-    return verbatim(f"{_OPEN}{target}:{','.join(keys)}{_CLOSE}")
+    return _Mark("{mark}", {"mark": f"{_OPEN}{target}:{','.join(keys)}{_CLOSE}"})
 
 
 def cite(*keys: str) -> Message:
@@ -53,21 +58,39 @@ def cite(*keys: str) -> Message:
 
 
 def text_parts(text: str) -> list[str | CrossReference]:
-    """Return a text, translated and on one line, divided at its references.
-
-    Characters that cannot be printed are escaped: file and class names are untrusted.
-    """
-    shown = translated(text)
+    """Return a text, translated, cleaned and on one line, divided at its references, which only messages have."""
+    shown = translated(_without_forged_marks(text))
     parts: list[str | CrossReference] = []
     end = 0
     for match in _MARK.finditer(shown):
-        parts += [_clean(shown[end : match.start()]), CrossReference(Target(match[1]), tuple(match[2].split(",")))]
+        parts += [clean(shown[end : match.start()]), CrossReference(Target(match[1]), tuple(match[2].split(",")))]
         end = match.end()
-    parts.append(_clean(shown[end:]))
+    parts.append(clean(shown[end:]))
     return [part for part in parts if part]
 
 
-def _clean(text: str) -> str:
+def _without_forged_marks(value: str) -> str:
+    """Return a text in which marks that `refer` did not make are escaped, also in the values of messages."""
+    if isinstance(value, _Mark):
+        return value
+    if not isinstance(value, Message):
+        return _escape_marks(value)
+    values = {name: _clean_value(part) for name, part in value.values.items()}
+    return Message(value.template, values, value.plural, value.number)
+
+
+def _clean_value(value: Value) -> Value:
+    if isinstance(value, str):
+        return _without_forged_marks(value)
+    return _escape_marks(str(value)) if isinstance(value, (Path, Exception)) else value
+
+
+def _escape_marks(text: str) -> str:
+    return "".join(printable(c) if c in (_OPEN, _CLOSE) else c for c in text)
+
+
+def clean(text: str) -> str:
+    """Return a text with escapes for characters that cannot be printed: file and class names are untrusted."""
     return "".join(c if unicodedata.category(c) in _SHOWN_CATEGORIES else printable(c) for c in text)
 
 
@@ -137,10 +160,15 @@ class Blank:
 
 @dataclass(frozen=True)
 class Code:
-    """Lines of a file or a command, as they are."""
+    """Lines of a file or a command."""
 
     text: str
     language: str
+
+    @property
+    def lines(self) -> Sequence[str]:
+        """The lines with escapes for characters that cannot be printed; a tab is four spaces."""
+        return [clean(line.removesuffix("\r").replace("\t", "    ")) for line in self.text.split("\n")]
 
 
 @dataclass(frozen=True)
@@ -195,16 +223,6 @@ class Document:
                 case SourceList():
                     keys[Target.SOURCE] += [source.key for source in block.sources]
         return {(target, key): number for target, names in keys.items() for number, key in enumerate(names, 1)}
-
-    def parts(self, text: str) -> list[str | CrossReference]:
-        """Return a text divided at its references; a mark without a target, as in a name, is plain text."""
-        parts: list[str | CrossReference] = []
-        for part in text_parts(text):
-            if isinstance(part, CrossReference) and not all((part.target, key) in self.numbers for key in part.keys):
-                parts.append(printable(refer(part.target, *part.keys)))
-            else:
-                parts.append(part)
-        return parts
 
     def reference_words(self, reference: CrossReference) -> Message:
         """Return a reference in words: "Figure 2", or "[1, 4]" for sources."""

@@ -28,7 +28,8 @@ from headstart.figures.documents.model import (
 from headstart.i18n import translated
 
 PREAMBLE = r"""% Compile with: pdflatex report.tex (twice, for the references).
-% Names in Chinese, Japanese or Korean need lualatex or xelatex and a font that has the characters: see \setmainfont.
+% Letters outside the Latin script (Cyrillic, Arabic, Chinese and others) and those of Vietnamese need lualatex or
+% xelatex and a font that has them: see \setmainfont.
 \documentclass[11pt,a4paper]{article}
 \usepackage{iftex}
 \ifPDFTeX
@@ -37,7 +38,7 @@ PREAMBLE = r"""% Compile with: pdflatex report.tex (twice, for the references).
   \usepackage{lmodern}
 \else
   \usepackage{fontspec}
-  % \setmainfont{Noto Serif CJK SC} % for example
+  % \setmainfont{Noto Serif} % for example; Noto Serif CJK SC for Chinese
 \fi
 \usepackage[margin=25mm]{geometry}
 \usepackage{array}
@@ -62,6 +63,7 @@ PREAMBLE = r"""% Compile with: pdflatex report.tex (twice, for the references).
 """
 MAX_WHOLE_ROWS = 20  # of a table that is not divided between pages
 BREAK_AFTER = "/_,=:;"  # a long word may be broken after these
+NO_OPTION = "{}"  # before a text in whose place LaTeX reads a * or an option in brackets: after \\item, \\\\ and rules
 MAX_WORD, CHUNK = 30, 8  # letters of a word that is not broken, and those between two breaks of a longer one
 
 _ASCII = {
@@ -114,20 +116,22 @@ def render(document: Document, folder: Path) -> bytes:
 
 
 def escape(text: str) -> str:
-    """Return a plain text as LaTeX that shows it."""
-    return "".join(_ESCAPES.get(c, "" if unicodedata.category(c) == "Cf" else c) for c in text)
+    """Return a plain text as LaTeX that shows it; pdflatex has composed letters only, so that letters are composed."""
+    composed = unicodedata.normalize("NFC", text)
+    return "".join(_ESCAPES.get(c, "" if unicodedata.category(c) == "Cf" else c) for c in composed)
 
 
 def _text(document: Document, text: str) -> str:
     """Return a text; its references are commands, which LaTeX numbers."""
     return "".join(
         _reference(document, part) if isinstance(part, CrossReference) else " ".join(map(_word, part.split(" ")))
-        for part in document.parts(text)
+        for part in text_parts(text)
     )
 
 
 def _word(word: str) -> str:
     """Return an escaped word; a long one, such as a path or a hash, may be broken."""
+    word = unicodedata.normalize("NFC", word)
     if len(word) <= MAX_WORD:
         return escape(word)
     chunks = [word[start : start + CHUNK] for start in range(0, len(word), CHUNK)]
@@ -150,15 +154,15 @@ def _block(document: Document, block: Block, folder: Path) -> str:
         case Paragraph(text):
             return _text(document, text)
         case BulletList(items):
-            return _environment("itemize", [rf"\item {_text(document, item)}" for item in items])
+            return _items(document, items)
         case Table():
             return _table(document, block)
         case Picture():
             return _picture(document, block, folder)
         case Blank():
             return _blank(document, block)
-        case Code(text):
-            return _code(text)
+        case Code():
+            return _code(block)
         case SourceList(sources):
             items = [
                 rf"\bibitem{{{source.key}}} {_text(document, source.text)} \url{{{source.url}}}" for source in sources
@@ -175,6 +179,10 @@ def _environment(name: str, lines: Sequence[str], arguments: str = "") -> str:
     return "\n".join([rf"\begin{{{name}}}{arguments}", *lines, rf"\end{{{name}}}"])
 
 
+def _items(document: Document, items: Sequence[str]) -> str:
+    return _environment("itemize", [rf"\item {NO_OPTION}{_text(document, item)}" for item in items])
+
+
 def _table(document: Document, table: Table) -> str:
     """Return a table; a long one continues on the next page."""
     widths = column_widths([table.header, *table.rows])
@@ -184,7 +192,7 @@ def _table(document: Document, table: Table) -> str:
         columns = "".join(rf">{{\raggedright\arraybackslash}}p{{{share:.3f}\linewidth}}" for share in shares)
     header = " & ".join(rf"\textbf{{{_text(document, name)}}}" for name in table.header)
     head = [r"\toprule", rf"{header} \\", r"\midrule"]
-    rows = [" & ".join(_text(document, cell) or "{}" for cell in row) + r" \\" for row in table.rows]
+    rows = [NO_OPTION + " & ".join(_text(document, cell) for cell in row) + r" \\" for row in table.rows]
     caption = rf"\caption{{{_text(document, table.caption)}}}\label{{{Target.TABLE}:{table.key}}}"
     style = r"\small\setlength{\tabcolsep}{4pt}"
     if len(rows) <= MAX_WHOLE_ROWS:
@@ -212,21 +220,20 @@ def _blank(document: Document, blank: Blank) -> str:
     title = f"{_text(document, blank.title)} ({_text(document, AUTHOR_MARK)})"
     lines = []
     if blank.questions:
-        lines.append(_environment("itemize", [rf"\item {_text(document, question)}" for question in blank.questions]))
+        lines.append(_items(document, blank.questions))
     field = _environment("authorfield", lines, f"{{{title}}}")
     return f"{field}\n\n{_text(document, EMPTY_TEXT)}"
 
 
-def _code(text: str) -> str:
+def _code(code: Code) -> str:
     """Return lines in a typewriter font, which may be broken at signs but not lengthened by hyphens."""
-    lines = [_code_line(line) for line in text.split("\n")]
-    body = "\\\\\n".join(lines)
+    body = "\\\\\n".join(map(_code_line, code.lines))
     return f"{{\\footnotesize\\ttfamily\\raggedright\n{body}\\par}}"
 
 
 def _code_line(line: str) -> str:
-    clean = "".join(map(str, text_parts(line)))
-    return r"\mbox{}" + "".join(r"\ " if c == " " else _breakable(c) for c in clean)
+    composed = unicodedata.normalize("NFC", line)
+    return r"\mbox{}" + "".join(r"\ " if c == " " else _breakable(c) for c in composed)
 
 
 def _breakable(letters: str) -> str:
