@@ -15,7 +15,10 @@ from torch import Tensor, nn
 
 from headstart.analysis.wording import arm_words
 from headstart.config.model_file import (
+    BACKBONE_FILE,
     CONFIG_FILE,
+    HEAD_FILE,
+    MODEL_FILE,
     PREPROCESS_FILE,
     ModelConfig,
     ModelOrigin,
@@ -38,7 +41,7 @@ from headstart.models.user_code import CODE_FOLDER, is_user_network, label, pinn
 from headstart.storage.files import link_or_copy, write_atomic, write_json
 from headstart.training.events import Epoch
 from headstart.training.setup import TrainingSetup, make_network
-from headstart.weights.files import BACKBONE_FILE, HEAD_FILE, MODEL_FILE, model_weights, tensor_bytes
+from headstart.weights.files import model_weights, tensor_bytes
 from headstart.weights.starts import architecture_of
 
 SEPARATE_WEIGHTS = """

@@ -1,4 +1,4 @@
-"""Schemas of config.json and preprocess.json in a model folder, and reading them."""
+"""The files of a model folder: their names, the schemas of config.json and preprocess.json, and reading them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from headstart.storage.files import SCHEMA_VERSION
 from headstart.storage.schemas.schema import UPDATE_HINT, Schema, first_fault, unsupported_version
 
 CONFIG_FILE, PREPROCESS_FILE = "config.json", "preprocess.json"
+# Weights: one file, or a head and the frozen backbone that several heads share.
+MODEL_FILE, HEAD_FILE, BACKBONE_FILE = "model.safetensors", "head.safetensors", "backbone.safetensors"
 MAX_SIDE_PX = 100_000  # a file with a larger side is damaged
 
 Triple = tuple[float, float, float]

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from headstart.config.model_file import BACKBONE_FILE, HEAD_FILE, MODEL_FILE
 from headstart.config.start_spec import run_start, unreadable_weights_error
 from headstart.errors import DataError, ModelFileError
 from headstart.i18n import Message, _, ngettext
@@ -24,11 +25,6 @@ from headstart.models.structure import PROJECTION_NAMES, head_name
 from headstart.text import join_first
 from headstart.weights.download import sha256_of
 from headstart.weights.torch_file import MAX_NAMES_SHOWN, read_torch
-
-# Files of a model folder.
-MODEL_FILE = "model.safetensors"
-HEAD_FILE = "head.safetensors"
-BACKBONE_FILE = "backbone.safetensors"
 
 MAX_HEADER_BYTES = 10_000_000  # of JSON in a safetensors file; a ResNet-50 has 30,000
 REMOVED_KEY_PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.", "network.")

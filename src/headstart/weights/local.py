@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from headstart.config.model_file import read_model_config
+from headstart.config.model_file import HEAD_FILE, MODEL_FILE, read_model_config
 from headstart.config.registry.starts import FILE_START
 from headstart.config.start_spec import run_start
 from headstart.config.stored_code import network_in
@@ -17,7 +17,7 @@ from headstart.errors import DataError, ModelFileError
 from headstart.i18n import Message, _
 from headstart.models.user_code import CODE_FOLDER, is_user_network, label
 from headstart.text import join_list
-from headstart.weights.files import HEAD_FILE, MODEL_FILE, WeightsFile, adapt_weights, model_weights, read_weights
+from headstart.weights.files import WeightsFile, adapt_weights, model_weights, read_weights
 from headstart.weights.hub import Triple
 from headstart.weights.starts import (
     IMAGENET_MEAN,
