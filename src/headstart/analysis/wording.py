@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
 from headstart.config.duration import Duration
-from headstart.config.run_config import NetworkConfig
+from headstart.config.run_config import NetworkConfig, RunConfig
 from headstart.config.start_spec import start_row, without_kind
 from headstart.i18n import Message, _, join, ngettext, verbatim
 from headstart.metrics.registry import METRICS
@@ -117,6 +121,31 @@ def length_words(length: str | Duration) -> Message:
 def plural_number(value: float) -> int:
     """Return the whole number that selects the plural form of a value; a fraction has that of 2."""
     return int(value) if value == int(value) else 2
+
+
+def data_key(plan: RunConfig) -> str:
+    """Return what identifies the images of a run: their fingerprint, or their source in a draft."""
+    return plan.facts.fingerprint or plan.data.source
+
+
+def data_names(plans: Sequence[RunConfig]) -> dict[str, Message]:
+    """Return the name of each data set of some runs by `data_key`; equal names have what distinguishes them added."""
+    by_key = {data_key(plan): plan for plan in plans}
+    names: dict[str, Message] = {key: verbatim(Path(plan.data.source).name) for key, plan in by_key.items()}
+    suffixes: dict[str, tuple[Message, ...]] = {
+        key: (
+            ngettext("{count:,} image", "{count:,} images", sum(plan.facts.class_counts.values())),
+            _("fingerprint {start}", start=key[:8]),
+        )
+        for key, plan in by_key.items()
+    }
+    for place in range(2):
+        count = Counter(names.values())
+        names = {
+            key: _("{name} ({difference})", name=name, difference=suffixes[key][place]) if count[name] > 1 else name
+            for key, name in names.items()
+        }
+    return names
 
 
 def network_words(network: NetworkConfig) -> Message:

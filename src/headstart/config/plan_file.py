@@ -79,6 +79,12 @@ def study_folder(folder: Path) -> Path | None:
     return folder.parent if role.stage in (Stage.MAIN, Stage.ABLATION) else folder.parent.parent
 
 
+def shows_test(run: Path) -> bool:
+    """Return True if results of a run on test may be shown: not before the verdict of its study."""
+    study = study_folder(run)
+    return study is None or not awaits_verdict(study)
+
+
 def awaits_verdict(study: Path) -> bool:
     """Return whether a folder is a study without a verdict, whose results on test must not be shown yet."""
     return (study / "study.toml").exists() and not (study / "verdict.json").exists()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from headstart.analysis import confusion
 from headstart.analysis.run_records import RunRecord
-from headstart.config.plan_file import awaits_verdict, study_folder
+from headstart.config.plan_file import shows_test
 from headstart.i18n import Message, _, join, ngettext
 from headstart.report.svg import charts
 from headstart.storage.schemas.metrics import Evaluation
@@ -70,7 +70,6 @@ def shown_evaluation(run: RunRecord) -> tuple[Evaluation, str] | None:
     """
     if run.result is None:
         return None
-    study = study_folder(run.folder)
-    if run.result.test is None or (study is not None and awaits_verdict(study)):
+    if run.result.test is None or not shows_test(run.folder):
         return run.result.val, "val"
     return run.result.test, "test"

@@ -26,12 +26,14 @@ class RateGrid:
         label: What the cells show.
         caption: How to read the cells.
         choice: Which of several searches it shows, or "".
+        search: The search that it shows; None for other rates.
     """
 
     grid: charts.Grid
     label: Message
     caption: Message
     choice: Message
+    search: SearchGroup | None = None
 
 
 def searched_rates_section(inputs: StudyInputs) -> Section | None:
@@ -109,7 +111,7 @@ def _search_grid(verdict: Verdict, group: SearchGroup, choice: Message) -> RateG
         metric=metric,
         split=split,
     )
-    return RateGrid(grid, label, caption, choice)
+    return RateGrid(grid, label, caption, choice, group)
 
 
 def _search_text(mean: float | None, result: TrialScores | None) -> str:

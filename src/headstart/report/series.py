@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from headstart.analysis.run_records import RunRecord, elapsed, epoch_score
 from headstart.analysis.statistics import t_interval
-from headstart.analysis.wording import arm_words, labels_share, length_words, network_words
+from headstart.analysis.wording import arm_words, data_key, data_names, labels_share, length_words, network_words
 from headstart.diagnostics.history import History
 from headstart.i18n import Message, _, join
 from headstart.storage.journal import read_lines
@@ -138,21 +138,28 @@ def mean_and_band(
 
 def group_by_recipe(runs: Sequence[PlottedRun]) -> dict[Message, list[PlottedRun]]:
     """Return the runs by arm and by what varies between the runs of this arm other than the seed."""
+    data = data_names([run.run.plan for run in runs])
     recipes: dict[str, list[tuple[Message, ...]]] = {}
     for run in runs:
-        recipes.setdefault(run.arm, []).append(_recipe_words(run))
+        recipes.setdefault(run.arm, []).append(_recipe_words(run, data))
     groups: dict[Message, list[PlottedRun]] = {}
     for run in runs:
         varies = [len(set(words)) > 1 for words in zip(*recipes[run.arm], strict=True)]
-        suffixes = [words for words, differs in zip(_recipe_words(run), varies, strict=True) if differs]
+        suffixes = [words for words, differs in zip(_recipe_words(run, data), varies, strict=True) if differs]
         groups.setdefault(join([arm_words(run.spec), *suffixes], ", "), []).append(run)
     return groups
 
 
-def _recipe_words(run: PlottedRun) -> tuple[Message, ...]:
-    """Return network, learning rate, length and share of the labels of a run."""
+def _recipe_words(run: PlottedRun, data: Mapping[str, Message]) -> tuple[Message, ...]:
+    """Return data, network, learning rate, length and share of the labels of a run.
+
+    Args:
+        run: The run.
+        data: Names of the data of all runs, by `data_key`.
+    """
     plan = run.run.plan
     return (
+        _("on {data}", data=data[data_key(plan)]),
         network_words(plan.network),
         _("at {rate:g}", rate=run.run.rate),
         length_words(plan.recipe.epochs),
