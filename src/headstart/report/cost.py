@@ -17,7 +17,8 @@ from headstart.report.series import PlottedRun
 from headstart.report.svg import charts
 from headstart.report.words import evaluated_images, metric_over, metric_percent, run_count, time_span
 from headstart.storage.schemas.arm import TuningKind
-from headstart.storage.schemas.verdict import ArmResult, StudyCost
+from headstart.storage.schemas.verdict import ArmResult, StudyCost, Verdict
+from headstart.text import join_list
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,11 @@ class MeanCost:
     images: float
     mfu: float
 
+    @property
+    def shown_minutes(self) -> str:
+        """Minutes as they are shown."""
+        return f"{self.minutes:.2g}"
+
     def by_unit(self) -> dict[str, float]:
         """Return the values by the keys of `COST_UNITS`."""
         return {"minutes": self.minutes, "images": self.images, "mfu": self.mfu}
@@ -71,17 +77,9 @@ def cost_section(inputs: StudyInputs) -> Section:
     metric = metric_words(verdict)
     costs = {arm.name: _mean_cost(arm, runs_of[arm.name]) for arm in verdict.arms}
     accuracy = {arm.name: 100 * arm.test for arm in verdict.arms}
-    # an arm that diverged immediately took no time and does not count as cheap
-    trained = [name for name, arm_cost in costs.items() if arm_cost.minutes] or list(costs)
-    cheapest = min(trained, key=lambda name: costs[name].minutes)
-    finding = _(
-        "A run of {arm} is the cheapest: {duration} of training",
-        arm=named_words(verdict, cheapest),
-        duration=time_span(60 * costs[cheapest].minutes),
-    )
     header = [_("arm"), _("minutes a run"), _("images a run"), _("MFU, %"), metric_percent(metric)]
     table = [
-        [named_words(verdict, name), f"{arm_cost.minutes:.2g}", f"{arm_cost.images:,.0f}",
+        [named_words(verdict, name), arm_cost.shown_minutes, f"{arm_cost.images:,.0f}",
          "–" if math.isnan(arm_cost.mfu) else f"{arm_cost.mfu:.2g}", f"{accuracy[name]:.1f}"]
         for name, arm_cost in costs.items()
     ]  # fmt: skip
@@ -93,7 +91,29 @@ def cost_section(inputs: StudyInputs) -> Section:
     notes = _stage_notes(verdict.cost)
     if any(run.run.plan.arm.tuning.kind is TuningKind.FROZEN for run in inputs.runs):
         notes.append(CACHED_FEATURES_NOTE)
-    return Section(finding, figures, notes)
+    return Section(_cheapest_words(verdict, costs), figures, notes)
+
+
+def _cheapest_words(verdict: Verdict, costs: Mapping[str, MeanCost]) -> Message:
+    """Return which arms have the runs with the fewest minutes, as they are shown."""
+    # an arm that diverged immediately took no time and does not count as cheap
+    trained = {name: arm_cost for name, arm_cost in costs.items() if arm_cost.minutes} or costs
+    least = min(trained.values(), key=lambda arm_cost: arm_cost.minutes)
+    cheapest = [name for name, arm_cost in trained.items() if arm_cost.shown_minutes == least.shown_minutes]
+    duration = time_span(60 * least.minutes)
+    if len(cheapest) == 1:
+        return _(
+            "A run of {arm} is the cheapest: {duration} of training",
+            arm=named_words(verdict, cheapest[0]),
+            duration=duration,
+        )
+    if len(cheapest) == len(costs):
+        return _("The runs of all arms cost about the same: {duration} of training", duration=duration)
+    return _(
+        "The runs of {arms} are the cheapest and cost about the same: {duration} of training",
+        arms=join_list(named_words(verdict, name) for name in cheapest),
+        duration=duration,
+    )
 
 
 def _cost_chart(

@@ -116,7 +116,7 @@ def ridge_figures(runs: Sequence[PlottedRun], kind: Kind, layer: str = "") -> tu
     Args:
         runs: Runs with snapshots.
         kind: "weights" or "gradients".
-        layer: Name of the layer; "" is the first one of the network that has histograms.
+        layer: Name of the layer; "" is the first one, from the input, of which some run has histograms.
 
     Raises:
         UsageError: No run has a layer of that name.
@@ -133,13 +133,17 @@ def layer_ridges(
     Args:
         runs: Runs with snapshots.
         kind: "weights" or "gradients".
-        layer: Name of the layer; "" is the first one of the network that has histograms.
+        layer: Name of the layer; "" is the first one, from the input, of which some run has histograms.
 
     Raises:
         UsageError: No run has a layer of that name.
     """
     by_run = {run.folder: ridges(run.snapshots, kind) for run in runs}
+    # runs of arms with frozen layers have the gradients of some layers only, so that the weights give the order
+    weights = [dict.fromkeys(name for line in run.snapshots for name in line.weights) for run in runs]
+    order = list(max(weights, key=len, default={}))
     layers = list(dict.fromkeys(name for of_run in by_run.values() for name, drawn in of_run.items() if drawn))
+    layers.sort(key=lambda name: order.index(name) if name in order else len(order))
     if not layers:
         return layer, []
     layer = layer or layers[0]

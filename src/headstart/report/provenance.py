@@ -35,6 +35,7 @@ RUN_HEADER = (
     _("folder"),
 )
 SEARCH_HEADER = (_("arm"), _("seed"), _("learning rate"), _("length"), _("state"), _("best val, %"), _("folder"))
+NO_EPOCH = "–"  # of a run that diverged before its first evaluation on val
 SETS_DEFAULTS = ("network", "start", "optimizer")  # settings that determine the defaults of others
 
 
@@ -170,7 +171,7 @@ def _search_rows(spec: StudySpec, selection: Message) -> list[tuple[Message, str
         rates=join_list(f"{rate:g}" for rate in protocol.grid),
     )
     if protocol.search == "per-seed":
-        words = _("one rate for each arm and seed, searched on {split} of the seed", split=selection)
+        words = _("one rate for each arm and seed, searched on {split}", split=selection)
         return [(search, words), (_("learning-rate grid"), grid)]
     words = _("one rate for each arm, searched on separate seeds before the comparison")
     seeds = _(
@@ -206,7 +207,7 @@ def _run_row(plotted: PlottedRun) -> list[str]:
         plotted.name,
         state_words(plotted.run.state),
         f"{plotted.run.rate:g}",
-        str(result.best_epoch) if result else "",
+        str(result.best_epoch or NO_EPOCH) if result else "",
         f"{100 * result.val.accuracy:.1f}" if result else "",
         f"{100 * result.test.accuracy:.1f}" if result and result.test else "",
         plotted.run.folder.name,
