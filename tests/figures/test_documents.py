@@ -21,6 +21,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from PIL import Image
 
+import headstart
 from headstart.analysis.status import read_verdict
 from headstart.analysis.wording import named_words
 from headstart.cli.main import main
@@ -30,17 +31,20 @@ from headstart.errors import UsageError
 from headstart.experiment import study
 from headstart.figures.documents import formats
 from headstart.figures.documents.write import write_documents
+from headstart.figures.draw import write_figures
+from headstart.figures.options import FIGURE_FORMATS, parse_figure_options
 from headstart.reporter import NullReporter
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import BeginLine
 from headstart.storage.schemas.verdict import Verdict
 from headstart.text import printable
 from tests.files import read_json
+from tests.messages import values_of
 
 FORGED = "\ue000table:classes\ue001"  # the mark of a reference
 CLASSES = ("a_b|c*d", "#1 \\cmd{x}$^~%&", "<img src=x>`µ±é", "[x] y", "*x", "re\u0301sume\u0301 čłőğ", FORGED)
 HIDDEN = 0.9871  # an accuracy on test that no other number in the records has
-FORMATS = tuple(formats.FORMATS)
+FORMATS = tuple(formats.DOCUMENT_FORMATS)
 Cells = list[list[str]]
 
 
@@ -72,7 +76,7 @@ def verdict(folder: Path) -> Verdict:
 def unfinished(folder: Path, tmp_path: Path) -> Path:
     """Return a copy of the study without a verdict, whose runs all have the accuracy `HIDDEN` on test."""
     copy = tmp_path / "study"
-    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("report.*", "figures", "verdict.json"))
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("report.*", "report-figures", "verdict.json"))
     for path in copy.glob("*/result.json"):
         text = path.read_text(encoding="utf-8")
         accuracy = read_json(path)["test"]["accuracy"]
@@ -255,7 +259,7 @@ def test_tex_has_the_rows_of_the_other_formats(folder: Path) -> None:
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_tex_compiles(folder: Path, tmp_path: Path) -> None:
     shutil.copy(folder / "report.tex", tmp_path)
-    shutil.copytree(folder / "figures", tmp_path / "figures")
+    shutil.copytree(folder / "report-figures", tmp_path / "report-figures")
     for _ in range(2):
         process = subprocess.run(
             ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "report.tex"],
@@ -343,12 +347,32 @@ def test_command_writes_the_formats_in_a_list(folder: Path, capsys: pytest.Captu
     assert capsys.readouterr().out.splitlines() == [str(folder / f"report.{name}") for name in ("html", "tex", "md")]
 
 
-@pytest.mark.parametrize(("values", "similar"), [(["pdf"], False), (["md", "docs"], True), ([], False)])
-def test_unknown_formats_are_usage_errors(values: list[str], similar: bool) -> None:
+PARSERS = {
+    "report": (formats.parse_report_formats, ("html", *FORMATS)),
+    "documents": (lambda values: write_documents(Path("nowhere"), values), FORMATS),
+    "python": (lambda values: headstart.write_documents("nowhere", values), FORMATS),
+    "figures": (lambda values: write_figures(Path("nowhere"), Path("nowhere"), values), FIGURE_FORMATS),
+    "python figures": (lambda values: headstart.write_figures("nowhere", formats=values), FIGURE_FORMATS),
+}
+
+
+@pytest.mark.parametrize("parser", PARSERS)
+@pytest.mark.parametrize("value", ["gif", "mdx", "pgn", "html", "pdf", "tex", "", None])
+def test_unknown_formats_are_usage_errors(parser: str, value: str | None) -> None:
+    parse, known = PARSERS[parser]
+    if value in known:
+        return
     with pytest.raises(UsageError) as error:
-        formats.parse_formats(values)
-    assert ("docx" in error.value.message) == similar
-    assert all(name in error.value.hint for name in ("html", *FORMATS))
+        parse([] if value is None else [known[-1].upper(), value])
+    if value is not None:
+        assert value in values_of(error.value.message)
+    assert any(name in error.value.hint for name in known)
+
+
+@pytest.mark.parametrize("value", ["MD", ".md", " Md "])
+def test_formats_are_recognized_as_people_type_them(value: str) -> None:
+    assert formats.parse_report_formats([value, "md"]) == formats.parse_document_formats([value]) == ("md",)
+    assert parse_figure_options([value.replace("D", "d").replace("md", "PNG").replace("Md", "png")], 300) == ("png",)
 
 
 @pytest.mark.parametrize(
@@ -359,7 +383,7 @@ def test_missing_package_is_named_before_anything_is_written(
     name: str, module: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(formats, "find_spec", lambda wanted: None if wanted == module else object())
-    for call in (lambda: formats.parse_formats(["html", name]), lambda: write_documents(tmp_path, [name])):
+    for call in (lambda: formats.parse_report_formats(["html", name]), lambda: write_documents(tmp_path, [name])):
         with pytest.raises(UsageError) as error:
             call()
         assert f"pip install {package}" in error.value.hint

@@ -13,8 +13,8 @@ from PIL import Image
 from headstart.cli.main import main
 from headstart.errors import DataError, UsageError
 from headstart.factories import load_factory
-from headstart.figures.draw import PrintFigure, write_figures
-from headstart.figures.options import FORMATS, MAX_DPI, MIN_DPI
+from headstart.figures.draw import WrittenFigure, write_figures
+from headstart.figures.options import FIGURE_FORMATS, MAX_DPI, MIN_DPI
 from headstart.figures.registry import FIGURES, FigureSpec
 from headstart.i18n import translated
 from tests.figures.made import Made, write_run, write_runs, write_study
@@ -33,9 +33,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def written(study: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, PrintFigure]:
+def written(study: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, WrittenFigure]:
     output = tmp_path_factory.mktemp("written") / "new" / "folder"
-    return {figure.name: figure for figure in write_figures(study, output, FORMATS, dpi=150)}
+    return {figure.name: figure for figure in write_figures(study, output, FIGURE_FORMATS, dpi=150)}
 
 
 def names_of(folder: Path, output: Path) -> list[str]:
@@ -47,12 +47,14 @@ def test_rows_resolve(row: FigureSpec) -> None:
     assert callable(load_factory(row.factory)) and re.fullmatch("[a-z-]+", row.name)
 
 
-def test_study_has_every_figure_in_every_format(written: dict[str, PrintFigure]) -> None:
+def test_study_has_every_figure_in_every_format(written: dict[str, WrittenFigure]) -> None:
     assert list(written) == EVERY
     for name, figure in written.items():
-        assert {form: path.name for form, path in figure.files.items()} == {form: f"{name}.{form}" for form in FORMATS}
+        assert {form: path.name for form, path in figure.files.items()} == {
+            form: f"{name}.{form}" for form in FIGURE_FORMATS
+        }
         folder = figure.files["png"].parent
-        text = (folder / f"{name}.txt").read_text(encoding="utf-8")
+        text = (folder / f"{name}.caption.txt").read_text(encoding="utf-8")
         assert text == f"{translated(figure.title)}\n\n{translated(figure.caption)}\n"
     assert len(list(folder.iterdir())) == 4 * len(EVERY)
 
@@ -93,13 +95,13 @@ def test_results_on_test_are_not_drawn_before_the_verdict(tmp_path: Path) -> Non
     assert {"test", result["test"]["correct"]} <= correct(tmp_path / "copy")
 
 
-def test_equal_records_give_equal_bytes(study: Path, written: dict[str, PrintFigure], tmp_path: Path) -> None:
-    for figure in write_figures(study, tmp_path, FORMATS, dpi=150):
+def test_equal_records_give_equal_bytes(study: Path, written: dict[str, WrittenFigure], tmp_path: Path) -> None:
+    for figure in write_figures(study, tmp_path, FIGURE_FORMATS, dpi=150):
         for form, path in figure.files.items():
             assert path.read_bytes() == written[figure.name].files[form].read_bytes(), path.name
 
 
-def test_png_has_the_resolution_and_the_width_of_the_text(written: dict[str, PrintFigure]) -> None:
+def test_png_has_the_resolution_and_the_width_of_the_text(written: dict[str, WrittenFigure]) -> None:
     for figure in written.values():
         with Image.open(figure.files["png"]) as image:
             assert image.info["dpi"] == pytest.approx((150, 150), abs=0.1)
@@ -108,7 +110,7 @@ def test_png_has_the_resolution_and_the_width_of_the_text(written: dict[str, Pri
         assert image.width == round(6.3 * 150)
 
 
-def test_svg_is_valid_and_has_its_text(written: dict[str, PrintFigure]) -> None:
+def test_svg_is_valid_and_has_its_text(written: dict[str, WrittenFigure]) -> None:
     for figure in written.values():
         content = figure.files["svg"].read_text(encoding="utf-8")
         assert "<dc:date>" not in content
@@ -133,7 +135,7 @@ def pdf_texts(content: bytes) -> list[str]:
     return texts
 
 
-def test_pdf_has_its_text_in_embedded_fonts_and_no_date(written: dict[str, PrintFigure]) -> None:
+def test_pdf_has_its_text_in_embedded_fonts_and_no_date(written: dict[str, WrittenFigure]) -> None:
     for figure in written.values():
         content = figure.files["pdf"].read_bytes()
         assert content.startswith(b"%PDF") and b"CreationDate" not in content
@@ -201,7 +203,7 @@ def test_error_of_the_disk_is_an_error_of_resources(
     def full(path: Path, content: bytes | str) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("headstart.figures.draw.write_atomic", full)
+    monkeypatch.setattr("headstart.figures.keep.write_atomic", full)
     with pytest.raises(SystemExit) as exit_info:
         main(["figures", str(study), "--output", str(tmp_path / "out"), "--dpi", "72"])
     assert exit_info.value.code == 5 and len(capsys.readouterr().err.splitlines()) == 2

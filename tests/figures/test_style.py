@@ -14,7 +14,7 @@ from matplotlib.transforms import Bbox
 
 from headstart.factories import load_factory
 from headstart.figures import fonts
-from headstart.figures.canvas import MAX_HEIGHT_IN, PALETTE, TEXT_PT, WIDE_IN, Drawing, look, print_style
+from headstart.figures.canvas import MAX_HEIGHT_IN, PALETTE, TEXT_PT, WIDE_IN, DrawnFigure, arm_style, print_style
 from headstart.figures.cells import relative_luminance
 from headstart.figures.draw import write_figures
 from headstart.figures.fonts import EAST_ASIAN_FAMILIES, find_typeface, installed_fonts
@@ -52,7 +52,7 @@ class Heard:
     study_status = progress
 
 
-def drawn(folder: Path) -> dict[str, Drawing]:
+def drawn(folder: Path) -> dict[str, DrawnFigure]:
     """Return the figures of a folder; call it in `print_style`."""
     inputs, typeface = read_inputs(folder), find_typeface()
     return {row.name: load_factory(row.factory)(inputs, typeface) for row in FIGURES}
@@ -106,10 +106,10 @@ def test_relative_luminance_is_that_of_the_standard() -> None:
 
 
 def test_arms_differ_in_more_than_color() -> None:
-    looks = [look(place) for place in range(12)]
-    assert len({(arm.color, arm.style, arm.marker) for arm in looks}) == 12
-    assert len({(arm.style, arm.marker) for arm in looks}) == 12  # also without color
-    assert all(a.style != b.style and a.marker != b.marker for a, b in pairwise(looks))
+    styles = [arm_style(place) for place in range(12)]
+    assert len({(arm.color, arm.line, arm.marker) for arm in styles}) == 12
+    assert len({(arm.line, arm.marker) for arm in styles}) == 12  # also without color
+    assert all(a.line != b.line and a.marker != b.marker for a, b in pairwise(styles))
 
 
 @pytest.mark.parametrize(("name", "sign"), [(COLORS, 1), (LIGHT_TO_DARK, -1)])

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from scipy import stats
 
 from headstart.factories import load_factory
-from headstart.figures.canvas import Drawing, print_style
+from headstart.figures.canvas import DrawnFigure, print_style
 from headstart.figures.fonts import find_typeface
 from headstart.figures.registry import FIGURES
 from headstart.i18n import Message
@@ -35,7 +35,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def drawings(study: Path) -> Iterator[dict[str, Drawing]]:
+def drawings(study: Path) -> Iterator[dict[str, DrawnFigure]]:
     inputs = read_inputs(study)
     with print_style():
         typeface = find_typeface()
@@ -52,7 +52,7 @@ def record(run: Path, kind: str) -> Lines:
     return [line for line in lines if line["kind"] == kind]
 
 
-def panels_of(drawing: Drawing) -> list[Axes]:
+def panels_of(drawing: DrawnFigure) -> list[Axes]:
     return [axes for axes in drawing.figure.axes if axes.get_label() != "<colorbar>"]
 
 
@@ -60,14 +60,14 @@ def lines_named(axes: Axes, name: str) -> list[np.ndarray]:
     return [np.array(line.get_xydata()) for line in axes.get_lines() if line.get_label() == name]
 
 
-def test_every_row_has_a_figure(drawings: dict[str, Drawing]) -> None:
+def test_every_row_has_a_figure(drawings: dict[str, DrawnFigure]) -> None:
     assert all(drawings.values()) and len(drawings) == 9
 
 
 @pytest.mark.parametrize(("row", "quantity", "factor"), [(0, "loss", 1.0), (1, "accuracy", 100.0)])
 @pytest.mark.parametrize(("column", "split"), [(0, "train"), (1, "val")])
 def test_learning_curves_are_those_of_the_seeds_and_their_mean(
-    study: Path, drawings: dict[str, Drawing], row: int, quantity: str, factor: float, column: int, split: str
+    study: Path, drawings: dict[str, DrawnFigure], row: int, quantity: str, factor: float, column: int, split: str
 ) -> None:
     axes = panels_of(drawings["learning-curves"])[2 * row + column]
     seeds = []
@@ -84,7 +84,7 @@ def test_learning_curves_are_those_of_the_seeds_and_their_mean(
     np.testing.assert_allclose(lines_named(axes, "_seed"), seeds)
 
 
-def test_learning_rates_are_those_of_the_steps(study: Path, drawings: dict[str, Drawing]) -> None:
+def test_learning_rates_are_those_of_the_steps(study: Path, drawings: dict[str, DrawnFigure]) -> None:
     (axes,) = panels_of(drawings["learning-rates"])
     steps = record(run_of(study, "scratch", 0), "step")
     expected = [[[line["step"], line["lr"][part]] for line in steps] for part in ("head", "backbone")]
@@ -93,7 +93,7 @@ def test_learning_rates_are_those_of_the_steps(study: Path, drawings: dict[str, 
 
 
 @pytest.mark.parametrize("kind", ["weights", "gradients"])
-def test_ridgelines_have_the_shares_of_the_snapshots(study: Path, drawings: dict[str, Drawing], kind: str) -> None:
+def test_ridgelines_have_the_shares_of_the_snapshots(study: Path, drawings: dict[str, DrawnFigure], kind: str) -> None:
     for axes, arm in zip(panels_of(drawings[kind]), ARMS, strict=True):
         lines = record(run_of(study, arm, 0), "snapshot")
         histograms = [line[kind]["conv1"] for line in lines if line["step"] == 1 or line["step"] % STEPS == 0]
@@ -113,7 +113,7 @@ def test_ridgelines_have_the_shares_of_the_snapshots(study: Path, drawings: dict
         assert [label.get_text() for label in axes.get_yticklabels()] == ["0", "1", "2", "3"]
 
 
-def test_rates_are_the_means_of_the_full_runs_of_the_search(study: Path, drawings: dict[str, Drawing]) -> None:
+def test_rates_are_the_means_of_the_full_runs_of_the_search(study: Path, drawings: dict[str, DrawnFigure]) -> None:
     (axes,) = panels_of(drawings["learning-rate-grid"])
     verdict = read_json(study / "verdict.json")
     table = np.ma.asarray(axes.images[0].get_array())
@@ -128,7 +128,7 @@ def test_rates_are_the_means_of_the_full_runs_of_the_search(study: Path, drawing
     assert {text.get_text() for text in axes.texts} == {"×", "75.0", "(25)"}
 
 
-def test_verdict_has_the_seeds_intervals_and_contrasts(study: Path, drawings: dict[str, Drawing]) -> None:
+def test_verdict_has_the_seeds_intervals_and_contrasts(study: Path, drawings: dict[str, DrawnFigure]) -> None:
     arms_panel, contrasts_panel = panels_of(drawings["verdict"])
     verdict = read_json(study / "verdict.json")
     ranked = sorted(verdict["arms"], key=lambda arm: -arm["test"])
@@ -153,7 +153,7 @@ def test_verdict_has_the_seeds_intervals_and_contrasts(study: Path, drawings: di
     assert any(set(line.get_xdata()) == {0.0} for line in contrasts_panel.get_lines())
 
 
-def test_confusion_matrix_has_the_counts_of_the_exported_run(study: Path, drawings: dict[str, Drawing]) -> None:
+def test_confusion_matrix_has_the_counts_of_the_exported_run(study: Path, drawings: dict[str, DrawnFigure]) -> None:
     (axes,) = panels_of(drawings["confusion-matrix"])
     exported = read_json(study / "verdict.json")["exported"]["run"]
     counts = np.array(read_json(study / exported / "result.json")["test"]["confusion"])
@@ -163,7 +163,7 @@ def test_confusion_matrix_has_the_counts_of_the_exported_run(study: Path, drawin
     assert written == expected
 
 
-def test_filters_are_those_of_the_model_and_of_the_start(study: Path, drawings: dict[str, Drawing]) -> None:
+def test_filters_are_those_of_the_model_and_of_the_start(study: Path, drawings: dict[str, DrawnFigure]) -> None:
     panels = panels_of(drawings["first-filters"])
     before, after, nothing, other = [np.asarray(axes.images[0].get_array()) if axes.images else None for axes in panels]
     assert nothing is None
@@ -183,7 +183,7 @@ def test_filters_are_those_of_the_model_and_of_the_start(study: Path, drawings: 
             np.testing.assert_array_equal(pixels, colors.transpose(1, 2, 0))
 
 
-def test_gradient_flow_has_the_norms_of_the_probes(study: Path, drawings: dict[str, Drawing]) -> None:
+def test_gradient_flow_has_the_norms_of_the_probes(study: Path, drawings: dict[str, DrawnFigure]) -> None:
     for axes, arm in zip(panels_of(drawings["gradient-flow"]), ARMS, strict=True):
         probes = record(run_of(study, arm, 0), "probe")
         norms = [list(probe["block_gradient_norm"].values()) for probe in probes]
@@ -191,7 +191,7 @@ def test_gradient_flow_has_the_norms_of_the_probes(study: Path, drawings: dict[s
         assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1", "2", "3"]
 
 
-def test_captions_have_the_numbers_of_seeds_and_images(drawings: dict[str, Drawing]) -> None:
+def test_captions_have_the_numbers_of_seeds_and_images(drawings: dict[str, DrawnFigure]) -> None:
     assert {2, 100} <= set(values_of(drawings["verdict"].caption))
     assert 2 in values_of(drawings["learning-curves"].caption)
     assert 4 in values_of(drawings["learning-rates"].caption)  # runs

@@ -47,7 +47,7 @@ def write_documents(folder: Record, formats: str | Sequence[str] = "md", *, quie
 
     Args:
         folder: the run, the study, or a folder.
-        formats: md, docx or tex, or several of them.
+        formats: md, docx or tex, or several of them; `write_report` writes html.
         quiet: print no warnings.
 
     Raises:
@@ -58,11 +58,19 @@ def write_documents(folder: Record, formats: str | Sequence[str] = "md", *, quie
         >>> [path.name for path in headstart.write_documents(study, quiet=True)]
         ['report.md']
     """
+    from headstart.experiment.ablation_summary import read_ablation_result
     from headstart.figures.documents import write
+    from headstart.results.event_folders import find_event_files
 
-    names = [formats] if isinstance(formats, str) else list(formats)
+    source, names = _folder(folder), [formats] if isinstance(formats, str) else list(formats)
     with reporter_for(quiet) as reporter:
-        return write.write_documents(_folder(folder), names, reporter)
+        return write.write_documents(
+            source,
+            names,
+            reporter,
+            ablation=read_ablation_result(source),
+            foreign_folders=len(find_event_files(source)),
+        )
 
 
 def write_figures(
@@ -74,6 +82,8 @@ def write_figures(
     quiet: bool = False,
 ) -> list[Path]:
     """Write figures for print of a study, a run, or runs, each with its caption as a text file; return their paths.
+
+    Figures of an earlier call are replaced. Other files with their names, and captions with other texts, are renamed.
 
     Args:
         folder: the run, the study, or a folder.

@@ -9,7 +9,7 @@ from headstart.cli.app import command, reporter
 from headstart.cli.options import parameter
 from headstart.config.lists import split_commas
 from headstart.errors import DataError
-from headstart.figures.options import FOLDER, FORMATS, check_options
+from headstart.figures.options import DEFAULT_DPI, FIGURE_FORMATS, FOLDER, parse_figure_options
 from headstart.i18n import _
 
 
@@ -21,19 +21,18 @@ def figures(
     format: Annotated[
         list[str] | None,
         parameter(
-            _("File formats: {formats}; repeatable [default: png].", formats=", ".join(FORMATS)),
+            _("File formats: {formats}; repeatable [default: png].", formats=", ".join(FIGURE_FORMATS)),
             negative="",
             show_default=False,
         ),
     ] = None,
-    dpi: Annotated[int, parameter(_("Pixels per inch of PNG files."))] = 300,
+    dpi: Annotated[int, parameter(_("Pixels per inch of PNG files."))] = DEFAULT_DPI,
     output: Annotated[
         Path | None, parameter(_("Folder of the figures [default: FOLDER/figures]."), show_default=False)
     ] = None,
 ) -> None:
     """Write figures for print of a study, a run, or runs that were copied into one folder."""
-    formats = [str(name) for name in split_commas(format or ["png"])]
-    check_options(formats, dpi)
+    formats = parse_figure_options(map(str, split_commas(["png"] if format is None else format)), dpi)
     from headstart.figures.draw import write_figures
 
     with reporter() as console:

@@ -9,7 +9,7 @@ from headstart.cli.app import RUNS, Json, Log, command, reporter
 from headstart.cli.options import parameter, switch
 from headstart.cli.render import print_json
 from headstart.config.lists import split_commas
-from headstart.figures.documents.formats import FORMATS, HTML, parse_formats
+from headstart.figures.documents.formats import DOCUMENT_FORMATS, HTML, parse_report_formats
 from headstart.i18n import _, translated
 from headstart.telemetry.trackers.registry import require_trackers
 from headstart.text import printable
@@ -55,7 +55,7 @@ def report(
         parameter(
             _(
                 "Formats: {formats}; repeatable [default: html]. All but html are a lab report to edit, with figures.",
-                formats=", ".join((HTML, *FORMATS)),
+                formats=", ".join((HTML, *DOCUMENT_FORMATS)),
             ),
             negative="",
             show_default=False,
@@ -63,16 +63,24 @@ def report(
     ] = None,
 ) -> None:
     """Write the report of a study, a run, or runs that were copied into one folder."""
-    formats = parse_formats(map(str, split_commas(format or [HTML])))
+    formats = parse_report_formats(map(str, split_commas([HTML] if format is None else format)))
     from headstart.results.pages import write_report
 
     if HTML in formats:
         print(write_report(folder, tag or ()))
     if documents := [name for name in formats if name != HTML]:
+        from headstart.experiment.ablation_summary import read_ablation_result
         from headstart.figures.documents.write import write_documents
+        from headstart.results.event_folders import find_event_files
 
         with reporter() as output:
-            paths = write_documents(folder, documents, output)
+            paths = write_documents(
+                folder,
+                documents,
+                output,
+                ablation=read_ablation_result(folder),
+                foreign_folders=len(find_event_files(folder)),
+            )
         print("\n".join(map(str, paths)))
 
 

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
+from headstart.analysis.run_records import RunRecord, runs_in
 from headstart.analysis.statistics import crossed_interval, paired_t_interval
 from headstart.config.run_config import RunConfig
-from headstart.experiment.ablation_cell import FactorialCell
-from headstart.experiment.ablation_grid import DEPTHS, NORMS, SHORTCUTS
+from headstart.experiment.ablation_cell import FactorialCell, read_cell
+from headstart.experiment.ablation_grid import ABLATION_FILE, DEPTHS, NORMS, SHORTCUTS, read_ablation
 from headstart.experiment.ablation_sentences import (
     EffectNumbers,
     describe_limits,
@@ -29,6 +30,7 @@ from headstart.experiment.ablation_sentences import (
 from headstart.i18n import Message, translated
 from headstart.storage.files import JsonData
 from headstart.storage.schemas.ablation import AblationCell, AblationEffect, AblationResult
+from headstart.storage.schemas.study import Stage
 
 EFFECT_COUNT = len(DEPTHS) * (len(NORMS) + len(SHORTCUTS))  # reported together
 EFFECT_CONFIDENCE_LEVEL = 1 - 0.05 / EFFECT_COUNT  # Bonferroni: all intervals together hold with 95 %
@@ -55,6 +57,26 @@ class AblationSummary:
     def to_json(self) -> dict[str, JsonData]:
         """Return the numbers as JSON data, with the sentences in English."""
         return self.result.to_json()
+
+
+def read_ablation_result(folder: Path) -> AblationResult | None:
+    """Return the result of the ablation in a folder; None if it has none, or not all of its runs have ended.
+
+    Raises:
+        DataError: ablation.json, or a file of a run, is damaged.
+        UsageError: The ablation cannot be declared any more.
+    """
+    if not (folder / ABLATION_FILE).is_file():
+        return None
+    study = read_ablation(folder).study
+    by_variant: dict[str, list[RunRecord]] = {variant.name: [] for variant in study.variants}
+    for run in sorted(runs_in(folder), key=lambda run: run.seed):
+        if run.stage is Stage.ABLATION and run.done and run.seed in study.seed_range:
+            by_variant.setdefault(run.arm, []).append(run)
+    if any(len(runs) != len(study.seed_range) for runs in by_variant.values()):
+        return None
+    cells = [read_cell(runs) for runs in by_variant.values()]
+    return summarize(cells, next(iter(by_variant.values()))[0].plan, folder).result
 
 
 def summarize(cells: Sequence[FactorialCell], plan: RunConfig, folder: Path) -> AblationSummary:

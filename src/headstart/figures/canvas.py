@@ -1,4 +1,4 @@
-"""Sheets of figures: sizes, style, looks of arms, and saving without dates. Imports matplotlib, never pyplot."""
+"""Sheets of figures: sizes, style, lines of arms, and rendering without dates. Imports matplotlib, never pyplot."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -16,8 +16,12 @@ from matplotlib.axis import XAxis, YAxis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from headstart.figures.keep import CREATOR
 from headstart.i18n import Message, translated
 from headstart.report.svg.axes import Axis, tick_label
+
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
 
 LineStyle: TypeAlias = Literal["-"] | tuple[float, tuple[float, ...]]
 WIDE_IN, NARROW_IN, MAX_HEIGHT_IN = 6.3, 3.1, 9.2  # text width of A4, one of two columns, and text height
@@ -37,8 +41,9 @@ LINE_STYLES: tuple[LineStyle, ...] = (
     (0, (3, 1, 1, 1, 1, 1)),
     (0, (2, 1)),
 )
+DATES: dict[str, dict[str, None]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}  # fields left out
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p")
-STYLE: dict[Any, Any] = {
+STYLE: dict[RcKeyType, str | float | bool] = {
     "axes.grid": True,
     "axes.labelsize": TEXT_PT,
     "axes.linewidth": 0.5,
@@ -69,7 +74,7 @@ STYLE: dict[Any, Any] = {
 
 
 @dataclass(frozen=True)
-class Drawing:
+class DrawnFigure:
     """A figure with its title and its caption."""
 
     figure: Figure
@@ -78,17 +83,17 @@ class Drawing:
 
 
 @dataclass(frozen=True)
-class Look:
+class ArmStyle:
     """How the lines and dots of an arm are drawn."""
 
     color: str
-    style: LineStyle
+    line: LineStyle
     marker: str
 
 
-def look(index: int) -> Look:
-    """Return the look of the arm at a place in the declared order; color, style and marker repeat at unequal steps."""
-    return Look(PALETTE[index % len(PALETTE)], LINE_STYLES[index % len(LINE_STYLES)], MARKERS[index % len(MARKERS)])
+def arm_style(index: int) -> ArmStyle:
+    """Return the style of the arm at a place in the declared order; color, line and marker repeat at unequal steps."""
+    return ArmStyle(PALETTE[index % len(PALETTE)], LINE_STYLES[index % len(LINE_STYLES)], MARKERS[index % len(MARKERS)])
 
 
 @contextmanager
@@ -106,18 +111,17 @@ def print_style() -> Iterator[None]:
         log.setLevel(level)
 
 
-def saved(drawing: Drawing, form: str, dpi: int) -> bytes:
+def render_figure(figure: DrawnFigure, format_name: str, dpi: int) -> bytes:
     """Return a figure as the bytes of a file, without dates.
 
     Args:
-        drawing: The figure.
-        form: png, svg or pdf.
+        figure: The figure.
+        format_name: png, svg or pdf.
         dpi: Pixels per inch of PNG files.
     """
-    dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    metadata = {"Title": translated(figure.title), "Creator": CREATOR, **DATES.get(format_name, {})}
     buffer = io.BytesIO()
-    metadata = {"Title": translated(drawing.title), **dates.get(form, {})}
-    drawing.figure.savefig(buffer, format=form, dpi=dpi, metadata=metadata)
+    figure.figure.savefig(buffer, format=format_name, dpi=dpi, metadata=metadata)
     return buffer.getvalue()
 
 
@@ -147,7 +151,7 @@ def panels(count: int, *, panel_height: float, columns: int, extra: float = 0.0)
 def draw_line(
     axes: Axes,
     points: Sequence[tuple[float, float]],
-    arm: Look,
+    arm: ArmStyle,
     name: str,
     *,
     place: tuple[int, int] = (0, 1),
@@ -158,7 +162,7 @@ def draw_line(
     Args:
         axes: Panel.
         points: [(x, y), …].
-        arm: Look of the arm.
+        arm: Style of the arm.
         name: Its name in the legend.
         place: Place of the arm among those of the panel, and their number: lines that coincide have their markers at
             other points, and the dashes of later lines lie on the solid ones of earlier lines.
@@ -168,16 +172,18 @@ def draw_line(
     every = max(1, -(-len(points) // MARKERS_PER_LINE))
     xs, ys = [x for x, _y in points], [min(y, largest) for _x, y in points]
     axes.plot(
-        xs, ys, color=arm.color, linestyle=arm.style, linewidth=THICK_PT, marker=arm.marker, markersize=MARKER_PT,
+        xs, ys, color=arm.color, linestyle=arm.line, linewidth=THICK_PT, marker=arm.marker, markersize=MARKER_PT,
         markevery=(number * every // count, every), markeredgewidth=0.4, markeredgecolor="black", label=name,
         zorder=3 + number / count,
     )  # fmt: skip
 
 
-def draw_thin_line(axes: Axes, points: Sequence[tuple[float, float]], arm: Look, *, largest: float = math.inf) -> None:
+def draw_thin_line(
+    axes: Axes, points: Sequence[tuple[float, float]], arm: ArmStyle, *, largest: float = math.inf
+) -> None:
     """Draw the line of one seed."""
     xs, ys = [x for x, _y in points], [min(y, largest) for _x, y in points]
-    axes.plot(xs, ys, color=arm.color, linestyle=arm.style, linewidth=THIN_PT, alpha=0.6, label="_seed", zorder=2)
+    axes.plot(xs, ys, color=arm.color, linestyle=arm.line, linewidth=THIN_PT, alpha=0.6, label="_seed", zorder=2)
 
 
 def tick_text(value: float) -> str:

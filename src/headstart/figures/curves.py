@@ -7,7 +7,7 @@ import math
 from headstart.analysis.wording import splits
 from headstart.figures.canvas import (
     WIDE_IN,
-    Drawing,
+    DrawnFigure,
     draw_line,
     draw_thin_line,
     log_ticks,
@@ -27,7 +27,7 @@ LEGEND_IN = WIDE_IN - 0.2  # width of a legend
 PANEL_IN = 1.75  # height of a row of panels
 
 
-def learning_curves(inputs: PageInputs, typeface: Typeface) -> Drawing | None:
+def learning_curves(inputs: PageInputs, typeface: Typeface) -> DrawnFigure | None:
     """Draw loss and accuracy by epoch, on training and selection images; None if no run has finished an epoch."""
     groups = [group for group in compared_groups(inputs) if any(run.epochs for run in group.runs)]
     if not groups:
@@ -43,21 +43,21 @@ def learning_curves(inputs: PageInputs, typeface: Typeface) -> Drawing | None:
         for place, (group, name) in enumerate(zip(shown, names, strict=True)):
             for axes, line in zip(grid[row], split_series(by_name[group.name], quantity, selection), strict=True):
                 for path in line.paths:
-                    draw_thin_line(axes, path, group.look, largest=cap)
-                draw_line(axes, line.mean, group.look, name, place=(place, len(shown)), largest=cap)
+                    draw_thin_line(axes, path, group.style, largest=cap)
+                draw_line(axes, line.mean, group.style, name, place=(place, len(shown)), largest=cap)
         grid[row][0].set_ylabel(typeface.drawable(quantity.axis))
         plain_ticks(grid[row][0].yaxis)
     for column, split in enumerate((_("train"), selection)):
         grid[0][column].set_title(typeface.drawable(split))
         grid[1][column].set_xlabel(typeface.drawable(_("epoch")))
         plain_ticks(grid[1][column].xaxis, whole=True)
-    add_legend(figure, names, [group.look for group in shown], LEGEND_IN)
+    add_legend(figure, names, [group.style for group in shown], LEGEND_IN)
     title = _("Loss and accuracy on train and {selection} by epoch", selection=selection)
     caption = [seed_words(groups), *scored_words(verdict, by_name, selection), *left_out_words(groups)]
-    return Drawing(figure, title, join(caption))
+    return DrawnFigure(figure, title, join(caption))
 
 
-def learning_rates(inputs: PageInputs, typeface: Typeface) -> Drawing | None:
+def learning_rates(inputs: PageInputs, typeface: Typeface) -> DrawnFigure | None:
     """Draw the learning rate at each step, equal lines of an arm once; None without a step."""
     groups = [group for group in compared_groups(inputs) if any(any(rate_paths(run)) for run in group.runs)]
     if not groups:
@@ -72,7 +72,7 @@ def learning_rates(inputs: PageInputs, typeface: Typeface) -> Drawing | None:
     axes = figure.subplots()
     for place, (group, name) in enumerate(zip(shown, names, strict=True)):
         for path in paths[place]:
-            draw_line(axes, subsample(path, count), group.look, name, place=(place, len(shown)))
+            draw_line(axes, subsample(path, count), group.style, name, place=(place, len(shown)))
     rates = [rate for of_group in paths for path in of_group for _step, rate in path]
     low, high = min(rates) / 1.3, max(rates) * 1.3
     log_ticks(axes, low, high)
@@ -80,7 +80,7 @@ def learning_rates(inputs: PageInputs, typeface: Typeface) -> Drawing | None:
     axes.set_xlabel(typeface.drawable(_("step")))
     axes.set_ylabel(typeface.drawable(_("learning rate")))
     plain_ticks(axes.xaxis, whole=True, count=8)
-    add_legend(figure, names, [group.look for group in shown], LEGEND_IN)
+    add_legend(figure, names, [group.style for group in shown], LEGEND_IN)
     runs = sum(len(group.runs) for group in groups)
     read = ngettext(
         "The rate that the optimizer had at each step, on a logarithmic axis, of {count} run.",
@@ -88,4 +88,4 @@ def learning_rates(inputs: PageInputs, typeface: Typeface) -> Drawing | None:
         "are one line.",
         runs,
     )
-    return Drawing(figure, _("Learning rate by step"), join([read, *left_out_words(groups)]))
+    return DrawnFigure(figure, _("Learning rate by step"), join([read, *left_out_words(groups)]))

@@ -8,24 +8,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headstart.factories import load_factory
-from headstart.figures.options import check_options
+from headstart.figures import keep
+from headstart.figures.options import DEFAULT_DPI, parse_figure_options
 from headstart.figures.registry import FIGURES
 from headstart.i18n import Message, _, translated
 from headstart.report.inputs import PageInputs
 from headstart.report.page import read_inputs
 from headstart.reporter import NullReporter, Reporter
-from headstart.storage.files import write_atomic
 from headstart.text import join_first
 
 if TYPE_CHECKING:
-    from headstart.figures.canvas import Drawing
+    from headstart.figures.canvas import DrawnFigure
     from headstart.figures.fonts import Typeface
 
 MAX_LISTED_CHARACTERS = 8  # in the message on characters without a font
 
 
 @dataclass(frozen=True)
-class PrintFigure:
+class WrittenFigure:
     """One figure that was written.
 
     Args:
@@ -45,19 +45,17 @@ def write_figures(
     folder: Path,
     output: Path,
     formats: Sequence[str] = ("png",),
-    dpi: int = 300,
+    dpi: int = DEFAULT_DPI,
     reporter: Reporter | None = None,
-) -> list[PrintFigure]:
-    """Write the figures of a study, of a run, or of several runs, and beside each its caption as `NAME.txt`.
-
-    Equal records give equal bytes with the same version of matplotlib and the same fonts.
+) -> list[WrittenFigure]:
+    """Write the figures of a study, of a run, or of several runs, and beside each its caption as `NAME.caption.txt`.
 
     Args:
         folder: Folder of a study, of a run, or of several runs.
         output: Folder of the figures; it is created if it does not exist.
-        formats: Formats, of `FORMATS`.
+        formats: Formats, of `FIGURE_FORMATS`.
         dpi: Pixels per inch of PNG files, `MIN_DPI` to `MAX_DPI`.
-        reporter: Receives a warning if no font has the characters of a name.
+        reporter: Receives a warning if no font has the characters of a name, and the new names of files of the user.
 
     Returns:
         The figures that the study or the runs have data for, in the order of `FIGURES`.
@@ -66,39 +64,53 @@ def write_figures(
         UsageError: A format is unknown, `dpi` is out of range, or matplotlib is not installed.
         DataError: The folder has no runs.
     """
-    check_options(formats, dpi)
-    inputs = read_inputs(folder)
-    from headstart.figures.canvas import print_style, saved
-    from headstart.figures.fonts import find_typeface
-
-    figures = []
-    with print_style():
-        typeface = find_typeface()
-        drawings = _draw(inputs, typeface)
-        contents = {
-            (name, form): saved(drawing, form, dpi)
-            for name, drawing in drawings.items()
-            for form in dict.fromkeys(formats)
-        }
-    _report_missing(typeface, reporter or NullReporter())
-    output.mkdir(parents=True, exist_ok=True)
-    for name, drawing in drawings.items():
-        files = {form: output / f"{name}.{form}" for form in dict.fromkeys(formats)}
-        for form, path in files.items():
-            write_atomic(path, contents[name, form])
-        figures.append(PrintFigure(name, drawing.title, drawing.caption, files))
-        write_atomic(output / f"{name}.txt", f"{translated(drawing.title)}\n\n{translated(drawing.caption)}\n")
+    names, reporter = parse_figure_options(formats, dpi), reporter or NullReporter()
+    figures = draw_figures(read_inputs(folder), output, names, dpi, reporter)
+    for figure in figures:
+        text = f"{translated(figure.title)}\n\n{translated(figure.caption)}\n"
+        keep.write_text(output / f"{figure.name}.caption.txt", text.encode(), reporter)
     return figures
 
 
-def _draw(inputs: PageInputs, typeface: Typeface) -> dict[str, Drawing]:
-    drawings: dict[str, Drawing] = {}
+def draw_figures(
+    inputs: PageInputs, output: Path, formats: Sequence[str], dpi: int = DEFAULT_DPI, reporter: Reporter | None = None
+) -> list[WrittenFigure]:
+    """Draw the figures that there are data for, and write them in these formats; return them.
+
+    Equal records give equal bytes with the same version of matplotlib and the same fonts. Other files with the same
+    names are renamed. The arguments are those of `write_figures`, after their check.
+    """
+    from headstart.figures.canvas import print_style, render_figure
+    from headstart.figures.fonts import find_typeface
+
+    reporter = reporter or NullReporter()
+    with print_style():
+        typeface = find_typeface()
+        drawn = _draw(inputs, typeface)
+        contents = {
+            (name, format_name): render_figure(figure, format_name, dpi)
+            for name, figure in drawn.items()
+            for format_name in formats
+        }
+    _report_missing(typeface, reporter)
+    output.mkdir(parents=True, exist_ok=True)
+    figures = []
+    for name, figure in drawn.items():
+        files = {format_name: output / f"{name}.{format_name}" for format_name in formats}
+        for format_name, path in files.items():
+            keep.write_figure(path, contents[name, format_name], reporter)
+        figures.append(WrittenFigure(name, figure.title, figure.caption, files))
+    return figures
+
+
+def _draw(inputs: PageInputs, typeface: Typeface) -> dict[str, DrawnFigure]:
+    drawn: dict[str, DrawnFigure] = {}
     for row in FIGURES:
-        factory: Callable[[PageInputs, Typeface], Drawing | None] = load_factory(row.factory)
-        drawing = factory(inputs, typeface)
-        if drawing is not None:
-            drawings[row.name] = drawing
-    return drawings
+        factory: Callable[[PageInputs, Typeface], DrawnFigure | None] = load_factory(row.factory)
+        figure = factory(inputs, typeface)
+        if figure is not None:
+            drawn[row.name] = figure
+    return drawn
 
 
 def _report_missing(typeface: Typeface, reporter: Reporter) -> None:

@@ -10,8 +10,9 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from headstart.analysis.wording import arm_words
+from headstart.config.model_file import BACKBONE_FILE, MODEL_FILE
 from headstart.errors import ModelFileError
-from headstart.figures.canvas import LINE_IN, NARROW_IN, WIDE_IN, Drawing, panels
+from headstart.figures.canvas import LINE_IN, NARROW_IN, WIDE_IN, DrawnFigure, panels
 from headstart.figures.fonts import Typeface
 from headstart.figures.labels import fit_names, line_count
 from headstart.i18n import Message, _, join, ngettext
@@ -19,13 +20,12 @@ from headstart.report.histograms import one_per_arm
 from headstart.report.inputs import PageInputs
 from headstart.report.photos import filter_mosaic, initial_filters
 
-WEIGHT_FILES = ("model.safetensors", "backbone.safetensors")  # of a model folder; heads may share a frozen backbone
 MAX_RUNS = 6  # with filters
 COLUMNS = 2  # panels side by side
 Filters = npt.NDArray[np.float32]
 
 
-def first_filters(inputs: PageInputs, typeface: Typeface) -> Drawing | None:
+def first_filters(inputs: PageInputs, typeface: Typeface) -> DrawnFigure | None:
     """Draw the filters of one run of each arm; None if no model has a convolution of RGB images."""
     pairs: list[tuple[Message, Filters | None, Filters]] = []
     runs = one_per_arm(inputs.compared_runs, inputs.preferred_runs)
@@ -62,7 +62,7 @@ def first_filters(inputs: PageInputs, typeface: Typeface) -> Drawing | None:
     left_out = (
         ngettext("{count} more arm is not drawn.", "{count} more arms are not drawn.", more) if more else join([])
     )
-    return Drawing(figure, _("Filters of the first convolution"), join([caption, scale, left_out]))
+    return DrawnFigure(figure, _("Filters of the first convolution"), join([caption, scale, left_out]))
 
 
 def _pictures(pairs: Sequence[tuple[Message, Filters | None, Filters]]) -> list[tuple[Message, Filters] | None]:
@@ -82,7 +82,7 @@ def trained_filters(model: Path) -> Filters | None:
     Raises:
         ModelFileError: The file is damaged.
     """
-    for path in (model / name for name in WEIGHT_FILES):
+    for path in (model / name for name in (MODEL_FILE, BACKBONE_FILE)):
         if not path.is_file():
             continue
         try:

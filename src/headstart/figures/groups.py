@@ -1,4 +1,4 @@
-"""The compared runs of a study or a folder by arm, with the look that each arm has in all figures."""
+"""The compared runs of a study or a folder by arm, with the style that each arm has in all figures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headstart.analysis.wording import named_words
-from headstart.figures.canvas import Look, look
+from headstart.figures.canvas import ArmStyle, arm_style
 from headstart.i18n import Message, _, ngettext
 from headstart.report.inputs import PageInputs, StudyInputs
 from headstart.report.series import PlottedRun, group_by_recipe
@@ -16,10 +16,10 @@ MAX_ARMS = 12  # arms with a line; more could not be distinguished
 
 @dataclass(frozen=True)
 class Group:
-    """The runs of an arm, with its name and its look."""
+    """The runs of an arm, with its name and its style."""
 
     name: Message
-    look: Look
+    style: ArmStyle
     runs: Sequence[PlottedRun]
 
 
@@ -30,17 +30,17 @@ def compared_groups(inputs: PageInputs) -> list[Group]:
     """
     if not isinstance(inputs, StudyInputs):
         named = group_by_recipe(inputs.compared_runs).items()
-        return [Group(name, look(place), runs) for place, (name, runs) in enumerate(named)]
+        return [Group(name, arm_style(place), runs) for place, (name, runs) in enumerate(named)]
     by_arm = enumerate(inputs.runs_by_arm.items())
-    groups = [(arm, Group(named_words(inputs.verdict, arm), look(place), runs)) for place, (arm, runs) in by_arm]
+    groups = [(arm, Group(named_words(inputs.verdict, arm), arm_style(place), runs)) for place, (arm, runs) in by_arm]
     if len(groups) > MAX_ARMS:
         groups.sort(key=lambda item: item[0] != inputs.verdict.selected)
     return [group for _arm, group in groups]
 
 
-def arm_looks(inputs: StudyInputs) -> dict[str, Look]:
-    """Return the look of each arm of a verdict, by name."""
-    return {arm.name: look(place) for place, arm in enumerate(inputs.verdict.arms)}
+def arm_styles(inputs: StudyInputs) -> dict[str, ArmStyle]:
+    """Return the style of each arm of a verdict, by name."""
+    return {arm.name: arm_style(place) for place, arm in enumerate(inputs.verdict.arms)}
 
 
 def left_out_words(groups: Sequence[Group]) -> list[Message]:

@@ -15,7 +15,7 @@ from headstart.figures.canvas import (
     NARROW_IN,
     TEXT_PT,
     WIDE_IN,
-    Drawing,
+    DrawnFigure,
     log_ticks,
     new_figure,
     panels,
@@ -40,7 +40,7 @@ BLOCK_IN, MIN_BLOCKS_IN = 0.12, 1.1  # height of the row of a block with its nam
 NORM_COLUMNS, MIN_EPOCH_IN = 3, 0.2  # panels side by side, and least width of the number of an epoch
 
 
-def learning_rate_grid(inputs: PageInputs, typeface: Typeface) -> Drawing | None:
+def learning_rate_grid(inputs: PageInputs, typeface: Typeface) -> DrawnFigure | None:
     """Draw accuracy by arm or optimizer and learning rate; None if rates were neither searched nor compared."""
     grids = _rate_grids(inputs)
     if not grids:
@@ -68,7 +68,7 @@ def learning_rate_grid(inputs: PageInputs, typeface: Typeface) -> Drawing | None
     parts = [_("{label}.", label=shown[0].label), shown[0].caption, _evaluated_words(inputs)]
     if more := len(grids) - len(shown):
         parts.append(ngettext("{count} more search is not drawn.", "{count} more searches are not drawn.", more))
-    return Drawing(figure, _("Accuracy by arm and learning rate"), join(parts))
+    return DrawnFigure(figure, _("Accuracy by arm and learning rate"), join(parts))
 
 
 def _grid_height(names: Sequence[str], *, titled: bool) -> float:
@@ -102,7 +102,7 @@ def _evaluated_words(inputs: PageInputs) -> Message:
     )
 
 
-def confusion_matrix(inputs: PageInputs, typeface: Typeface) -> Drawing | None:
+def confusion_matrix(inputs: PageInputs, typeface: Typeface) -> DrawnFigure | None:
     """Draw the confusion matrix of the exported model of a study, or of a run's best model; None without one."""
     run = next((run.run for run in inputs.runs if run.run.folder == inputs.evaluated), None)
     evaluated = None if run is None else shown_evaluation(run)
@@ -129,10 +129,10 @@ def confusion_matrix(inputs: PageInputs, typeface: Typeface) -> Drawing | None:
     axes.set_ylabel(typeface.drawable(_("true class")))
     axes.set_xlabel(typeface.drawable(_("predicted class")))
     empty = _("Numbers are images; a cell without a number has none, or too little space for it.")
-    return Drawing(figure, _("Confusion matrix"), join([_("{title}.", title=drawn.title), drawn.caption, empty]))
+    return DrawnFigure(figure, _("Confusion matrix"), join([_("{title}.", title=drawn.title), drawn.caption, empty]))
 
 
-def gradient_flow(inputs: PageInputs, typeface: Typeface) -> Drawing | None:
+def gradient_flow(inputs: PageInputs, typeface: Typeface) -> DrawnFigure | None:
     """Draw the norm of the loss's gradient at the output of each block by epoch, for one run of each arm."""
     measured = [(run, norms) for run in gradient_examples(inputs.compared_runs) if (norms := gradient_norms(run))]
     if not measured:
@@ -163,7 +163,7 @@ def gradient_flow(inputs: PageInputs, typeface: Typeface) -> Drawing | None:
     log_ticks(bar.ax, *bar.mappable.get_clim())
     bar.outline.set_linewidth(0.5)
     bar.set_label("|∂L/∂h|")
-    return Drawing(figure, _("Gradient norm at the output of each block"), _flow_caption(shown, len(measured)))
+    return DrawnFigure(figure, _("Gradient norm at the output of each block"), _flow_caption(shown, len(measured)))
 
 
 def _draw_norms(axes: Axes, norms: GradientNorms, scale: tuple[float, float], width: float, height: float) -> None:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 
-from headstart.figures.canvas import LINE_IN, MARKER_PT, TEXT_PT, THICK_PT, Look
+from headstart.figures.canvas import LINE_IN, MARKER_PT, TEXT_PT, THICK_PT, ArmStyle
 from headstart.report.svg.labels import BOLD_LETTER_WIDTH, text_width, truncate_distinct, wrap_names
 
 RULER_DPI = 720  # at which text is measured
@@ -92,15 +92,15 @@ def legend_height(names: Sequence[str], max_in: float) -> float:
     return -(-len(names) // legend_columns(names, max_in)[1]) * 1.2 * LINE_IN + 0.1
 
 
-def add_legend(figure: Figure, names: Sequence[str], looks: Sequence[Look], max_in: float) -> None:
+def add_legend(figure: Figure, names: Sequence[str], styles: Sequence[ArmStyle], max_in: float) -> None:
     """Put the legend of two arms or more below the panels of a figure, within a width in inches."""
     if len(names) < 2:
         return
     fitted, columns = legend_columns(names, max_in)
     handles = [
-        Line2D([], [], color=arm.color, linestyle=arm.style, marker=arm.marker, linewidth=THICK_PT,
+        Line2D([], [], color=arm.color, linestyle=arm.line, marker=arm.marker, linewidth=THICK_PT,
                markersize=MARKER_PT, markeredgewidth=0.4, markeredgecolor="black")
-        for arm in looks
+        for arm in styles
     ]  # fmt: skip
     figure.legend(
         handles, fitted, loc="outside lower center", ncols=columns, handlelength=3.0, handletextpad=0.5, borderpad=0.0,

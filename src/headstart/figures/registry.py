@@ -11,8 +11,8 @@ class FigureSpec:
 
     Args:
         name: Name of its files without the suffix.
-        factory: Import path of a function that draws it from `PageInputs` and a `Typeface`. It returns a `Drawing`, or
-            None if the study or the runs have no data for it.
+        factory: Import path of a function that draws it from `PageInputs` and a `Typeface`. It returns a `DrawnFigure`,
+            or None if the study or the runs have no data for it.
     """
 
     name: str

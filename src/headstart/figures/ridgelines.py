@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from matplotlib.axes import Axes
 
-from headstart.figures.canvas import LINE_IN, NARROW_IN, WIDE_IN, Drawing, panels, plain_ticks
+from headstart.figures.canvas import LINE_IN, NARROW_IN, WIDE_IN, DrawnFigure, panels, plain_ticks
 from headstart.figures.fonts import Typeface
 from headstart.figures.groups import MAX_ARMS
 from headstart.figures.labels import fit_names, line_count
@@ -34,22 +34,20 @@ OVERLAP = 2.4  # height of the highest bin, as a multiple of the distance of two
 PANEL_IN = 1.9
 
 
-def weights(inputs: PageInputs, typeface: Typeface) -> Drawing | None:
+def weights(inputs: PageInputs, typeface: Typeface) -> DrawnFigure | None:
     """Draw the weights of the first layer after the epochs; None without histograms."""
     return _ridgelines(inputs, "weights", typeface)
 
 
-def gradients(inputs: PageInputs, typeface: Typeface) -> Drawing | None:
+def gradients(inputs: PageInputs, typeface: Typeface) -> DrawnFigure | None:
     """Draw the gradients of the first layer, or of the first one that is not frozen; None without histograms."""
     return _ridgelines(inputs, "gradients", typeface)
 
 
-def _ridgelines(inputs: PageInputs, kind: Kind, typeface: Typeface) -> Drawing | None:
+def _ridgelines(inputs: PageInputs, kind: Kind, typeface: Typeface) -> DrawnFigure | None:
     with_snapshots = [run for run in inputs.compared_runs if run.snapshots]
     runs = [_by_epoch(run) for run in one_per_arm(with_snapshots, inputs.preferred_runs)]
-    first = layer_ridges(runs, "weights")[0]
-    trained = any(getattr(line, kind).get(first) for run in runs for line in run.snapshots)
-    layer, drawn = layer_ridges(runs, kind, first if trained else "")
+    layer, drawn = layer_ridges(runs, kind)
     if not drawn:
         return None
     shown = drawn[:MAX_ARMS]
@@ -75,7 +73,7 @@ def _ridgelines(inputs: PageInputs, kind: Kind, typeface: Typeface) -> Drawing |
     parts += [_("Each panel has its own scale.")] if len(shown) > 1 else []
     if more := len(drawn) - len(shown):
         parts.append(ngettext("{count} more arm is not drawn.", "{count} more arms are not drawn.", more))
-    return Drawing(figure, title, join(parts))
+    return DrawnFigure(figure, title, join(parts))
 
 
 def _by_epoch(run: PlottedRun) -> PlottedRun:

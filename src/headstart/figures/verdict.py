@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from headstart.analysis.wording import metric_words, named_words, splits
-from headstart.figures.canvas import LINE_IN, MAX_HEIGHT_IN, Drawing, Look, new_figure, plain_ticks
+from headstart.figures.canvas import LINE_IN, MAX_HEIGHT_IN, ArmStyle, DrawnFigure, new_figure, plain_ticks
 from headstart.figures.fonts import Typeface
-from headstart.figures.groups import arm_looks
+from headstart.figures.groups import arm_styles
 from headstart.figures.labels import fit_names, line_count
 from headstart.i18n import Message, _, join, ngettext
 from headstart.report.inputs import PageInputs, StudyInputs
@@ -25,14 +25,14 @@ ROW_GAP_IN, AROUND_IN = 0.08, 0.45  # between the names of two rows, and around 
 PAIR_IN = 2 * LINE_IN + ROW_GAP_IN  # height of the row of a contrast
 SEED_OFFSET, SEED_STEP, MAX_SEED_STEPS = 0.24, 0.09, 3  # of the dots of seeds below their mean, in rows
 SAME_DOT = 1e-9  # difference below which two dots coincide
-CONTRAST_LOOK = Look("black", "-", "o")
+CONTRAST_STYLE = ArmStyle("black", "-", "o")
 
 
-def verdict_figure(inputs: PageInputs, typeface: Typeface) -> Drawing | None:
+def verdict_figure(inputs: PageInputs, typeface: Typeface) -> DrawnFigure | None:
     """Draw the accuracy of each arm and the contrasts; None without a verdict."""
     if not isinstance(inputs, StudyInputs):
         return None
-    verdict, looks = inputs.verdict, arm_looks(inputs)
+    verdict, styles = inputs.verdict, arm_styles(inputs)
     ranked = ranked_arms(verdict)
     rows = [arm_row(arm, 0, selected=arm.name == verdict.selected) for arm in ranked]
     names = fit_names([typeface.drawable(row.name) for row in rows], NAME_IN, bold=True)
@@ -41,7 +41,7 @@ def verdict_figure(inputs: PageInputs, typeface: Typeface) -> Drawing | None:
     heights = [_height(names), *([_height(pairs)] if pairs else [])]
     figure = new_figure(sum(heights))
     axes = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights).flat
-    _draw_rows(axes[0], rows, names, [looks[arm.name] for arm in ranked], [f"{row.mean:.1f}" for row in rows])
+    _draw_rows(axes[0], rows, names, [styles[arm.name] for arm in ranked], [f"{row.mean:.1f}" for row in rows])
     axes[0].set_xlabel(
         typeface.drawable(
             _("{metric} on {images}, %", metric=metric_words(verdict), images=evaluated_images(verdict))
@@ -50,7 +50,7 @@ def verdict_figure(inputs: PageInputs, typeface: Typeface) -> Drawing | None:
     if contrasts:
         _draw_contrasts(axes[1], verdict, contrasts, pairs)
         axes[1].set_xlabel(typeface.drawable(_("difference, percentage points")))
-    return Drawing(figure, _("Accuracy of the arms and their differences"), _caption(verdict, contrasts))
+    return DrawnFigure(figure, _("Accuracy of the arms and their differences"), _caption(verdict, contrasts))
 
 
 def shown_contrasts(verdict: Verdict, fitting: int) -> list[Contrast]:
@@ -86,14 +86,14 @@ def _draw_contrasts(axes: Axes, verdict: Verdict, contrasts: Sequence[Contrast],
         for contrast in contrasts
     ]
     values = [value.replace("-", "\N{MINUS SIGN}") for value in values]
-    _draw_rows(axes, rows, names, [CONTRAST_LOOK] * len(rows), values, [contrast.primary for contrast in contrasts])
+    _draw_rows(axes, rows, names, [CONTRAST_STYLE] * len(rows), values, [contrast.primary for contrast in contrasts])
 
 
 def _draw_rows(
     axes: Axes,
     rows: Sequence[IntervalRow],
     names: Sequence[str],
-    looks: Sequence[Look],
+    styles: Sequence[ArmStyle],
     values: Sequence[str],
     strong: Sequence[bool] = (),
 ) -> None:
@@ -103,12 +103,12 @@ def _draw_rows(
         axes: Panel.
         rows: Intervals.
         names: Names of the rows as they are drawn.
-        looks: Looks of the rows.
+        styles: Styles of the dots of the rows.
         values: Texts at the right end of the rows.
         strong: Rows with a name in bold type. Default: those that the rows name.
     """
     strong = strong or [row.strong for row in rows]
-    for place, (row, arm) in enumerate(zip(rows, looks, strict=True)):
+    for place, (row, arm) in enumerate(zip(rows, styles, strict=True)):
         axes.plot(
             [row.low, row.high], [place, place], color="black", linewidth=1.0, label=f"_interval {place}", zorder=3
         )

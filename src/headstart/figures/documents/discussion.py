@@ -51,7 +51,7 @@ def _arm_questions(verdict: Verdict) -> list[Message]:
     questions = []
     if contrast is not None:
         arms = {"first": named_words(verdict, contrast.first), "second": named_words(verdict, contrast.second)}
-        if contrast.outcome in (Outcome.BETTER, Outcome.WORSE):
+        if contrast.outcome is Outcome.BETTER:
             questions.append(_("Which property of {first} can explain its advantage over {second}?", **arms))
         elif contrast.outcome is Outcome.EQUIVALENT:
             questions.append(_("Why could {first} and {second} be equivalent on these images?", **arms))
@@ -63,7 +63,7 @@ def _arm_questions(verdict: Verdict) -> list[Message]:
 
 
 def _curve_questions(content: ReportContent) -> Sequence[Message]:
-    shown = [picture.key for picture in content.pictures]
+    shown = [figure.key for figure in content.figures]
     questions = []
     if CURVES in shown:
         figure = refer(Target.FIGURE, CURVES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 import docx
@@ -30,11 +31,11 @@ from headstart.figures.documents.model import (
     Code,
     CrossReference,
     Document,
+    DocumentFigure,
+    DocumentTable,
     Heading,
     Paragraph,
-    Picture,
     SourceList,
-    Table,
     Target,
     numbered_words,
     text_parts,
@@ -91,7 +92,8 @@ def _set_up(word: docx.document.Document, document: Document) -> None:
     properties = word.core_properties
     properties.title = _text(document, document.title)
     properties.author = properties.last_modified_by = properties.comments = ""
-    properties.created = properties.modified = document.created.replace(tzinfo=None, microsecond=0)
+    created = document.created or datetime(*EPOCH)  # the file would have the date of python-docx's own template
+    properties.created = properties.modified = created.replace(tzinfo=None, microsecond=0)
     properties.revision = 1
 
 
@@ -112,10 +114,10 @@ def _add(word: docx.document.Document, document: Document, block: Block) -> None
         case BulletList(items):
             for item in items:
                 word.add_paragraph(_text(document, item), style="List Bullet")
-        case Table():
+        case DocumentTable():
             _add_table(word, document, block)
-        case Picture():
-            _add_picture(word, document, block)
+        case DocumentFigure():
+            _add_figure(word, document, block)
         case Blank():
             _add_blank(word, document, block)
         case Code():
@@ -153,7 +155,7 @@ def _run_element(paragraph: DocxParagraph, text: str) -> CT_R:
     return element
 
 
-def _add_table(word: docx.document.Document, document: Document, table: Table) -> None:
+def _add_table(word: docx.document.Document, document: Document, table: DocumentTable) -> None:
     caption = _add_caption(word, document, Target.TABLE, table.key, table.caption)
     caption.paragraph_format.keep_with_next = True
     caption.paragraph_format.space_before = Pt(8)
@@ -210,18 +212,18 @@ def _keep_rows_whole(rows: Sequence[CT_Row]) -> None:
         row.get_or_add_trPr().append(OxmlElement("w:cantSplit"))
 
 
-def _add_picture(word: docx.document.Document, document: Document, picture: Picture) -> None:
+def _add_figure(word: docx.document.Document, document: Document, figure: DocumentFigure) -> None:
     """Add a picture that fits on a page, with its title as alternative text, and its caption."""
     paragraph = word.add_paragraph()
     paragraph.alignment = WD_ALIGN_PARAGRAPH.CENTER
     paragraph.paragraph_format.keep_with_next = True
-    shape = paragraph.add_run().add_picture(str(picture.file))
+    shape = paragraph.add_run().add_picture(str(figure.file))
     scale = min(1.0, Cm(MAX_PICTURE_CM[0]) / shape.width, Cm(MAX_PICTURE_CM[1]) / shape.height)
     shape.width, shape.height = Emu(int(shape.width * scale)), Emu(int(shape.height * scale))
     properties = shape._inline.docPr
-    properties.set("descr", _text(document, join([picture.title, picture.caption], ". ")))
-    properties.set("title", _text(document, picture.title))
-    _add_caption(word, document, Target.FIGURE, picture.key, join([picture.title, picture.caption], ". "))
+    properties.set("descr", _text(document, join([figure.title, figure.caption], ". ")))
+    properties.set("title", _text(document, figure.title))
+    _add_caption(word, document, Target.FIGURE, figure.key, join([figure.title, figure.caption], ". "))
 
 
 def _add_blank(word: docx.document.Document, document: Document, blank: Blank) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from headstart.errors import UsageError
+from headstart.figures.options import parse_formats
 from headstart.i18n import _
-from headstart.text import end_sentence, suggestion
 
 HTML = "html"  # the page, which `report.page` writes
 MATPLOTLIB = ("matplotlib", "matplotlib")
@@ -21,43 +21,43 @@ class DocumentFormat:
     Args:
         renderer: Import path of a function from a `model.Document` and the document's folder to the content of the
             file, as bytes.
-        picture: Format of its pictures.
+        figure_format: Format of its figures.
         needs: Modules that it needs and their packages, which are optional.
     """
 
     renderer: str
-    picture: str
+    figure_format: str
     needs: Sequence[tuple[str, str]] = (MATPLOTLIB,)
 
 
-FORMATS = {
+DOCUMENT_FORMATS = {
     "md": DocumentFormat("headstart.figures.documents.markdown:render", "png"),
     "docx": DocumentFormat("headstart.figures.documents.docx:render", "png", (MATPLOTLIB, ("docx", "python-docx"))),
     "tex": DocumentFormat("headstart.figures.documents.tex:render", "pdf"),
 }
 
 
-def parse_formats(values: Iterable[str]) -> tuple[str, ...]:
-    """Return the formats of a report without duplicates, after a check that what they need is installed.
+def parse_report_formats(values: Iterable[str]) -> tuple[str, ...]:
+    """Return the formats of a report, html and those of documents, as `options.parse_formats` does.
 
     Raises:
         UsageError: A format is unknown, there is none, or a package that it needs is not installed.
     """
-    known = (HTML, *FORMATS)
-    names = tuple(dict.fromkeys(value.strip().lower().removeprefix(".") for value in values))
-    for name in names or ("",):
-        if name not in known:
-            fault = _("{name!r} is not a format of a report{suggestion}", name=name, suggestion=suggestion(name, known))
-            raise UsageError(end_sentence(fault), _("Use one or more of {formats}.", formats=", ".join(known)))
-        require_packages(name)
-    return names
+    return _installed(parse_formats(values, (HTML, *DOCUMENT_FORMATS), _("reports")))
 
 
-def require_packages(name: str) -> None:
-    """Raise UsageError if a package that a format needs is not installed."""
-    for module, package in FORMATS[name].needs if name in FORMATS else ():
-        if find_spec(module) is None:
-            raise UsageError(
-                _("A report in the format {name} needs {package}.", name=name, package=package),
-                _("Install it with `pip install {package}`.", package=package),
-            )
+def parse_document_formats(values: Iterable[str]) -> tuple[str, ...]:
+    """Return the formats of documents; it raises the errors of `parse_report_formats`."""
+    return _installed(parse_formats(values, tuple(DOCUMENT_FORMATS), _("documents")))
+
+
+def _installed(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of formats whose packages are installed. Raises UsageError for others."""
+    for name in names:
+        for module, package in DOCUMENT_FORMATS[name].needs if name != HTML else ():
+            if find_spec(module) is None:
+                raise UsageError(
+                    _("A report in the format {name} needs {package}.", name=name, package=package),
+                    _("Install it with `pip install {package}`.", package=package),
+                )
+    return tuple(names)

@@ -15,11 +15,11 @@ from headstart.figures.documents.model import (
     Code,
     CrossReference,
     Document,
+    DocumentFigure,
+    DocumentTable,
     Heading,
     Paragraph,
-    Picture,
     SourceList,
-    Table,
     Target,
     numbered_words,
     text_parts,
@@ -63,10 +63,10 @@ def _block(document: Document, block: Block, folder: Path) -> str:
             return _paragraph(document, text)
         case BulletList(items):
             return "\n".join(f"- {_paragraph(document, item)}" for item in items)
-        case Table():
+        case DocumentTable():
             return _table(document, block)
-        case Picture():
-            return _picture(document, block, folder)
+        case DocumentFigure():
+            return _figure(document, block, folder)
         case Blank():
             return _blank(document, block)
         case Code():
@@ -83,7 +83,7 @@ def _caption(document: Document, target: Target, key: str, caption: str) -> str:
     return f"**{escape(number)}.** {_text(document, caption)}"
 
 
-def _table(document: Document, table: Table) -> str:
+def _table(document: Document, table: DocumentTable) -> str:
     caption = _caption(document, Target.TABLE, table.key, table.caption)
     lines = [_row([_text(document, name) for name in table.header]), _row(["---"] * len(table.header))]
     lines += [_row([_text(document, cell) for cell in row]) for row in table.rows]
@@ -94,11 +94,11 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _picture(document: Document, picture: Picture, folder: Path) -> str:
-    path = picture.file.relative_to(folder).as_posix()
-    words = join([picture.title, picture.caption], ". ")
-    caption = _caption(document, Target.FIGURE, picture.key, words)
-    return f"![{_text(document, picture.title)}]({path})\n\n{caption}"
+def _figure(document: Document, figure: DocumentFigure, folder: Path) -> str:
+    path = figure.file.relative_to(folder).as_posix()
+    words = join([figure.title, figure.caption], ". ")
+    caption = _caption(document, Target.FIGURE, figure.key, words)
+    return f"![{_text(document, figure.title)}]({path})\n\n{caption}"
 
 
 def _blank(document: Document, blank: Blank) -> str:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TypeAlias
 
@@ -117,7 +118,7 @@ class BulletList:
 
 
 @dataclass(frozen=True)
-class Table:
+class DocumentTable:
     """Rows under a header, with a caption.
 
     Args:
@@ -134,14 +135,14 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Picture:
+class DocumentFigure:
     """A figure with a caption.
 
     Args:
         key: Name for references, unique among the figures of the document.
         title: Short title, which is also read to readers who do not see the picture.
         caption: What the figure shows and how to read it.
-        file: Picture, in a format that the document can contain.
+        file: DocumentFigure, in a format that the document can contain.
     """
 
     key: str
@@ -178,7 +179,7 @@ class Source:
     Args:
         key: Name for citations, unique in the document.
         text: Authors, year, title and where it was published.
-        url: Address, preferably a DOI; "" without one.
+        url: Address, preferably a DOI.
     """
 
     key: str
@@ -193,7 +194,7 @@ class SourceList:
     sources: Sequence[Source]
 
 
-Block: TypeAlias = Heading | Paragraph | BulletList | Table | Picture | Blank | Code | SourceList
+Block: TypeAlias = Heading | Paragraph | BulletList | DocumentTable | DocumentFigure | Blank | Code | SourceList
 
 
 @dataclass(frozen=True)
@@ -202,12 +203,12 @@ class Document:
 
     Args:
         title: Title.
-        created: When the first of its runs began, in UTC.
+        created: When the first of its runs began, in UTC; None if that is not known.
         blocks: Content in order.
     """
 
     title: Message
-    created: datetime
+    created: datetime | None
     blocks: Sequence[Block]
 
     @cached_property
@@ -216,9 +217,9 @@ class Document:
         keys: dict[Target, list[str]] = {target: [] for target in Target}
         for block in self.blocks:
             match block:
-                case Picture():
+                case DocumentFigure():
                     keys[Target.FIGURE].append(block.key)
-                case Table():
+                case DocumentTable():
                     keys[Target.TABLE].append(block.key)
                 case SourceList():
                     keys[Target.SOURCE] += [source.key for source in block.sources]
@@ -230,6 +231,28 @@ class Document:
         if reference.target is Target.SOURCE:
             return _("[{numbers}]", numbers=join(map(str, numbers), ", "))
         return numbered_words(reference.target, numbers[0])
+
+
+def cited_keys(blocks: Iterable[Block]) -> set[str]:
+    """Return the keys of the sources that texts of the blocks cite."""
+    parts = (part for block in blocks for text in _texts(block) for part in text_parts(text))
+    references = (part for part in parts if isinstance(part, CrossReference) and part.target is Target.SOURCE)
+    return {key for reference in references for key in reference.keys}
+
+
+def _texts(block: Block) -> Iterator[str]:
+    """Yield the texts of a block that may have references."""
+    match block:
+        case Heading(text) | Paragraph(text):
+            yield text
+        case BulletList(items):
+            yield from items
+        case DocumentTable():
+            yield from (block.caption, *block.header, *chain.from_iterable(block.rows))
+        case DocumentFigure():
+            yield from (block.title, block.caption)
+        case Blank(title, questions):
+            yield from (title, *questions)
 
 
 def numbered_words(target: Target, number: int) -> Message:

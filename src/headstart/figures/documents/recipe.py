@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeAlias
 
 from headstart.analysis.wording import length_words
 from headstart.config.duration import Duration
@@ -15,6 +17,7 @@ from headstart.optim.registry import OPTIMIZERS
 from headstart.storage.schemas.arm import TuningKind
 from headstart.text import join_list
 
+SentenceOnPlan: TypeAlias = Callable[[RunConfig], Message]
 MAX_NAMES = 6  # of arms or runs in a sentence
 OPTIMIZER_SOURCES = {
     "sgd": ("robbins1951",),
@@ -25,7 +28,23 @@ OPTIMIZER_SOURCES = {
 }
 
 
-def for_each_group(plans: Mapping[str, RunConfig], words: Callable[[RunConfig], Message]) -> list[Message]:
+def recipe_sentences(selection: str) -> list[SentenceOnPlan]:
+    """Return the sentences on the recipe of a plan, in their order.
+
+    Args:
+        selection: Name of the split that selects epochs.
+    """
+    return [
+        optimizer_words,
+        partial(schedule_words, selection=selection),
+        partial(length_sentence, selection=selection),
+        augmentation_words,
+        frozen_words,
+        loss_words,
+    ]
+
+
+def for_each_group(plans: Mapping[str, RunConfig], words: SentenceOnPlan) -> list[Message]:
     """Return a sentence on the plans, or one with its names for each group of plans with different sentences.
 
     Args:
@@ -71,7 +90,7 @@ def optimizer_words(plan: RunConfig) -> Message:
     return _("The optimizer is {optimizer} with {parts}.", optimizer=name, parts=join_list(parts))
 
 
-def schedule_words(plan: RunConfig) -> Message:
+def schedule_words(plan: RunConfig, selection: str) -> Message:
     """Return the learning-rate schedule with its options and its warm-up."""
     recipe = plan.recipe
     texts = {
@@ -94,10 +113,13 @@ def schedule_words(plan: RunConfig) -> Message:
             places=join_list(map(_share_words, recipe.milestones)),
         ),
         "plateau": ngettext(
-            "The learning rate is multiplied by {gamma:g} after more than {count} epoch without a lower loss on val",
-            "The learning rate is multiplied by {gamma:g} after more than {count} epochs without a lower loss on val",
+            "The learning rate is multiplied by {gamma:g} after more than {count} epoch without a lower loss on "
+            "{selection}",
+            "The learning rate is multiplied by {gamma:g} after more than {count} epochs without a lower loss on "
+            "{selection}",
             recipe.plateau_epochs,
             gamma=recipe.gamma,
+            selection=selection,
         ),
     }
     text = texts.get(recipe.schedule, _("The learning rate follows the schedule {name}", name=recipe.schedule))
@@ -113,7 +135,7 @@ def _share_words(length: Duration) -> Message:
     return length_words(length)
 
 
-def length_sentence(plan: RunConfig) -> Message:
+def length_sentence(plan: RunConfig, selection: str) -> Message:
     """Return training length, batch size, image size and early stopping."""
     recipe = plan.recipe
     text = _(
@@ -125,9 +147,10 @@ def length_sentence(plan: RunConfig) -> Message:
     if not recipe.patience:
         return text
     early = ngettext(
-        "It ends early after {count} epoch without improvement on val.",
-        "It ends early after {count} epochs without improvement on val.",
+        "It ends early after {count} epoch without improvement on {selection}.",
+        "It ends early after {count} epochs without improvement on {selection}.",
         recipe.patience,
+        selection=selection,
     )
     return join([text, early])
 
@@ -219,13 +242,3 @@ def selection_words(plan: RunConfig, selection: str) -> Message:
         selection=selection,
         metric=METRICS[plan.recipe.select].label,
     )
-
-
-RECIPE_SENTENCES = (
-    optimizer_words,
-    schedule_words,
-    length_sentence,
-    augmentation_words,
-    frozen_words,
-    loss_words,
-)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from headstart.analysis.wording import length_words, metric_words, named_words, splits, state_words
+from headstart.figures.documents.ablation import ablation_results
 from headstart.figures.documents.content import ReportContent
-from headstart.figures.documents.model import Block, BulletList, Heading, Paragraph, Table, Target, cite, refer
-from headstart.figures.documents.tables import NO_VALUE, accuracy_table, contrast_table, numbers_of
-from headstart.i18n import Message, _, join, ngettext
+from headstart.figures.documents.model import Block, BulletList, DocumentTable, Heading, Paragraph, Target, cite, refer
+from headstart.figures.documents.tables import NO_EPOCH_NOTE, NO_VALUE, accuracy_table, contrast_table, numbers_of
+from headstart.i18n import Message, Value, _, join, ngettext
 from headstart.report.cost import cost_section
 from headstart.report.curves import target_section
 from headstart.report.health import health_section
@@ -17,6 +18,7 @@ from headstart.report.inputs import PageInputs, StudyInputs
 from headstart.report.sections import budgets_section, labels_section, ranked_arms
 from headstart.report.series import PlottedRun
 from headstart.report.words import evaluated_images
+from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.verdict import Verdict
 from headstart.text import end_sentence, join_list
 
@@ -85,7 +87,7 @@ def _contrast_reference(verdict: Verdict) -> list[Message]:
 
 
 def _figure_reference(content: ReportContent) -> list[Message]:
-    if "verdict" not in [picture.key for picture in content.pictures]:
+    if "verdict" not in [figure.key for figure in content.figures]:
         return []
     figure = refer(Target.FIGURE, "verdict")
     if content.verdict is not None and content.verdict.contrasts:
@@ -138,7 +140,8 @@ def _rate_blocks(inputs: StudyInputs) -> Iterator[Block]:
 
 def _search_tables(verdict: Verdict) -> Iterator[Block]:
     """Yield one table for each training length and grid of the search."""
-    keys = [f"rates-{number}" for number in range(1, len(searched_grids(verdict)) + 1)]
+    grids = [(grid, grid.search) for grid in searched_grids(verdict) if grid.search is not None]
+    keys = [f"rates-{number}" for number in range(1, len(grids) + 1)]
     references = join_list(refer(Target.TABLE, key) for key in keys)
     yield Paragraph(
         ngettext(
@@ -146,16 +149,14 @@ def _search_tables(verdict: Verdict) -> Iterator[Block]:
             tables=references,
         )
     )  # fmt: skip
-    budgets = list(dict.fromkeys(group.budget for group in verdict.search))
-    groups = sorted(verdict.search, key=lambda group: -budgets.index(group.budget))
-    for key, group, searched in zip(keys, groups, searched_grids(verdict), strict=True):
+    for key, (searched, search) in zip(keys, grids, strict=True):
         header = [_("arm"), *searched.grid.columns, _("selected")]
         rows = [
             [name, *texts, _("{rate:g} (edge of the grid)", rate=arm.selected) if arm.at_edge else f"{arm.selected:g}"]
-            for name, texts, arm in zip(searched.grid.rows, searched.grid.texts, group.arms, strict=True)
+            for name, texts, arm in zip(searched.grid.rows, searched.grid.texts, search.arms, strict=True)
         ]
-        conditions = [length_words(group.budget)]
-        conditions += [_("seed {seed}", seed=group.seed)] if group.seed is not None else []
+        conditions = [length_words(search.budget)]
+        conditions += [_("seed {seed}", seed=search.seed)] if search.seed is not None else []
         caption = _(
             "Search of the learning rates, {conditions}: mean {metric} on {split} in per cent. In brackets: after the "
             "first evaluation of the search only. ×: diverged.",
@@ -163,7 +164,7 @@ def _search_tables(verdict: Verdict) -> Iterator[Block]:
             metric=metric_words(verdict),
             split=splits(verdict)[0],
         )
-        yield Table(key, caption, header, rows)
+        yield DocumentTable(key, caption, header, rows)
 
 
 def _cost_blocks(inputs: StudyInputs) -> Iterator[Block]:
@@ -192,6 +193,8 @@ def _run_blocks(content: ReportContent, inputs: PageInputs) -> Iterator[Block]:
                 ended=sum(run.run.done for run in runs),
             )
         )
+    elif content.is_ablation:
+        yield from ablation_results(content)
     elif len(runs) == 1:
         yield Paragraph(join(_single_run_sentences(content, runs[0])))
     else:
@@ -199,7 +202,7 @@ def _run_blocks(content: ReportContent, inputs: PageInputs) -> Iterator[Block]:
             _("The runs are no study: nothing is decided, and the document has no intervals of differences.")
         )
     yield _run_table(content, runs)
-    if not inputs.is_study:
+    if not content.has_arms:
         caption = _("Best val accuracy by optimizer and learning rate.")
         yield from numbers_of(standalone_rates_section(inputs), "rates", caption)
 
@@ -209,43 +212,62 @@ def _single_run_sentences(content: ReportContent, run: PlottedRun) -> Iterator[M
     if result is None:
         yield _("The run has not ended.")
         return
-    yield _("The run is {state}.", state=state_words(result.state))
-    split, score = ("val", result.val)
-    if result.test is not None and content.shows_test:
-        split, score = ("test", result.test)
-    yield ngettext(
-        "Its best epoch, {epoch}, has an accuracy of {accuracy:.1f} % on {count} {split} image (95 % interval "
-        "{low:.1f} to {high:.1f} % {source}).",
-        "Its best epoch, {epoch}, has an accuracy of {accuracy:.1f} % on {count} {split} images (95 % interval "
-        "{low:.1f} to {high:.1f} % {source}).",
-        score.n,
-        epoch=result.best_epoch,
-        accuracy=100 * score.accuracy,
-        split=split,
-        low=100 * score.interval[0],
-        high=100 * score.interval[1],
-        source=cite("wilson1927"),
-    )
-    if split == "val":
-        yield _("This number is optimistic, since val selected the epoch.")
+    yield _("The run finished.") if result.state is RunState.FINISHED else _("The run diverged.")
+    on_test = result.test is not None and content.shows_test
+    split, score = content.splits[on_test], result.test if result.test is not None and on_test else result.val
+    values: dict[str, Value] = {
+        "epoch": result.best_epoch,
+        "accuracy": 100 * score.accuracy,
+        "split": split,
+        "low": 100 * score.interval[0],
+        "high": 100 * score.interval[1],
+        "source": cite("wilson1927"),
+    }
+    if not result.best_epoch:
+        yield ngettext(
+            "No epoch was evaluated on {selection}. The run therefore counts as a model that predicts the first class, "
+            "with an accuracy of {accuracy:.1f} % on {count} image of {split}.",
+            "No epoch was evaluated on {selection}. The run therefore counts as a model that predicts the first class, "
+            "with an accuracy of {accuracy:.1f} % on {count} images of {split}.",
+            score.n,
+            selection=content.splits[0],
+            **values,
+        )
+    else:
+        yield ngettext(
+            "Its best epoch, {epoch}, has an accuracy of {accuracy:.1f} % on {count} image of {split} (95 % interval "
+            "{low:.1f} to {high:.1f} % {source}).",
+            "Its best epoch, {epoch}, has an accuracy of {accuracy:.1f} % on {count} images of {split} (95 % interval "
+            "{low:.1f} to {high:.1f} % {source}).",
+            score.n,
+            **values,
+        )
+        if not on_test:
+            yield _("This number is optimistic, since {split} selected the epoch.", split=split)
     if not content.shows_test:
         yield _("Its study has no verdict yet. Results on test are not shown before the verdict.")
 
 
-def _run_table(content: ReportContent, runs: Sequence[PlottedRun]) -> Table:
+def _run_table(content: ReportContent, runs: Sequence[PlottedRun]) -> DocumentTable:
     """Return the table of runs without a verdict; it has results on test only where they may be shown."""
-    header = [_("run"), _("state"), _("learning rate"), _("epochs"), _("best epoch"), _("val, %")]
-    header += [_("test, %")] if content.shows_test else []
+    selection, evaluation = content.splits
+    header = [_("run"), _("state"), _("learning rate"), _("epochs"), _("best epoch")]
+    header += [_("{split}, %", split=split) for split in (selection, evaluation)[: 1 + content.shows_test]]
     rows = []
     for run in runs:
         result = run.run.result
         best = run.run.selected_epoch
         val = next((f"{100 * line.val.accuracy:.1f}" for line in run.epochs if line.epoch == best), NO_VALUE)
         val = f"{100 * result.val.accuracy:.1f}" if result else val
-        row = [run.name, state_words(run.run.state), f"{run.run.rate:g}", str(len(run.epochs)), str(best), val]
+        epochs = [str(len(run.epochs)), str(best or NO_VALUE)]
+        row = [run.name, state_words(run.run.state), f"{run.run.rate:g}", *epochs, val]
         if content.shows_test:
             row.append(f"{100 * result.test.accuracy:.1f}" if result and result.test else NO_VALUE)
         rows.append(row)
-    return Table(
-        "runs", join([_("The runs. The best epoch is the one that val selected."), FINAL_EVALUATION]), header, rows
-    )
+    caption = [
+        _("The runs. The best epoch is the one that {selection} selected.", selection=selection),
+        FINAL_EVALUATION,
+    ]
+    if any(run.run.done and not run.run.best_epoch for run in runs):
+        caption.append(NO_EPOCH_NOTE)
+    return DocumentTable("runs", join(caption), header, rows)

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from headstart.config.study_config import MIN_DECISIVE_SEEDS
 from headstart.config.study_file import StudySpec
+from headstart.figures.documents.ablation import ablation_statistics
 from headstart.figures.documents.content import ReportContent
+from headstart.figures.documents.data_words import own_search_words, seed_effect_words
 from headstart.figures.documents.model import Block, Heading, Paragraph, Target, cite, refer
 from headstart.figures.documents.recipe import for_each_group, selection_words
 from headstart.i18n import Message, _, join, ngettext
@@ -16,25 +18,26 @@ from headstart.storage.schemas.arm import TuningKind
 from headstart.storage.schemas.verdict import Contrast, Verdict
 from headstart.text import format_level, format_points, join_list
 
-ALL_SPLITS = "train+val+test"  # declared splits of data of which no seed draws a split
-
 
 def comparison_blocks(content: ReportContent) -> Iterator[Block]:
     """Yield how rates were searched, epochs selected, runs evaluated and arms compared, as far as it applies."""
     if content.spec is not None:
         yield Heading(_("Learning rates"), 2)
         has_verdict = content.verdict is not None
-        yield Paragraph(join(_search_sentences(content.spec, content.splits[0], has_verdict=has_verdict)))
+        yield Paragraph(join(_search_sentences(content.spec, content, has_verdict=has_verdict)))
     yield Heading(_("Selection and evaluation"), 2)
     yield Paragraph(join(_selection_sentences(content)))
     if content.verdict is not None:
         yield Heading(_("Statistics"), 2)
         yield Paragraph(join(_statistics_sentences(content.verdict)))
+    elif content.is_ablation:
+        yield Heading(_("Statistics"), 2)
+        yield Paragraph(join(ablation_statistics(content)))
 
 
-def _search_sentences(spec: StudySpec, selection: Message, *, has_verdict: bool) -> Iterator[Message]:
+def _search_sentences(spec: StudySpec, content: ReportContent, *, has_verdict: bool) -> Iterator[Message]:
     """Yield how learning rates were searched, or why they were not."""
-    protocol = spec.protocol
+    protocol, selection = spec.protocol, content.splits[0]
     if "lr" in protocol.vary:
         yield _("The study compares learning rates, so none was searched.")
         return
@@ -55,7 +58,7 @@ def _search_sentences(spec: StudySpec, selection: Message, *, has_verdict: bool)
         selection=selection,
     )
     if protocol.search == "per-seed":
-        yield _("Each seed has a search of its own, on its own {selection}.", selection=selection)
+        yield own_search_words(content.declared)
     else:
         yield ngettext(
             "The search used {count} seed that is used for nothing else.",
@@ -71,12 +74,12 @@ def _selection_sentences(content: ReportContent) -> Iterator[Message]:
     selection, evaluation = content.splits
     yield from for_each_group(content.plans, lambda plan: selection_words(plan, selection))
     verdict, spec = content.verdict, content.spec
-    if content.plan.facts.split_counts.test:
-        yield _(
-            "This epoch is then evaluated once on {evaluation}, in fp32. {evaluation:cap} selects neither epochs nor "
-            "learning rates.",
-            evaluation=evaluation,
-        )
+    evaluated = _(
+        "The model of this epoch is then evaluated once on {evaluation}, in fp32. {evaluation:cap} selects neither "
+        "epochs nor learning rates.",
+        evaluation=evaluation,
+    )
+    yield from for_each_group(content.plans, lambda plan: evaluated if plan.facts.split_counts.test else join([]))
     if verdict is not None:
         seeds = range_words([run.seed for run in verdict.arms[0].seeds])
         yield ngettext(
@@ -85,14 +88,7 @@ def _selection_sentences(content: ReportContent) -> Iterator[Message]:
             verdict.n,
             seeds=seeds,
         )
-        yield (
-            _("A seed determines the random initial weights, the order of the images and the augmentation.")
-            if content.declared == ALL_SPLITS
-            else _(
-                "A seed determines the training images and those for model selection, the random initial weights, the "
-                "order of the images and the augmentation."
-            )
-        )
+        yield seed_effect_words(content.declared)
         if any(plan.arm.tuning.kind in (TuningKind.FROZEN, TuningKind.LP_FT) for plan in content.plans.values()):
             yield _("The augmented views of a frozen backbone are the same for all seeds.")
     if spec is not None and spec.protocol.interim and verdict is not None:
@@ -101,7 +97,7 @@ def _selection_sentences(content: ReportContent) -> Iterator[Message]:
             "Fleming {source}.",
             evaluation=evaluation,
             seeds=join_list(map(str, spec.protocol.interim)),
-            source=cite("obrien1979") if verdict.interim else join([]),
+            source=cite("obrien1979"),
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headstart.analysis.wording import metric_words, named_words, splits
-from headstart.figures.documents.model import Table
+from headstart.figures.documents.model import DocumentTable
 from headstart.i18n import Message, _, join, ngettext
 from headstart.report.layout import Section
 from headstart.report.sections import arm_row, ranked_arms
@@ -12,9 +12,13 @@ from headstart.storage.schemas.verdict import ArmResult, Contrast, Outcome, Verd
 from headstart.text import format_level, format_points
 
 NO_VALUE = "–"
+NO_EPOCH_NOTE = _(
+    "Without a best epoch: the run diverged before its first evaluation and counts as a model that predicts the first "
+    "class."
+)
 
 
-def accuracy_table(verdict: Verdict) -> Table:
+def accuracy_table(verdict: Verdict) -> DocumentTable:
     """Return the accuracy of each arm on the evaluation images, with its interval, seeds, epochs and rates."""
     header = [
         _("arm"),
@@ -41,13 +45,15 @@ def accuracy_table(verdict: Verdict) -> Table:
     )
     if verdict.n > 1:
         caption = join([caption, _("Values of the seeds are in the order of the seeds.")])
-    return Table("accuracy", caption, header, rows)
+    if any(not run.best_epoch for arm in verdict.arms for run in arm.seeds):
+        caption = join([caption, NO_EPOCH_NOTE])
+    return DocumentTable("accuracy", caption, header, rows)
 
 
 def _epochs(arm: ArmResult) -> str:
     """Return the best epoch of each seed, of all epochs that were trained."""
     ends = {run.epochs for run in arm.seeds}
-    epochs = join([str(run.best_epoch) for run in arm.seeds], ", ")
+    epochs = join([str(run.best_epoch or NO_VALUE) for run in arm.seeds], ", ")
     return _("{epochs} of {all}", epochs=epochs, all=ends.pop()) if len(ends) == 1 else epochs
 
 
@@ -55,7 +61,7 @@ def _rates(arm: ArmResult) -> str:
     return join(dict.fromkeys(f"{run.lr:g}" for run in arm.seeds), ", ")
 
 
-def contrast_table(verdict: Verdict) -> list[Table]:
+def contrast_table(verdict: Verdict) -> list[DocumentTable]:
     """Return the table of all contrasts, the primary one first; nothing with one seed."""
     if not verdict.contrasts:
         return []
@@ -77,7 +83,7 @@ def contrast_table(verdict: Verdict) -> list[Table]:
     )
     if len(rows) > 1:
         caption = join([caption, _("The primary contrast comes first; its p-value is not adjusted, the others are.")])
-    return [Table("contrasts", caption, header, rows)]
+    return [DocumentTable("contrasts", caption, header, rows)]
 
 
 def _contrast_row(verdict: Verdict, contrast: Contrast) -> list[str]:
@@ -99,9 +105,9 @@ def _contrast_row(verdict: Verdict, contrast: Contrast) -> list[str]:
     ]  # fmt: skip
 
 
-def numbers_of(section: Section | None, key: str, caption: Message) -> list[Table]:
+def numbers_of(section: Section | None, key: str, caption: Message) -> list[DocumentTable]:
     """Return the numbers of the first figure of a section of the page as a table; nothing without the section."""
     if section is None or not section.figures:
         return []
     figure = section.figures[0]
-    return [Table(key, caption, figure.header, figure.rows)]
+    return [DocumentTable(key, caption, figure.header, figure.rows)]

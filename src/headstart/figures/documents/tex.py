@@ -16,11 +16,11 @@ from headstart.figures.documents.model import (
     Code,
     CrossReference,
     Document,
+    DocumentFigure,
+    DocumentTable,
     Heading,
     Paragraph,
-    Picture,
     SourceList,
-    Table,
     Target,
     numbered_words,
     text_parts,
@@ -155,10 +155,10 @@ def _block(document: Document, block: Block, folder: Path) -> str:
             return _text(document, text)
         case BulletList(items):
             return _items(document, items)
-        case Table():
+        case DocumentTable():
             return _table(document, block)
-        case Picture():
-            return _picture(document, block, folder)
+        case DocumentFigure():
+            return _figure(document, block, folder)
         case Blank():
             return _blank(document, block)
         case Code():
@@ -183,7 +183,7 @@ def _items(document: Document, items: Sequence[str]) -> str:
     return _environment("itemize", [rf"\item {NO_OPTION}{_text(document, item)}" for item in items])
 
 
-def _table(document: Document, table: Table) -> str:
+def _table(document: Document, table: DocumentTable) -> str:
     """Return a table; a long one continues on the next page."""
     widths = column_widths([table.header, *table.rows])
     columns = "l" * len(table.header)
@@ -202,15 +202,15 @@ def _table(document: Document, table: Table) -> str:
     return f"{{{style}\n{_environment('longtable', [*start, *rows], f'{{{columns}}}')}\n}}"
 
 
-def _picture(document: Document, picture: Picture, folder: Path) -> str:
-    path = picture.file.relative_to(folder).as_posix()
-    caption = f"{_text(document, picture.title)}. {_text(document, picture.caption)}"
+def _figure(document: Document, figure: DocumentFigure, folder: Path) -> str:
+    path = figure.file.relative_to(folder).as_posix()
+    caption = f"{_text(document, figure.title)}. {_text(document, figure.caption)}"
     return _environment(
         "figure",
         [
             r"\centering",
             rf"\fitpicture{{{path}}}",
-            rf"\caption{{{caption}}}\label{{{Target.FIGURE}:{picture.key}}}",
+            rf"\caption{{{caption}}}\label{{{Target.FIGURE}:{figure.key}}}",
         ],
         "[H]",
     )

@@ -3,59 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import count
 from pathlib import Path
 
 from headstart.factories import load_factory
+from headstart.figures import keep
 from headstart.figures.documents.build import build_document
-from headstart.figures.documents.formats import FORMATS, require_packages
+from headstart.figures.documents.formats import DOCUMENT_FORMATS, parse_document_formats
 from headstart.figures.documents.model import Document
-from headstart.figures.draw import write_figures
-from headstart.figures.options import FOLDER
-from headstart.i18n import _
+from headstart.figures.draw import draw_figures
+from headstart.i18n import ngettext
 from headstart.report.page import read_inputs
 from headstart.reporter import NullReporter, Reporter
-from headstart.storage.files import write_atomic
+from headstart.storage.schemas.ablation import AblationResult
+
+FOLDER = "report-figures"  # the user has other figures, of another resolution, in `figures`
 
 
-def write_documents(folder: Path, formats: Sequence[str], reporter: Reporter | None = None) -> list[Path]:
+def write_documents(
+    folder: Path,
+    formats: Sequence[str],
+    reporter: Reporter | None = None,
+    *,
+    ablation: AblationResult | None = None,
+    foreign_folders: int = 0,
+) -> list[Path]:
     """Write the report on a study, a run or several runs as documents into their folder.
 
-    The figures are written into `figures/` in this folder. An earlier document with another content is renamed.
+    The figures are written into `FOLDER` in this folder. An earlier document with another content is renamed.
 
     Args:
-        folder: Folder of a study, of a run, or of several runs.
-        formats: Names of rows in `FORMATS`.
-        reporter: Receives a warning if no font has the characters of a name.
+        folder: Folder of a study, of an ablation, of a run, or of several runs.
+        formats: Names of rows in `DOCUMENT_FORMATS`.
+        reporter: Receives warnings, and what the documents leave out.
+        ablation: Result of the ablation in the folder, if it has one and all its runs have ended.
+        foreign_folders: Number of folders with event files of other programs.
 
     Returns:
         Paths of the documents, in the order of the formats.
 
     Raises:
-        UsageError: A package that a format needs is not installed.
+        UsageError: A format is unknown, or a package that it needs is not installed.
         DataError: The folder has no runs.
     """
-    for name in formats:
-        require_packages(name)
+    names, reporter = parse_document_formats(formats), reporter or NullReporter()
     inputs = read_inputs(folder)
-    pictures = sorted({FORMATS[name].picture for name in formats})
-    figures = write_figures(folder, folder / FOLDER, pictures, reporter=reporter)
+    figure_formats = sorted({DOCUMENT_FORMATS[name].figure_format for name in names})
+    figures = draw_figures(inputs, folder / FOLDER, figure_formats, reporter=reporter)
     paths = []
-    for name in formats:
-        document = build_document(inputs, figures, FORMATS[name].picture)
-        renderer: Callable[[Document, Path], bytes] = load_factory(FORMATS[name].renderer)
-        path, content = folder / f"report.{name}", renderer(document, folder)
-        _keep_earlier(path, content, reporter or NullReporter())
-        write_atomic(path, content)
+    for name in names:
+        row = DOCUMENT_FORMATS[name]
+        document = build_document(inputs, figures, row.figure_format, ablation, foreign_folders)
+        renderer: Callable[[Document, Path], bytes] = load_factory(row.renderer)
+        path = folder / f"report.{name}"
+        keep.write_text(path, renderer(document, folder), reporter)
         paths.append(path)
+    if foreign_folders:
+        reporter.say(
+            ngettext(
+                "Not in the report: the runs of other programs in {count} folder. `headstart report {folder:shell}` "
+                "shows them as a page.",
+                "Not in the report: the runs of other programs in {count} folders. `headstart report {folder:shell}` "
+                "shows them as a page.",
+                foreign_folders,
+                folder=folder,
+            )
+        )
     return paths
-
-
-def _keep_earlier(path: Path, content: bytes, reporter: Reporter) -> None:
-    """Rename an earlier file with another content, which an author may have edited."""
-    if not path.exists() or path.read_bytes() == content:
-        return
-    numbered = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in count(1))
-    kept = next(name for name in numbered if not name.exists())
-    path.rename(kept)
-    reporter.say(_("The earlier {name} is now {kept}.", name=path.name, kept=kept.name))
