@@ -188,6 +188,25 @@ def test_command_with_invalid_options_is_a_usage_error(study: Path, tmp_path: Pa
     assert not (tmp_path / "out").exists()
 
 
+def test_files_of_the_user_are_kept(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = {
+        f"{name}.{suffix}": f"my {name}" for name in ("verdict", "weights") for suffix in ("txt", "png", "svg", "pdf")
+    }
+    for name, text in mine.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    main(["figures", str(study), "--output", str(tmp_path), "--dpi", "72", "--format", ".PNG,svg,PDF"])
+    shown = capsys.readouterr()
+    (tmp_path / "weights.caption.txt").write_text("my caption", encoding="utf-8")
+    kept = {**{name.replace(".", "-1.") if "txt" not in name else name: text for name, text in mine.items()}}
+    assert {name: (tmp_path / name).read_text(encoding="utf-8") for name in kept} == kept
+    assert all(name in shown.err for name in kept if "txt" not in name)
+    main(["figures", str(study), "--output", str(tmp_path), "--dpi", "100", "--format", "png,svg,pdf"])
+    assert (tmp_path / "weights.caption-1.txt").read_text(encoding="utf-8") == "my caption"
+    names = {f"{name}.{suffix}" for name in EVERY for suffix in ("png", "svg", "pdf", "caption.txt")}
+    assert {path.name for path in tmp_path.iterdir()} == names | set(kept) | {"weights.caption-1.txt"}
+    assert capsys.readouterr().err.count("caption-1.txt") == 1
+
+
 def test_command_without_data_is_a_data_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = write_run(tmp_path, Made(epochs=1), "scratch", 0, in_study=False)
     for file in ("metrics.jsonl", "result.json", "model/model.safetensors"):

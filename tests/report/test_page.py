@@ -11,6 +11,7 @@ import shlex
 import shutil
 import tomllib
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -36,7 +37,7 @@ from headstart.engines.local import LocalEngine
 from headstart.errors import DataError, UsageError
 from headstart.experiment import study
 from headstart.factories import load_factory
-from headstart.i18n import Message, Value
+from headstart.i18n import Message, Value, verbatim
 from headstart.metrics.registry import METRICS
 from headstart.report import cost, curves, gallery, health, heatmaps, histograms, layout, page, provenance
 from headstart.report.content import page_head
@@ -447,6 +448,27 @@ def gradient_figure(*flows: dict[str, float | None]) -> layout.Figure:
     return figure
 
 
+@pytest.mark.parametrize("frozen_first", [True, False])
+@pytest.mark.parametrize("cached", [True, False])  # runs of a head alone have no other layers
+@pytest.mark.parametrize(("trained", "first"), [(("conv1", "layer4", "fc"), "conv1"), (("layer4", "fc"), "layer4")])
+def test_default_layer_is_the_first_one_from_the_input(
+    frozen_first: bool, cached: bool, trained: Sequence[str], first: str
+) -> None:
+    shape = histogram(-1.0, 1.0, [1, 2])
+    layers = ("conv1", "layer4", "fc")
+    runs = [
+        PlottedRun(RunRecord(Path(name), RunConfig(), ""), verbatim(name), name, History(RunConfig()), snapshots=[
+            snapshot_line(1, weights=dict.fromkeys(weights, shape), gradients=dict.fromkeys(gradients, shape))
+        ])
+        for name, weights, gradients in (("frozen", ("fc",) if cached else layers, ("fc",)), ("full", layers, trained))
+    ]  # fmt: skip
+    runs = runs if frozen_first else runs[::-1]
+    assert histograms.layer_ridges(runs, "weights")[0] == "conv1"
+    assert histograms.ridge_figures(runs, "gradients")[0] == first
+    layer, drawn = histograms.layer_ridges(runs, "gradients", "fc")
+    assert layer == "fc" and len(drawn) == 2
+
+
 def test_frozen_zero_and_not_finite_gradients_are_distinguished() -> None:
     figure = gradient_figure({"layer3": 0.1}, {"layer1": 0.0, "layer2": None, "layer3": 0.1})
     rows = [["layer1", "frozen", "0"], ["layer2", "frozen", "not finite"], ["layer3", "0.1", "0.1"]]
@@ -644,6 +666,23 @@ def test_arm_that_diverged_immediately_is_not_the_cheapest(study_folder: Path) -
     section = cost.cost_section(study_inputs(changed(verdict, arms=[diverged, *others])))
     duration = cost.time_span(np.mean([run.seconds for run in others[0].seeds]))
     assert values_of(section.finding) == ["scratch", "adam", *map(pytest.approx, values_of(duration))]
+
+
+@pytest.mark.parametrize(("seconds", "cheapest"), [(60.0, 1), (79.1, 2), (79.0, 2)])
+def test_arms_with_equal_shown_minutes_cost_the_same(study_folder: Path, seconds: float, cheapest: int) -> None:
+    verdict = read_verdict(study_folder)
+    arms = [
+        changed(arm, seeds=[changed(run, seconds=time) for run in arm.seeds])
+        for arm, time in zip(verdict.arms, (79.0, seconds), strict=True)
+    ]
+    slow = arm_result("imagenet", [changed(run, seconds=900.0) for run in arms[0].seeds])
+    for chosen in (arms, [*arms, slow]):
+        section = cost.cost_section(study_inputs(changed(verdict, arms=chosen)))
+        table = section.figures[0].rows
+        least = min(float(row[1]) for row in table)
+        assert sum(float(row[1]) == least for row in table) == cheapest
+        named = [value for value in values_of(section.finding) if value in {row[0] for row in table}]
+        assert len(named) == (0 if cheapest == len(chosen) else cheapest)
 
 
 def test_sections_are_in_order(study_folder: Path) -> None:
