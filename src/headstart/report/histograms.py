@@ -140,8 +140,8 @@ def layer_ridges(
     """
     by_run = {run.folder: ridges(run.snapshots, kind) for run in runs}
     # runs of arms with frozen layers have the gradients of some layers only, so that the weights give the order
-    weights = [dict.fromkeys(name for line in run.snapshots for name in line.weights) for run in runs]
-    order = list(max(weights, key=len, default={}))
+    weights = [list(dict.fromkeys(name for line in run.snapshots for name in line.weights)) for run in runs]
+    order = max(weights, key=len, default=[])
     layers = list(dict.fromkeys(name for of_run in by_run.values() for name, drawn in of_run.items() if drawn))
     layers.sort(key=lambda name: order.index(name) if name in order else len(order))
     if not layers:
