@@ -451,7 +451,7 @@ def test_malicious_pickle_is_refused_and_never_run(tmp_path: Path, suffix: str, 
 
 def code_in(error: ModelFileError, path: Path) -> str:
     """Return the program at the end of the hint of an error about a file."""
-    assert fields_of(error.message) == {"path": path} and fields_of(error.hint)["path"] == str(path)
+    assert fields_of(error.message)["path"] == path and fields_of(error.hint)["path"] == str(path)
     return error.hint[error.hint.index(fields_of(error.hint).get("imports", "torch.save(")) :]
 
 
@@ -510,9 +510,12 @@ def test_only_state_dict_of_a_checkpoint_is_found_under_any_name(tmp_path: Path)
         {"net": state, "acc": 81.5, "epoch": 3, "optimizer": {"state": {}, "param_groups": []}}, tmp_path / "a.pth"
     )
     assert resolve(f"file:{tmp_path}/a.pth", network="resnet18").state is not None
-    torch.save({"teacher": state, "student": state}, tmp_path / "b.pth")
-    with pytest.raises(ModelFileError):
+    torch.save({"first": state, "second": {k: v + 1 for k, v in state.items()}}, tmp_path / "b.pth")
+    with pytest.raises(ModelFileError) as caught:
         resolve(f"file:{tmp_path}/b.pth", network="resnet18")
+    assert values_of(caught.value.message) == [2, tmp_path / "b.pth", "resnet18", "first", "second"]
+    key = str(fields_of(caught.value.hint)["key"])
+    assert resolve(f"file:{tmp_path}/b.pth", network="resnet18", weights_key=key).state is not None
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")

@@ -32,6 +32,7 @@ class CommonSettings(TypedDict, total=False):
     stem: Literal["imagenet", "small"] | str | None
     head_layer: str | None
     stage_layers: str | Sequence[str] | None
+    weights_key: str | None
     optimizer: OptimizerName | None
     lr: float | None
     momentum: float | None

@@ -90,6 +90,9 @@ class ArmConfig(ConfigSection):
 
     start: Annotated[str, Detail(describe_forms)] = Field(DEFAULT_START, description=_("initial weights"))
     tuning: Tuning = Field(FULL, description=TUNING_DESCRIPTION)
+    weights_key: str = Field(
+        "", description=_("key of the weights in a file with several, such as state_dict_ema, teacher or encoder_k")
+    )
     head: str = Field(USUAL_HEAD, pattern=r"^(linear|mlp:\d+)$", description=_("head: linear or mlp:WIDTH"))
 
 

@@ -113,6 +113,7 @@ def load_inputs(draft: RunConfig) -> tuple[RunConfig, ImageIndex, starts.Start]:
         num_classes=len(index.classes),
         head_layer=plan.network.head_layer,
         stage_layers=plan.network.stage_layers,
+        weights_key=plan.arm.weights_key,
     )
     return plan, index, start
 

@@ -17,7 +17,8 @@ from headstart.errors import DataError, ModelFileError
 from headstart.i18n import Message, _
 from headstart.models.user_code import CODE_FOLDER, is_user_network, label
 from headstart.text import join_list
-from headstart.weights.files import WeightsFile, adapt_weights, model_weights, read_weights
+from headstart.weights.adapt import adapt_weights
+from headstart.weights.files import WeightsFile, model_weights, read_weights
 from headstart.weights.hub import Triple
 from headstart.weights.starts import (
     IMAGENET_MEAN,
@@ -28,11 +29,15 @@ from headstart.weights.starts import (
     network_of_architecture,
 )
 
+PREPROCESSOR_FILE = "preprocessor_config.json"  # of transformers
+
 
 def from_file(path: str, target: NetworkTarget) -> Start:
     """Return the weights in a file or folder."""
     file = read_weights(Path(path).expanduser())
-    return _from_weights_file(f"{FILE_START}:{path}", file, target, license="unknown: ask whoever made the file")
+    license = "unknown: ask whoever made the file"
+    _require_usual_strides(file.path.parent)
+    return _from_weights_file(f"{FILE_START}:{path}", file, target, license=license, key=target.weights_key)
 
 
 def from_run(folder: str, target: NetworkTarget) -> Start:
@@ -97,16 +102,29 @@ def _architecture(model: Path) -> str:
     return str(_read_json(model / "config.json").get("architecture") or "")
 
 
-def _from_weights_file(name: str, file: WeightsFile, target: NetworkTarget, *, license: str) -> Start:
-    state, notes = adapt_weights(file, target.skeleton(), label=target.label, num_classes=target.num_classes)
+def _require_usual_strides(folder: Path) -> None:
+    """Raise ModelFileError for a ResNet of transformers whose convolutions have other strides than torchvision's."""
+    config = _read_json(folder / "config.json")
+    if config.get("model_type") != "resnet":
+        return
+    for field in ("downsample_in_bottleneck", "downsample_in_first_stage"):
+        if config.get(field):
+            raise ModelFileError(
+                _("{file} sets {field}: the network has other strides.", file=folder / "config.json", field=field),
+                _("Use a ResNet without {field}.", field=field),
+            )
+
+
+def _from_weights_file(name: str, file: WeightsFile, target: NetworkTarget, *, license: str, key: str = "") -> Start:
+    state, notes = adapt_weights(file, target.skeleton(), label=target.label, num_classes=target.num_classes, key=key)
     sources = [_Settings(file.path.name, dict(file.metadata)), *_folder_settings(file.path.parent)]
     mean, std, normalization_notes = _normalization(sources)
-    notes += normalization_notes
+    notes += [*normalization_notes, *_size_notes(sources)]
     settings = {key: value for source in reversed(sources) for key, value in source.values.items()}
     license = str(settings.get("license") or settings.get("licence") or license)  # files in use have both spellings
     trained_on = settings.get("trained_on")
     provenance = f"{file.path.name}, trained on {trained_on}" if trained_on else file.path.name
-    classes = _class_names(settings.get("label_names") or settings.get("labels"))
+    classes = _class_names(settings.get("label_names") or settings.get("labels") or _id2label(settings))
     return Start(name, state, None, mean, std, license, provenance, file.sha256, tuple(notes), classes)
 
 
@@ -138,13 +156,62 @@ class _Settings(NamedTuple):
 
 
 def _folder_settings(folder: Path) -> list[_Settings]:
-    """Return the content of preprocess.json and config.json in `folder`, with timm's `pretrained_cfg` flattened."""
+    """Return the content of the JSON files in `folder` with preprocessing, with headstart's names.
+
+    timm's `pretrained_cfg` is flattened. transformers' preprocessor_config.json is read only if it exists.
+    """
     settings = []
-    for name in ("preprocess.json", "config.json"):
+    for name in ("preprocess.json", PREPROCESSOR_FILE, "config.json"):
         content = _read_json(folder / name)
+        if name == PREPROCESSOR_FILE:
+            if not content:
+                continue
+            content = _from_preprocessor(content)
         inner = content.get("pretrained_cfg")
         settings.append(_Settings(name, {**content, **(inner if isinstance(inner, dict) else {})}))
     return settings
+
+
+def _from_preprocessor(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the mean, standard deviation and image size of transformers' preprocessor_config.json.
+
+    transformers computes (value * rescale_factor - mean) / std for values from 0 to 255; headstart divides by 255.
+    """
+    if content.get("do_normalize") is False:
+        values: dict[str, Any] = {"mean": [0.0] * 3, "std": [1.0] * 3}
+    else:
+        renamed = {"mean": content.get("image_mean"), "std": content.get("image_std")}
+        values = {key: value for key, value in renamed.items() if value is not None}
+    factor = 1.0 if content.get("do_rescale") is False else content.get("rescale_factor")
+    if isinstance(factor, int | float) and factor > 0 and abs(255 * factor - 1) > 1e-3:
+        values = {k: [v / (255 * factor) for v in numbers] for k, n in values.items() if (numbers := _triple(n))}
+    size = content.get("size")
+    if isinstance(size, dict):
+        size = size.get("shortest_edge") or size.get("height")
+    if isinstance(size, int) and content.get("do_resize") is not False:
+        values["trained_size"] = size
+    return values
+
+
+def _size_notes(sources: Sequence[_Settings]) -> list[Message]:
+    """Return a note on the image size of the weights, where a file of transformers gives it."""
+    return [
+        _(
+            "{file}: the weights were trained on images of {size} px; --image-size sets the size.",
+            file=source.file,
+            size=source.values["trained_size"],
+        )
+        for source in sources
+        if "trained_size" in source.values
+    ]
+
+
+def _id2label(settings: dict[str, Any]) -> list[str]:
+    """Return the class names in transformers' config.json, in the order of the outputs."""
+    labels = settings.get("id2label")
+    if not isinstance(labels, dict) or not all(key.isdigit() for key in labels):
+        return []
+    return [str(labels[key]) for key in sorted(labels, key=int)]
 
 
 def _normalization(sources: Sequence[_Settings]) -> tuple[Triple, Triple, list[Message]]:

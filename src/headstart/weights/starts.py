@@ -34,7 +34,8 @@ from headstart.models.heads import reset_head
 from headstart.models.resnet import FAMILY, PUBLISHED
 from headstart.models.structure import head_name, in_part
 from headstart.models.user_code import definition, is_user_network, label
-from headstart.weights.files import WeightsFile, adapt_weights, read_weights
+from headstart.weights.adapt import adapt_weights
+from headstart.weights.files import WeightsFile, read_weights
 from headstart.weights.hub import PretrainedWeights, Triple, convert_timm_keys, fetch_timm, fetch_torchvision
 from headstart.weights.init import Initializer, draw_backbone, draw_from_statistics, keep_constructed
 
@@ -95,7 +96,7 @@ def initialize(network: nn.Module, start: Start, *, seed: int) -> None:
 class NetworkTarget:
     """The network that a start must fit.
 
-    The fields are the arguments of `models.factory.build`.
+    The fields are the arguments of `models.factory.build`, and the key of the weights in a file with several.
     """
 
     network: str
@@ -105,6 +106,7 @@ class NetworkTarget:
     num_classes: int
     head_layer: str = ""
     stage_layers: tuple[str, ...] = ()
+    weights_key: str = ""
 
     @property
     def is_standard(self) -> bool:
@@ -146,6 +148,7 @@ def resolve_start(
     num_classes: int,
     head_layer: str = "",
     stage_layers: tuple[str, ...] = (),
+    weights_key: str = "",
 ) -> Start:
     """Read and check a start for a network.
 
@@ -158,13 +161,15 @@ def resolve_start(
         num_classes: Number of classes of the new head.
         head_layer: Name of the head's module in a user's own network.
         stage_layers: Names of the modules of the stages in a user's own network.
+        weights_key: Key of the weights in a weights file with several; "" for the usual ones.
 
     Raises:
         UsageError: The start is unknown or not available for the network.
         DataError: The weights do not exist or cannot be downloaded.
         ModelFileError: The file is damaged, hostile or of another network.
     """
-    return _resolve(name, NetworkTarget(network, shortcut, norm, stem, num_classes, head_layer, stage_layers))
+    target = NetworkTarget(network, shortcut, norm, stem, num_classes, head_layer, stage_layers, weights_key)
+    return _resolve(name, target)
 
 
 def _resolve(name: str, target: NetworkTarget) -> Start:

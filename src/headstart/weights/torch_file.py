@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickletools
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,19 +13,25 @@ import torch
 from torch import Tensor
 
 from headstart.errors import DataError, HeadstartError, ModelFileError
-from headstart.i18n import _, ngettext
+from headstart.i18n import Message, _
 from headstart.text import join_first
+from headstart.weights.pickle_outline import Outline, outline
 
-STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model")
-SYSTEM_MODULES = {"__builtin__", "builtins", "ctypes", "importlib", "nt", "os", "posix", "pty", "runpy", "shutil"}
-SYSTEM_MODULES |= {"socket", "subprocess", "sys"}
+# Modules of the standard library whose objects are data. A file that names others gets no advice to open it.
+DATA_MODULES = {"argparse", "collections", "copyreg", "copy_reg", "datetime", "decimal", "enum", "fractions"}
+DATA_MODULES |= {"functools", "numbers", "pathlib", "random", "uuid", "zoneinfo", "_codecs", "__main__"}
+SYSTEM_MODULES = {"__builtin__", "nt", "posix"} | (sys.stdlib_module_names - DATA_MODULES)
+USUAL_NAMES = ("torch._utils.", "torch.storage.", "collections.OrderedDict")  # of every state dict
 MAX_NAMES_SHOWN = 4
+MAX_DEPTH = 12  # of dicts in dicts; a pickle may contain itself
 NOT_OWN = {"torch", "torchvision", "timm", "numpy", "__builtin__", "copy_reg"} | sys.stdlib_module_names - {"__main__"}
 OWN_FILE = "YOUR_FILE"  # stands for the file of a class that was pickled as __main__.NAME
 
 
-def read_torch(path: Path) -> dict[str, Tensor]:
-    """Return the tensors in a file that torch.save wrote.
+def read_torch(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Return the tensors in a file that torch.save wrote, and the names of the dicts that contain them.
+
+    The names of tensors in nested dicts begin with the keys of the dicts, joined by dots.
 
     Raises:
         DataError: The file cannot be read.
@@ -40,33 +46,23 @@ def read_torch(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # damaged and hostile files raise many kinds of errors
         raise _load_error(path, error) from error
-    for wrapper in STATE_DICT_KEYS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    if isinstance(content, Mapping):
-        state_dicts = [value for value in content.values() if _is_state_dict(value)]
-        content = state_dicts[0] if len(state_dicts) == 1 else content  # under a name of the user's own
-    if not isinstance(content, Mapping) or not content:
+    items = list(_tensors(content, "", 0))
+    if not isinstance(content, Mapping) or not items:
         raise ModelFileError(
             _("{path} contains no named tensors.", path=path), _("Save the network's state_dict() with torch.save.")
         )
-    others = [str(k) for k, v in content.items() if not (isinstance(k, str) and isinstance(v, Tensor))]
-    if others:
-        raise ModelFileError(
-            ngettext(
-                "{path} contains {count} value that is no tensor ({names}).",
-                "{path} contains {count} values that are no tensors ({names}).",
-                len(others),
-                path=path,
-                names=join_first(others, MAX_NAMES_SHOWN),
-            ),
-            _("Save only the state_dict, or put it under one of {keys}.", keys=", ".join(STATE_DICT_KEYS)),
-        )
-    return {name: tensor.detach() for name, tensor in content.items()}
+    containers = dict.fromkeys(container for container, _key, _tensor in items)
+    return {f"{container}.{key}" if container else key: tensor for container, key, tensor in items}, tuple(containers)
 
 
-def _is_state_dict(value: object) -> bool:
-    return isinstance(value, Mapping) and bool(value) and all(isinstance(item, Tensor) for item in value.values())
+def _tensors(content: object, name: str, depth: int) -> Iterator[tuple[str, str, Tensor]]:
+    """Return the name of the dict or list of each tensor, its key and the tensor."""
+    if depth < MAX_DEPTH and isinstance(content, Mapping | list | tuple):
+        for key, value in content.items() if isinstance(content, Mapping) else enumerate(content):
+            if isinstance(value, Tensor):
+                yield name, str(key), value.detach()
+            else:
+                yield from _tensors(value, f"{name}.{key}" if name else str(key), depth + 1)
 
 
 def _load_error(path: Path, error: Exception) -> HeadstartError:
@@ -81,36 +77,48 @@ def _load_error(path: Path, error: Exception) -> HeadstartError:
             _("{path} is damaged or was not written by torch.save ({kind}).", path=path, kind=type(error).__name__),
             _("Download or copy the file again."),
         )
-    has_model = any(name.startswith(("torch.nn.", "torchvision.", "timm.")) for name in names)
-    if has_model and not any(name.partition(".")[0] in SYSTEM_MODULES for name in names):
-        imports = _imports_of_own_classes(names)
-        if _is_dict(path):
-            return ModelFileError(
-                _("{path} is a dict that contains a whole model; opening it could run code from the file.", path=path),
-                _(
-                    "If you made it yourself, convert it in Python, with the key that the model has there: "
-                    "{imports}torch.save(torch.load({path!r}, weights_only=False)"
-                    '["model"].state_dict(), "weights.pth")',
-                    imports=imports,
-                    path=str(path),
-                ),
-            )
+    content = outline(path)
+    if not content.weights or any(name.partition(".")[0] in SYSTEM_MODULES for name in names):
         return ModelFileError(
-            _("{path} contains a whole model; opening it could run code from the file.", path=path),
             _(
-                "If you made it yourself, convert it in Python and name the new file: "
-                '{imports}torch.save(torch.load({path!r}, weights_only=False).state_dict(), "weights.pth")',
-                imports=imports,
-                path=str(path),
+                "{path} contains more than tensors ({names}) and was refused; nothing in it was run.",
+                path=path,
+                names=join_first(names, MAX_NAMES_SHOWN) or _("code"),
             ),
+            _("Ask its author for a safetensors file, or for torch.save(network.state_dict(), PATH)."),
         )
     return ModelFileError(
         _(
-            "{path} contains more than tensors ({names}) and was refused; nothing in it was run.",
+            "{path} contains {content}; opening it could run code from the file.",
             path=path,
-            names=join_first(names, MAX_NAMES_SHOWN) or _("code"),
+            content=_content(content, names),
         ),
-        _("Ask its author for a safetensors file, or for torch.save(network.state_dict(), PATH)."),
+        _(
+            "If you made it or trust its source, convert it in Python where its classes are installed, and name the "
+            "new file: {imports}weights = torch.load({path!r}, weights_only=False){key}; torch.save(weights, "
+            '"weights.pth")',
+            imports=_imports_of_own_classes(names),
+            path=str(path),
+            key=content.weights[0],
+        ),
+    )
+
+
+def _content(content: Outline, names: list[str]) -> Message:
+    """Return what a file contains that torch's safe unpickler does not read, and where its weights are."""
+    unusual = [n for n in names if not n.startswith(USUAL_NAMES) and not n.endswith("Storage")]
+    classes, key = join_first(unusual, MAX_NAMES_SHOWN), content.weights[0].removesuffix(".state_dict()")
+    if content.is_network and not key:
+        return _("a whole network with its code ({classes})", classes=classes)
+    if content.is_network:
+        return _("a whole network with its code under {key} ({classes})", key=key, classes=classes)
+    others = content.weights[1:]
+    weights = _("{key}, others under {others}", key=key, others=join_first(others, MAX_NAMES_SHOWN)) if others else key
+    return _(
+        "objects ({classes}) under {objects}, besides its weights under {weights}",
+        classes=classes,
+        objects=join_first(content.objects, MAX_NAMES_SHOWN),
+        weights=weights,
     )
 
 
@@ -143,15 +151,6 @@ def _foreign_names(path: Path) -> list[str]:
                     if code.name == "GLOBAL":
                         names.add(str(value).replace(" ", "."))
     return sorted(names - {"__builtin__.set", "builtins.set"})
-
-
-def _is_dict(path: Path) -> bool:
-    """Return True if the pickle's top-level object is a dict, without running it."""
-    with suppress(Exception), zipfile.ZipFile(path) as archive:
-        inner = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
-        codes = (code.name for code, _unused, _unused in pickletools.genops(archive.read(inner)))
-        return next(name for name in codes if name not in {"PROTO", "FRAME"}) == "EMPTY_DICT"
-    return False
 
 
 def _is_torchscript(path: Path) -> bool:
