@@ -159,6 +159,7 @@ COMPANIONS = (
     ),
     Companion(
         lambda n: ngettext("{count:,} counter of a moving average", "{count:,} counters of a moving average", n),
+        first=r".+",  # not a parameter of a layer
         last=r"n_averaged|num_updates|decay|initted",
     ),
     Companion(
