@@ -93,6 +93,10 @@ def test_network_is_found_below_any_prefix(tmp_path: Path, prefix: str, containe
     torch.save({container: state, "epoch": 3, "best": torch.tensor(0.5)} if container else state, tmp_path / "w.pth")
     start = assert_loaded(tmp_path / "w.pth", network)
     assert {"count": 122, "file": "w.pth"} in [fields_of(note) for note in start.notes]
+    wrappers = {"module", "_orig_mod", "_fsdp_wrapped_module"}
+    inner = [part for part in prefix.split(".") if part and part not in wrappers]
+    shown = [note.values["prefix"] for note in start.notes if "prefix" in note.values]
+    assert shown == ([".".join([container, *inner]).strip(".")] if inner else [])
 
 
 def test_network_is_found_in_deeply_nested_dicts(tmp_path: Path) -> None:
@@ -570,6 +574,20 @@ def test_class_of_the_objects_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError) as caught:
         resolve(tmp_path / "w.pth")
     assert {"pathlib.PurePosixPath", '["hyper"]["p"]', '["state_dict"]'} <= set(values_of(caught.value.message))
+
+
+@pytest.mark.parametrize("extra", [{}, {"path": pathlib.PurePosixPath("x")}])
+def test_contents_that_contain_themselves_are_read_once(tmp_path: Path, extra: dict[str, object]) -> None:
+    network = trained()
+    loop: list[object] = []
+    loop += [loop] * 50
+    torch.save({"state_dict": network.state_dict(), "loop": loop, **extra}, tmp_path / "w.pth")
+    if extra:
+        with pytest.raises(ModelFileError) as caught:
+            resolve(tmp_path / "w.pth")
+        assert fields_of(caught.value.hint)["key"] == '["state_dict"]'
+    else:
+        assert_loaded(tmp_path / "w.pth", network)
 
 
 # --- other files

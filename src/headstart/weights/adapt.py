@@ -58,7 +58,7 @@ def adapt_weights(
     expected = {name: tensor.shape for name, tensor in tensors.items()}
     names = Names.of(file.state, [*expected, head + "."])
     state = {bare: file.state[stored] for bare, stored in names.stored.items()}
-    fits = find_fits(state, expected)
+    fits = all_fits = find_fits(state, expected)
     if key:
         fits = select(fits, key)
         if not any(is_complete(fit, expected) for fit in fits):
@@ -70,7 +70,8 @@ def adapt_weights(
         if fitting
         else _closest(complete or fits, state, file.containers, len(expected))
     )
-    around = surroundings(fit, state, head=head, expected=expected, others=[o for o in fitting if o is not fit])
+    others = [other for other in all_fits if other is not fit and is_complete(other, expected)]
+    around = surroundings(fit, state, head=head, expected=expected, others=others)
     _require_fit(file, fit, around, state, expected, label)
     _require_unique(file, fit, names)
     if different := _different_shapes(fit, state, expected):
@@ -247,6 +248,8 @@ def _notes(
                 other=others[0],
             )
         )
+    elif fit.prefix not in Names.of(file.containers, ()).stored:
+        notes.append(_("The weights under {prefix} in {file} are used.", prefix=fit.prefix, file=path))
     if changed := _renamed(file, fit, around, names):
         notes.append(
             ngettext(

@@ -17,7 +17,7 @@ from typing import IO, Any
 from headstart.weights.dialects import is_optimizer, rank_of
 
 MAX_PICKLE_BYTES = 50_000_000  # of names and numbers without tensors; checkpoints have less than one megabyte
-MAX_DEPTH = 12
+MAX_EXPRESSION = 300  # characters of a place
 OLD_FORMAT_PICKLES = 4  # magic number, protocol, system, content
 TENSOR_FUNCTIONS = ("torch._utils._rebuild_", "torch._tensor._rebuild_from_type", "torch.FloatStorage")
 
@@ -128,7 +128,7 @@ def _last_of(file: IO[bytes]) -> object:
 
 
 def _outline(content: object) -> Outline:
-    places = list(_places(content, "", "", 0))
+    places = list(_places(content, "", "", set()))
     most = max((place.tensors for place in places), default=0)
     large = [place for place in places if place.is_network or place.tensors > most / 2]  # small ones are metrics
     weights = sorted(large, key=lambda place: place.order)
@@ -151,20 +151,22 @@ class _Place:
         return rank_of(self.name), self.is_network, -self.tensors
 
 
-def _places(content: object, expression: str, name: str, depth: int) -> Iterator[_Place]:
+def _places(content: object, expression: str, name: str, seen: set[int]) -> Iterator[_Place]:
     """Return the state dicts, networks and objects in a content."""
-    if depth > MAX_DEPTH:
+    if id(content) in seen or len(expression) > MAX_EXPRESSION:
         return
+    if not isinstance(content, Opaque) or not content.is_tensor:
+        seen.add(id(content))  # each once: in a hostile file they contain each other many times
     if isinstance(content, Mapping):
         tensors = sum(isinstance(value, Opaque) and value.is_tensor for value in content.values())
         if tensors and not any(is_optimizer(part) for part in name.split(".")):
             yield _Place(expression, name, tensors)
         for key, value in content.items():
             if isinstance(key, str | int):
-                yield from _places(value, f"{expression}[{_quoted(key)}]", f"{name}.{key}".strip("."), depth + 1)
+                yield from _places(value, f"{expression}[{_quoted(key)}]", f"{name}.{key}".strip("."), seen)
     elif isinstance(content, list | tuple):
         for number, value in enumerate(content):
-            yield from _places(value, f"{expression}[{number}]", f"{name}.{number}".strip("."), depth + 1)
+            yield from _places(value, f"{expression}[{number}]", f"{name}.{number}".strip("."), seen)
     elif isinstance(content, Opaque) and content.is_network:
         yield _Place(expression, name, 1, is_network=True)
     elif isinstance(content, Opaque) and not content.is_tensor and content.qualified:
@@ -172,7 +174,7 @@ def _places(content: object, expression: str, name: str, depth: int) -> Iterator
         if isinstance(content.content, Mapping):  # an object with a network: fastai's Learner
             for key, value in content.content.items():
                 if isinstance(key, str) and key.isidentifier():
-                    inner += _places(value, f"{expression}.{key}", f"{name}.{key}".strip("."), depth + 1)
+                    inner += _places(value, f"{expression}.{key}", f"{name}.{key}".strip("."), seen)
         networks = [place for place in inner if place.is_network]
         yield _Place(expression, name)
         yield from networks

@@ -23,7 +23,7 @@ DATA_MODULES |= {"functools", "numbers", "pathlib", "random", "uuid", "zoneinfo"
 SYSTEM_MODULES = {"__builtin__", "nt", "posix"} | (sys.stdlib_module_names - DATA_MODULES)
 USUAL_NAMES = ("torch._utils.", "torch.storage.", "collections.OrderedDict")  # of every state dict
 MAX_NAMES_SHOWN = 4
-MAX_DEPTH = 12  # of dicts in dicts; a pickle may contain itself
+MAX_DEPTH = 12  # of dicts in dicts
 NOT_OWN = {"torch", "torchvision", "timm", "numpy", "__builtin__", "copy_reg"} | sys.stdlib_module_names - {"__main__"}
 OWN_FILE = "YOUR_FILE"  # stands for the file of a class that was pickled as __main__.NAME
 
@@ -46,7 +46,7 @@ def read_torch(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
         content = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # damaged and hostile files raise many kinds of errors
         raise _load_error(path, error) from error
-    items = list(_tensors(content, "", 0))
+    items = list(_tensors(content, "", 0, set()))
     if not isinstance(content, Mapping) or not items:
         raise ModelFileError(
             _("{path} contains no named tensors.", path=path), _("Save the network's state_dict() with torch.save.")
@@ -55,14 +55,18 @@ def read_torch(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     return {f"{container}.{key}" if container else key: tensor for container, key, tensor in items}, tuple(containers)
 
 
-def _tensors(content: object, name: str, depth: int) -> Iterator[tuple[str, str, Tensor]]:
-    """Return the name of the dict or list of each tensor, its key and the tensor."""
-    if depth < MAX_DEPTH and isinstance(content, Mapping | list | tuple):
+def _tensors(content: object, name: str, depth: int, seen: set[int]) -> Iterator[tuple[str, str, Tensor]]:
+    """Return the name of the dict or list of each tensor, its key and the tensor.
+
+    Each dict and list is visited once: in a hostile file they contain each other many times.
+    """
+    if depth < MAX_DEPTH and id(content) not in seen and isinstance(content, Mapping | list | tuple):
+        seen.add(id(content))
         for key, value in content.items() if isinstance(content, Mapping) else enumerate(content):
             if isinstance(value, Tensor):
                 yield name, str(key), value.detach()
             else:
-                yield from _tensors(value, f"{name}.{key}" if name else str(key), depth + 1)
+                yield from _tensors(value, f"{name}.{key}" if name else str(key), depth + 1, seen)
 
 
 def _load_error(path: Path, error: Exception) -> HeadstartError:
