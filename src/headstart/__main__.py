@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def main() -> None:
     """Run the command line; Ctrl-C during its import ends the process without a traceback."""
     try:
+        _restart_in_utf8()
         from headstart.hardware.garbage import collect_rarely
 
         collect_rarely()
@@ -17,6 +19,17 @@ def main() -> None:
     except KeyboardInterrupt:
         print("Stopped by Ctrl-C.\nRun the command again.", file=sys.stderr)  # noqa: T201
         sys.exit(130)
+
+
+def _restart_in_utf8() -> None:
+    """Replace this process by one in Python's UTF-8 mode if the locale has another encoding.
+
+    Names of files are UTF-8 nearly everywhere, whatever the locale. In the locale C without coercion Python would read
+    them as ASCII, and paths could not be written to plans and records.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:
+        os.environ["PYTHONUTF8"] = "1"  # for worker processes
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from headstart.errors import ModelFileError, ResourceError
 from headstart.i18n import Message, _
+from headstart.path_names import name_fault
 
 RUN_NAME_GLOB = "[A-Z][a-z][a-z][0-9][0-9]_*-s[0-9]*"  # of the names that `create_run` gives
 
@@ -65,6 +66,8 @@ def require_model(path: Path) -> None:
 
 def require_writable(folder: Path) -> None:
     """Raise ResourceError when runs cannot be created in `folder`, which may not exist yet; creates nothing."""
+    if fault := name_fault(folder.absolute()):
+        raise ResourceError(fault.message, _("Choose another folder with --runs DIR."))
     existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise ResourceError(

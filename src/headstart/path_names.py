@@ -1,0 +1,71 @@
+"""Names of files and folders that cannot be stored: plans, records and TensorBoard files are UTF-8."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NamedTuple
+
+from headstart.i18n import Message, _
+
+
+class NameFault(NamedTuple):
+    """What is wrong with a name, and a hint: the arguments of an error."""
+
+    message: Message
+    hint: Message
+
+
+def name_fault(path: str | os.PathLike[str]) -> NameFault | None:
+    """Return what is wrong with a path whose name is not UTF-8, or that this process does not decode as UTF-8.
+
+    The bytes of the name decide. In a locale that is not UTF-8, Python decodes valid names to other text; such a name
+    must not be called invalid.
+    """
+    text = os.fspath(path)
+    if text.isascii():
+        return None
+    try:
+        content = os.fsencode(text)
+        name = content.decode()
+    except UnicodeDecodeError:
+        return _not_utf8(content)
+    except UnicodeEncodeError:  # the encoding of the locale has no such character
+        name = text
+    else:
+        if name == text:
+            return None
+    return NameFault(
+        _(
+            "The name {name} is UTF-8, but Python reads names of files as {encoding} here.",
+            name=name,
+            encoding=sys.getfilesystemencoding(),
+        ),
+        _("Set the environment variable PYTHONUTF8=1, and start Python again."),
+    )
+
+
+def _not_utf8(path: bytes) -> NameFault:
+    """Return the fault of a path, with a command that renames the first part of it that is not UTF-8."""
+    parts = path.split(b"/")
+    place = next(place for place, part in enumerate(parts) if not _is_utf8(part))
+    new_name = parts[place].decode("cp1252", errors="replace").replace("\ufffd", "_")  # as old Windows systems wrote it
+    old, new = b"/".join(parts[: place + 1]), b"/".join([*parts[:place], new_name.encode()])
+    return NameFault(
+        _("The name {name} is not UTF-8.", name=old.decode(errors="backslashreplace")),
+        _("Rename it, for example in bash with `mv {old} {new:shell}`.", old=_bash_word(old), new=new.decode()),
+    )
+
+
+def _is_utf8(name: bytes) -> bool:
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _bash_word(content: bytes) -> str:
+    r"""Return a word that bash reads as these bytes: `$'fotos_\xe9'`."""
+    quoted = content.replace(b"\\", rb"\\").replace(b"'", rb"\'")
+    return f"$'{quoted.decode(errors='backslashreplace')}'"

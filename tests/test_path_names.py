@@ -1,0 +1,71 @@
+"""Names that are not UTF-8 are refused with their bytes; valid names are never called invalid."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import headstart
+from headstart.config.resolve import resolve_settings
+from headstart.config.run_config import with_absolute_paths
+from headstart.errors import DataError, ResourceError
+from headstart.path_names import name_fault
+from headstart.storage.folders import require_writable
+from tests.messages import fields_of
+
+LATIN = os.fsdecode(b"fotos_\xe9t\xe9")
+ASCII_LOCALE = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
+
+
+@pytest.mark.parametrize("name", ["photos", "été", "кот", "写真/猫", "e\u0301", "🐈"])
+def test_utf8_is_no_fault(name: str) -> None:
+    assert name_fault(name) is None and name_fault(Path("/data") / name) is None
+
+
+@pytest.mark.parametrize(
+    "name", [b"fotos_\xe9t\xe9", b"it's\xe9", b"back\\slash\xff", b"\x81\x8d", b"a $HOME `ls` \xe9"]
+)
+def test_hint_is_a_command_that_renames(tmp_path: Path, name: bytes) -> None:
+    inner = os.path.join(os.fsencode(tmp_path), name, b"more\xe9")  # noqa: PTH118
+    os.makedirs(inner)  # noqa: PTH103
+    fault = name_fault(os.fsdecode(inner))
+    assert fault is not None
+    command = fault.hint.split("`", 1)[1].removesuffix("`.")
+    subprocess.run(["bash", "-c", command], check=True, env={"PATH": os.environ["PATH"], "LC_ALL": "C"})
+    (renamed,) = tmp_path.iterdir()
+    assert name_fault(renamed) is None and os.listdir(os.fsencode(renamed)) == [b"more\xe9"]  # noqa: PTH208
+
+
+@pytest.mark.parametrize("field", ["source", "start", "network"])
+def test_paths_of_a_plan_are_checked_before_a_run_begins(field: str) -> None:
+    values = {"source": f"/data/{LATIN}", "start": f"stats:file:/data/{LATIN}.pth", "network": f"/data/{LATIN}.py:Net"}
+    with pytest.raises(DataError) as caught:
+        with_absolute_paths(resolve_settings({field: values[field]}).plan)
+    suffix = {"source": "", "start": ".pth", "network": ".py"}[field]
+    assert fields_of(caught.value.message)["name"] == rf"/data/fotos_\xe9t\xe9{suffix}"
+
+
+def test_folder_of_runs_is_checked(tmp_path: Path) -> None:
+    with pytest.raises(ResourceError) as caught:
+        require_writable(tmp_path / LATIN)
+    assert "--runs" in caught.value.hint and not list(tmp_path.iterdir())
+
+
+def test_ascii_locale(tmp_path: Path) -> None:
+    photos = tmp_path / "photos_é"
+    for name in ("кот", "dog"):
+        (photos / name).mkdir(parents=True)
+        (photos / name / "1.jpg").touch()
+    env = {**os.environ, **ASCII_LOCALE, "PYTHONPATH": str(Path(headstart.__file__).parents[1])}
+    code = "import sys, headstart.path_names as p; print(ascii(p.name_fault(sys.argv[1])))"
+    words = [sys.executable, "-c", code, str(photos)]
+    in_python = subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout
+    assert "PYTHONUTF8=1" in in_python and "photos_\\xe9" in in_python and "Rename" not in in_python
+    words = [sys.executable, "-m", "headstart", "train", str(photos), "--runs", str(tmp_path / "r"), "--dry-run"]
+    command = subprocess.run(words, env=env, capture_output=True, check=False)
+    assert command.returncode == 3  # classes of one image: the names were read
+    assert "'кот' (1)" in command.stderr.decode() and not (tmp_path / "r").exists()
