@@ -29,6 +29,8 @@ from headstart.runs import runner
 Paths: TypeAlias = "Sequence[str | os.PathLike[str]] | npt.NDArray[Any] | pd.Series[Any]"
 Labels: TypeAlias = "Sequence[Any] | npt.NDArray[Any] | pd.Series[Any]"
 
+_OF_FIT = ("source", "classes", "min_per_class", "class_folders", "allow_outside")  # what the arguments of `fit` decide
+
 
 class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Classifier of image files for scikit-learn: `X` are paths, `y` labels of any type.
@@ -169,7 +171,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
                 _("settings contains {name!r}, which is an argument.", name=repeated[0]),
                 _("Pass {name}=… instead.", name=repeated[0]),
             )
-        if of_fit := [name for name in ("source", "classes", "allow_outside") if other.get(name) is not None]:
+        if of_fit := [name for name in _OF_FIT if other.get(name) is not None]:
             raise UsageError(
                 _("settings contains {name!r}, but fit receives the images and their classes.", name=of_fit[0]),
                 _("Leave it out."),

@@ -180,7 +180,8 @@ def test_every_field_of_the_plan_is_a_flag_with_its_description_choices_and_defa
 
 
 VALUES = {
-    "classes": ["1", "2"], "skip_bad": True, "allow_outside": True, "cache_resolution": 2.0, "network": "resnet34",
+    "classes": ["1", "2"], "min_per_class": 3, "class_folders": "inner",
+    "skip_bad": True, "allow_outside": True, "cache_resolution": 2.0, "network": "resnet34",
     "fraction": 0.5, "evaluate_on_val": True,
     "shortcut": "off", "norm": "none", "stem": "imagenet", "start": "scratch:xavier", "tuning": "stages:2", "head":
     "mlp:8", "optimizer": "sgd", "lr": 0.5, "momentum": 0.5, "nesterov": True, "weight_decay": 0.25, "backbone_lr":

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from headstart.data.image_index import ImageIndex
-from headstart.data.sources import read_index
+from headstart.data.sources import read_evaluation_index, read_index
 from headstart.errors import DataError, HeadstartError, UsageError
 from headstart.i18n import Message
 from tests.messages import fields_of, values_of
@@ -111,7 +111,7 @@ def test_splits_with_different_classes_are_noted_or_refused(tmp_path: Path) -> N
     assert [values_of(note) for note in read_index(str(tmp_path)).notes] == [["test", "'dog'"]]
     touch(tmp_path, "test/dogs/1.jpg")
     error = refused(tmp_path)
-    assert fields_of(error.message) == {"name": "dogs", "source": str(tmp_path)}
+    assert values_of(error.message) == [1, "'dogs'", str(tmp_path)]
     assert fields_of(error.hint) == {"choice": "dog"}
     assert len(read_index(str(tmp_path), classes=("cat", "dog"))) == 5
 
@@ -131,12 +131,12 @@ def test_train_alone_is_a_split(tmp_path: Path) -> None:
     [
         (["1.jpg", "2.jpg"], [2, ROOT, "1.jpg"]),
         (["a/1.jpg", "b/1.jpg", "stray.jpg"], [1, ROOT, "stray.jpg"]),
-        (["train/1.jpg", "test/2.jpg"], [1, ROOT / "test", "2.jpg"]),
-        (["train/a/1.jpg", "train/b/1.jpg", "test/1.jpg"], [1, ROOT / "test", "1.jpg"]),
+        (["train/1.jpg", "test/2.jpg"], [1, ROOT / "train", "1.jpg"]),
+        (["train/a/1.jpg", "train/b/1.jpg", "test/a/1.jpg", "test/1.jpg"], [1, ROOT / "test", "1.jpg"]),
         (["notes.txt"], [ROOT]),
         (["a/1.jpg"], [ROOT, "a"]),
         (["a/1.jpg", "b/readme.txt"], [ROOT, "a", "b", 1, "1 .txt"]),
-        (["val/a/1.jpg", "test/a/1.jpg"], [ROOT, "test", "val"]),
+        (["val/a/1.jpg", "test/a/1.jpg"], [ROOT, "val", "test"]),
         (
             ["train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "valid/a/1.jpg"],
             [ROOT, "val", ROOT / "val", ROOT / "valid"],
@@ -164,7 +164,7 @@ def test_links_out_of_the_folder_are_skipped(tmp_path: Path) -> None:
     (root / "a/self").symlink_to(root / "a/self")
     (root / "a/in.jpg").symlink_to(root / "b/1.jpg")
     (root / "b/out.jpg").symlink_to(outside / "3.jpg")
-    (root / "c").symlink_to(outside / "more")
+    (root / "b/more").symlink_to(outside / "more")
     (root / "b/gone.jpg").symlink_to(outside / "5.jpg")
     (root / "b/lost.jpg").symlink_to(outside / "6.jpg")
     os.mkfifo(root / "b/pipe.jpg")
@@ -173,7 +173,13 @@ def test_links_out_of_the_folder_are_skipped(tmp_path: Path) -> None:
     back, out, without_target, files = images.notes
     assert [values_of(note) for note in (back, out, without_target, files)] == [[1], [2], [3], [1, 1]]
     assert [note for note in images.notes if "--allow-outside" in note] == [out]
-    assert read_index(str(root), allow_outside=True).keys == ("a/1.jpg", "a/in.jpg", "b/1.jpg", "b/out.jpg", "c/4.jpg")
+    assert read_index(str(root), allow_outside=True).keys == (
+        "a/1.jpg",
+        "a/in.jpg",
+        "b/1.jpg",
+        "b/more/4.jpg",
+        "b/out.jpg",
+    )
 
 
 def test_unreadable_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -366,7 +372,7 @@ def test_skipped_files_are_named_if_a_class_has_no_images(tmp_path: Path) -> Non
     assert sentences_in(refused(tmp_path).message) == [[root], ["cat"], ["dog"], skipped]
     touch(tmp_path, "cat/1.png")
     assert sentences_in(refused(tmp_path).message) == [[root, "cat"], ["dog"], skipped]
-    assert len(read_index(str(tmp_path), to_train=False)) == 1
+    assert len(read_evaluation_index(str(tmp_path), ())) == 1
 
 
 def test_manifest_never_reads_outside_its_folder(tmp_path: Path) -> None:

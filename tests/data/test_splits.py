@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from headstart.data.image_index import ImageIndex, build_index
 from headstart.data.splits import Split, divide, overlaps
 from headstart.errors import DataError
-from tests.messages import fields_of
+from tests.messages import fields_of, values_of
 
 fast_settings = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -127,10 +127,14 @@ def test_rare_class_is_in_every_split() -> None:
     assert [sum(i >= 1000 for i in part) for part in parts(split)] == [1, 1, 1]
     with pytest.raises(DataError) as error:
         divide(index_of([0] * 1000 + [1] * 2), seed=0)
-    assert fields_of(error.value.message) == {"name": "class 1", "count": 2, "splits": 3}
+    assert values_of(error.value.message) == [1, "'class 1' (2)", 3]
     with pytest.raises(DataError) as error:
         divide(index_of([0] * 9 + [1] * 9, ["", "", ""] * 3 + ["same"] * 9), seed=0)
-    assert fields_of(error.value.message) == {"name": "class 1", "count": 1, "splits": 3}
+    assert values_of(error.value.message) == [1, "'class 1' (1)", 3]
+    with pytest.raises(DataError) as error:  # all of them at once
+        divide(index_of([0] * 9 + [1, 2, 2, 3]), seed=0)
+    assert values_of(error.value.message) == [3, "'class 1' (1)", "'class 2' (2)", "'class 3' (1)", 3]
+    assert "--min-per-class 3" in error.value.hint
 
 
 def declared(*names: str, n: int = 40) -> ImageIndex:

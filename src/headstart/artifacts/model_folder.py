@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -223,9 +224,22 @@ Arm {_escape(arm_words(plan.arm_spec))}, seed {plan.seeding.seed}, epoch {event.
 - initial weights: {_escape(setup.start.provenance)}
 - license of the initial weights: {_escape(setup.start.license)}
 - input: {plan.recipe.image_size} x {plan.recipe.image_size} px, see `preprocess.json`
+- order of the outputs: `label_names` in `config.json`{_other_order(plan.facts.class_names)}
 
     headstart predict . photo.jpg
 {_usage(plan.network, plan.arm.head, len(plan.facts.class_names)) if whole else SEPARATE_WEIGHTS}"""
+
+
+def _other_order(classes: Sequence[str]) -> str:
+    """Return a warning if torchvision's `ImageFolder` has the classes in another order; it sorts them as text."""
+    as_text = sorted(classes)
+    if as_text == list(classes):
+        return ""
+    first = next(i for i, (ours, theirs) in enumerate(zip(classes, as_text, strict=True)) if ours != theirs)
+    return (
+        f".\n  torchvision's `ImageFolder` orders these classes otherwise: class {first} is {_escape(as_text[first])} "
+        f"there,\n  and {_escape(classes[first])} here. Compare names, not numbers"
+    )
 
 
 def _escape(text: str) -> str:

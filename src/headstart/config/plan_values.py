@@ -26,6 +26,8 @@ class CommonSettings(TypedDict, total=False):
     """Fields of the plan that single runs, studies and ablations take."""
 
     classes: str | Sequence[str] | None
+    min_per_class: int | None
+    class_folders: Literal["auto", "outer", "inner"] | str | None
     skip_bad: bool | None
     allow_outside: bool | None
     cache_resolution: float | None

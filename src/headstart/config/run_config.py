@@ -21,15 +21,25 @@ from headstart.config.lists import as_list
 from headstart.config.plan_values import PlanValues
 from headstart.config.recipe_config import ConfigSection, RecipeConfig
 from headstart.config.registry.starts import DEFAULT_START
-from headstart.config.start_spec import absolute_source, absolute_start, content_start, describe_forms, short_start
+from headstart.config.start_spec import (
+    absolute_source,
+    absolute_start,
+    content_start,
+    describe_forms,
+    short_start,
+    start_path,
+)
+from headstart.errors import DataError
 from headstart.i18n import _
-from headstart.models.user_code import absolute_network, definition, label
+from headstart.models.user_code import absolute_network, definition, is_user_network, label
+from headstart.path_names import name_fault
 from headstart.storage.files import JsonData
 from headstart.storage.schemas.arm import FULL, TUNING_DESCRIPTION, USUAL_HEAD, ArmSpec, Tuning
 from headstart.storage.schemas.split_counts import SplitCounts
 
 Switch = Literal["on", "off"]
 Norm = Literal["batch", "none"]
+ClassFolders = Literal["auto", "outer", "inner"]
 SettingValue: TypeAlias = str | float | bool | Duration | Tuning | tuple[str | Duration, ...]  # of a field of the plan
 
 
@@ -38,6 +48,15 @@ class DataConfig(ConfigSection):
 
     source: str = Field("digits", description=_("folder of class folders, manifest, or built-in: digits, digits:0-5"))
     classes: Annotated[tuple[str, ...], BeforeValidator(as_list)] = Field((), description=_("subset of the classes"))
+    min_per_class: int = Field(
+        0,
+        ge=0,
+        description=_("leave out classes with fewer independent images or groups (with declared splits: in train)"),
+    )
+    class_folders: ClassFolders = Field(
+        "auto",
+        description=_("folders that are the classes: those in the data folder, or those in them; auto: by the layout"),
+    )
     skip_bad: bool = Field(False, description=_("list images that cannot be decoded and leave them out"))
     allow_outside: bool = Field(False, description=_("allow files outside the data folder in manifests and links"))
     fraction: float = Field(
@@ -187,9 +206,9 @@ class RunConfig(ConfigSection):
             arm = arm.model_copy(update={"start": content_start(arm.start)})
         if self.facts.network_sha256:
             network = network.model_copy(update={"network": definition(network.network)})
-        path_like = {"source", "skip_bad", "allow_outside"}  # the fingerprint covers the content
+        reading = {"source", "min_per_class", "class_folders", "skip_bad", "allow_outside"}
         content = self.model_copy(update={"arm": arm, "network": network})
-        return content.model_dump(mode="json", exclude={"data": path_like})
+        return content.model_dump(mode="json", exclude={"data": reading})  # the fingerprint covers what was read
 
     @property
     def hash(self) -> str:
@@ -229,12 +248,18 @@ class RunConfig(ConfigSection):
 
 
 def with_absolute_paths(plan: RunConfig) -> RunConfig:
-    """Return the plan with absolute paths, so that a run can be resumed from any working directory."""
-    return plan.changed(
-        source=absolute_source(plan.data.source),
-        start=absolute_start(plan.arm.start),
-        network=absolute_network(plan.network.network),
-    )
+    """Return the plan with absolute paths, so that a run can be resumed from any working directory.
+
+    Raises:
+        DataError: A path is not UTF-8, and the plan could not be written.
+    """
+    source, start = absolute_source(plan.data.source), absolute_start(plan.arm.start)
+    network = absolute_network(plan.network.network)
+    network_file = network.removesuffix(f":{definition(network)}") if is_user_network(network) else ""
+    for path in (source, start_path(start) or "", network_file):
+        if fault := name_fault(path):
+            raise DataError(*fault)
+    return plan.changed(source=source, start=start, network=network)
 
 
 # The sections that users set; facts are determined by the program.

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headstart.data import folder
+from headstart.data import labeled_folder
 from headstart.data.image_index import ImageIndex
 from headstart.errors import UsageError
 from headstart.i18n import _
@@ -39,7 +39,7 @@ def read_digits(source: str) -> ImageIndex:
         ResourceError: The cache cannot be written.
     """
     classes = _DEFAULT_CLASSES if source == "digits" else _parse_classes(source)
-    images = folder.read_folder(source, _write_images())
+    images = labeled_folder.read_folder(source, _write_images())
     images = replace(images, source=source, flip=False, notes=()).pick(classes)
     if source == "digits" and Path("digits").is_dir():
         note = _("Read the built-in digits. To read the folder named digits, write ./digits.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import overload
@@ -19,9 +19,14 @@ from headstart.i18n import Message, _, join, ngettext, verbatim
 from headstart.text import join_first, join_list, relative_path, replacement_hint
 
 SPLITS = ("train", "val", "test")
-SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+SPLIT_NAMES = {  # in lower case, as folders and manifests name the splits
+    **dict.fromkeys(("train", "training", "trainval"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "devel", "development", "eval", "evaluation"), "val"),
+    **dict.fromkeys(("test", "testing", "holdout", "hold-out", "hold_out"), "test"),
+}
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 _NUMBER = re.compile(r"[0-9]+")
+_MAX_NAMED_CLASSES = 100  # in one message
 _MAX_CLASSES_SHOWN = 30  # classes that `describe` lists one by one
 
 
@@ -145,6 +150,14 @@ class LazyPaths(Sequence[Path]):
         return self._root / self._keys[index]
 
 
+def class_name(folder: str) -> str:
+    """Return the class that the name of a folder stands for: composed accents (NFC), no blanks around it.
+
+    Systems store accents in two forms that look alike, and blanks at the ends cannot be seen.
+    """
+    return unicodedata.normalize("NFC", folder).strip() or folder
+
+
 def natural_key(text: str) -> tuple[str, str]:
     """Return a sort key that puts "2" before "10": each number is preceded by its length."""
     return _NUMBER.sub(_with_length, text), text
@@ -208,11 +221,7 @@ def validate_index(images: ImageIndex, *, to_train: bool = True) -> ImageIndex:
             continue
         absent = [images.classes[i] for i in np.flatnonzero(images._counts(mask) == 0)]
         if absent and split == "train" and to_train:
-            present = [name for name in images.classes if name not in absent]
-            raise DataError(
-                _("Class {name!r} of {source} has no images in train.", name=absent[0], source=images.source),
-                replacement_hint(absent[0], present) or _("Add training images of it, or leave it out with --classes."),
-            )
+            raise _absent_in_train(images, absent)
         if absent:
             names = join_first([*map(repr, absent)], 5)
             notes.append(
@@ -223,6 +232,29 @@ def validate_index(images: ImageIndex, *, to_train: bool = True) -> ImageIndex:
                 )
             )
     return replace(images, notes=tuple(notes))
+
+
+def _absent_in_train(images: ImageIndex, absent: Sequence[str]) -> DataError:
+    """Return the error for classes without images in a declared train. One of them may be misspelled."""
+    missing = set(absent)
+    similar = replacement_hint(absent[0], [name for name in images.classes if name not in missing])
+    return DataError(
+        ngettext(
+            "{count:,} class of {source} has no images in train: {classes}.",
+            "{count:,} classes of {source} have no images in train: {classes}.",
+            len(absent),
+            classes=join_first([*map(repr, absent)], _MAX_NAMED_CLASSES),
+            source=images.source,
+        ),
+        similar
+        if len(absent) == 1 and similar
+        else _("Add training images, or leave classes without them out with --min-per-class 1."),
+    )
+
+
+def class_counts_text(counts: Mapping[str, int]) -> Message:
+    """Return classes with their numbers of images: `'cat' (2), 'dog' (1)`; of very many the first ones."""
+    return join_first([f"{name!r} ({count:,})" for name, count in counts.items()], _MAX_NAMED_CLASSES)
 
 
 def several_names_hint(text: str, classes: Sequence[str]) -> Message | None:

@@ -6,54 +6,117 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headstart.config.registry.starts import MANIFEST_SUFFIXES
+from headstart.config.run_config import ClassFolders, DataConfig
 from headstart.data.image_index import ImageIndex, validate_index
-from headstart.errors import DataError
+from headstart.errors import DataError, UsageError
 from headstart.i18n import _
+from headstart.path_names import name_fault
 from headstart.text import replacement_hint
 
 
 def read_index(
-    source: str, *, classes: Sequence[str] = (), allow_outside: bool = False, to_train: bool = True
+    source: str,
+    *,
+    classes: Sequence[str] = (),
+    min_per_class: int = 0,
+    class_folders: ClassFolders = "auto",
+    allow_outside: bool = False,
 ) -> ImageIndex:
-    """Return the index of the labeled images of a source. No image is opened.
+    """Return the index of the labeled images of a source, for training. No image is decoded.
 
     Args:
         source: A folder, a manifest, `digits` or `digits:0-5`.
         classes: Keep only these classes; empty keeps all.
+        min_per_class: Leave out classes with fewer independent images or groups; see `without_small_classes`.
+        class_folders: Which folders are the classes; see `find_class_folders`.
         allow_outside: Also read files outside the folder, or outside the manifest's folder.
-        to_train: Require two classes or more, and training images of every class. Without it one class is enough.
+
+    Raises:
+        DataError: The data is missing or not usable, or there are fewer than two classes.
+        UsageError: A class is unknown, the `digits:` range is wrong, or `class_folders` is given for other data.
+    """
+    images = _read(source, class_folders, (), allow_outside=allow_outside, to_train=True)
+    images = images.pick(classes) if classes else images
+    if min_per_class:
+        from headstart.data.class_sizes import without_small_classes  # slow, for a rare flag
+
+        images = without_small_classes(images, min_per_class)
+    return validate_index(images)
+
+
+def read_data(data: DataConfig) -> ImageIndex:
+    """Return the index of the images of a run configuration. Raises what `read_index` raises."""
+    return read_index(
+        data.source,
+        classes=data.classes,
+        min_per_class=data.min_per_class,
+        class_folders=data.class_folders,
+        allow_outside=data.allow_outside,
+    )
+
+
+def read_evaluation_index(source: str, known_classes: Sequence[str], *, allow_outside: bool = False) -> ImageIndex:
+    """Return the index of labeled images on which a model is evaluated. No image is opened; one class is enough.
+
+    Args:
+        source: As for `read_index`.
+        known_classes: Classes of the model, which decide where the folders have two readings.
+        allow_outside: As for `read_index`.
 
     Raises:
         DataError: The data is missing or not usable.
-        UsageError: A class is unknown, or the `digits:` range is wrong.
+        UsageError: The `digits:` range is wrong.
     """
-    from headstart.data import builtin, folder
+    return validate_index(
+        _read(source, "auto", known_classes, allow_outside=allow_outside, to_train=False), to_train=False
+    )
+
+
+def _read(
+    source: str,
+    class_folders: ClassFolders,
+    known_classes: Sequence[str],
+    *,
+    allow_outside: bool,
+    to_train: bool,
+) -> ImageIndex:
+    from headstart.data import builtin, labeled_folder
 
     require_source(source)
+    path = Path(source).expanduser().absolute()
+    if class_folders != "auto" and (builtin.is_builtin(source) or not path.is_dir()):
+        raise UsageError(
+            _("--class-folders is for a folder of images, and {source} is none.", source=source), _("Remove the flag.")
+        )
     if builtin.is_builtin(source):
-        images = builtin.read_digits(source)
-    else:
-        path = Path(source).expanduser().absolute()
-        try:
-            if path.is_dir():
-                images = folder.read_folder(source, path, allow_outside=allow_outside)
-            else:
-                from headstart.data import manifest  # pandas is imported only for a manifest
+        return builtin.read_digits(source)
+    try:
+        if path.is_dir():
+            return labeled_folder.read_folder(
+                source,
+                path,
+                allow_outside=allow_outside,
+                class_folders=class_folders,
+                known_classes=known_classes,
+                to_train=to_train,
+            )
+        from headstart.data import manifest  # pandas is imported only for a manifest
 
-                images = manifest.read_manifest(source, path, allow_outside=allow_outside)
-        except OSError as error:
-            raise _unreadable(source, error) from error
-    return validate_index(images.pick(classes) if classes else images, to_train=to_train)
+        return manifest.read_manifest(source, path, allow_outside=allow_outside)
+    except OSError as error:
+        raise _unreadable(source, error) from error
 
 
 def require_source(source: str) -> None:
-    """Raise DataError if `source` is no folder, manifest or built-in data set.
+    """Raise DataError if `source` is no folder, manifest or built-in data set, or if its path is not UTF-8.
 
     It imports nothing slow, so that the command line reports a wrong path immediately.
     """
     from headstart.data import builtin
 
     path = Path(source).expanduser().absolute()
+    if fault := name_fault(path):
+        raise DataError(*fault)
     try:
         is_manifest = path.is_file() and path.suffix.lower() in MANIFEST_SUFFIXES
         if not (builtin.is_builtin(source) or path.is_dir() or is_manifest):

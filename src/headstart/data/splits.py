@@ -8,13 +8,13 @@ class is in each of them.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from headstart.data.image_index import SPLITS, ImageIndex
+from headstart.data.image_index import SPLITS, ImageIndex, class_counts_text
 from headstart.data.unit_selection import Indices, UnitSelection
 from headstart.errors import DataError
 from headstart.i18n import _, ngettext
@@ -72,7 +72,7 @@ def divide(
     declared = _declared_splits(images, names)
     val, test = np.flatnonzero(names == "val"), np.flatnonzero(names == "test")
     pool = np.flatnonzero((names == "train") | (names == ""))
-    units = _unit_numbers(images, content_hashes)
+    units = unit_numbers(images, content_hashes)
     evaluation = "test"
     if evaluate_on_val and declared == TRAIN_AND_VAL:
         test = val
@@ -96,10 +96,13 @@ def split_off_val(images: ImageIndex, seed: int, content_hashes: Sequence[str] |
         content_hashes: One hash per image, to keep images of equal content together.
 
     Raises:
-        DataError: A class has fewer than two independent images or groups.
+        DataError: A class has fewer than two independent images or groups. The hint is for a call from Python.
     """
-    units, pool = _unit_numbers(images, content_hashes), np.arange(len(images))
-    return _split_off(images, units, pool, HELD_OUT_SHARE, 1, seed, "split/val")[1]
+    units, pool = unit_numbers(images, content_hashes), np.arange(len(images))
+    try:
+        return _split_off(images, units, pool, HELD_OUT_SHARE, 1, seed, "split/val")[1]
+    except _SmallClassesError as error:
+        raise DataError(error.message, _("Add images, or leave these classes out of X and y.")) from None
 
 
 def draw_fraction(images: ImageIndex, train: Indices, fraction: float, seed: int) -> Indices:
@@ -111,22 +114,28 @@ def draw_fraction(images: ImageIndex, train: Indices, fraction: float, seed: int
     if fraction == 1:
         return train
     chosen = []
+    emptied: dict[str, int] = {}
     draws = stream(seed, "fraction").random(len(images))
     for label, name in enumerate(images.classes):
         members = train[images.labels[train] == label]
         count = int(np.floor(fraction * len(members) + 0.5))
         if members.size and not count:
-            raise DataError(
-                ngettext(
-                    "A fraction of {fraction:g} leaves none of the {count:,} training image of class {name!r}.",
-                    "A fraction of {fraction:g} leaves none of the {count:,} training images of class {name!r}.",
-                    len(members),
-                    fraction=fraction,
-                    name=name,
-                ),
-                _("Use {fraction:.2g} or more, or leave the class out with --classes.", fraction=0.5 / len(members)),
-            )
+            emptied[name] = len(members)
         chosen.append(members[np.argsort(draws[members], kind="stable")[:count]])
+    if emptied:
+        raise DataError(
+            ngettext(
+                "A fraction of {fraction:g} leaves no training image of {count:,} class: {classes}.",
+                "A fraction of {fraction:g} leaves no training image of {count:,} classes: {classes}.",
+                len(emptied),
+                fraction=fraction,
+                classes=class_counts_text(emptied),
+            ),
+            _(
+                "Use {fraction:.2g} or more, or name the other classes with --classes.",
+                fraction=0.5 / min(emptied.values()),
+            ),
+        )
     return np.sort(np.concatenate(chosen))
 
 
@@ -192,7 +201,7 @@ def _declared_splits(images: ImageIndex, names: npt.NDArray[np.str_]) -> str:
     return declared
 
 
-def _unit_numbers(images: ImageIndex, content_hashes: Sequence[str] | None) -> Indices:
+def unit_numbers(images: ImageIndex, content_hashes: Sequence[str] | None) -> Indices:
     """Return the number of each image's unit: images connected by group or content, directly or through others."""
     n = len(images)
     rows, columns, nodes = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)], n
@@ -225,24 +234,39 @@ def _split_off(
     for attempt in range(_MAX_ATTEMPTS):
         order = stream(seed, purpose, 0, attempt).permutation(int(unit.max()) + 1)
         selection = UnitSelection(order[unit], images.labels[pool], len(images.classes), share, remaining)
-        if attempt == 0 and selection.short_class is not None:
-            name, count = images.classes[selection.short_class], int(selection.total[selection.short_class])
-            raise DataError(
-                ngettext(
-                    "Class {name!r} has {count:,} independent image or group; it needs {splits}, one for each split.",
-                    "Class {name!r} has {count:,} independent images or groups; it needs {splits}, one for each split.",
-                    count,
-                    name=name,
-                    splits=remaining + 1,
-                ),
-                _("Add images of this class, or leave it out: name the other classes with --classes."),
-            )
+        if attempt == 0 and len(selection.short_classes):
+            counts = {images.classes[i]: int(selection.total[i]) for i in selection.short_classes}
+            raise _too_small(counts, remaining + 1)
         if selection.select() and (remaining == 1 or _can_split_rest(selection, seed, attempt)):
             held_out = selection.selected[order[unit]]
             return pool[~held_out], pool[held_out]
     raise DataError(
         _("The groups of {source} cannot be divided so that each split has every class.", source=images.source),
         _("Use smaller groups, or declare the splits yourself."),
+    )
+
+
+class _SmallClassesError(DataError):
+    """Classes have fewer independent images or groups than there are splits."""
+
+
+def _too_small(counts: Mapping[str, int], splits: int) -> _SmallClassesError:
+    """Return the error that names all classes that are too small, with their counts."""
+    return _SmallClassesError(
+        ngettext(
+            "{count:,} class has too few independent images or groups: {classes}. It needs {splits}, one for each "
+            "split.",
+            "{count:,} classes have too few independent images or groups: {classes}. Each needs {splits}, one for each "
+            "split.",
+            len(counts),
+            classes=class_counts_text(counts),
+            splits=splits,
+        ),
+        _(
+            "Add images, or leave small classes out with --min-per-class {splits}, or name the other classes with "
+            "--classes.",
+            splits=splits,
+        ),
     )
 
 
@@ -254,4 +278,4 @@ def _can_split_rest(selection: UnitSelection, seed: int, attempt: int) -> bool:
     shuffled = stream(seed, "split/trial", 0, attempt).permutation(rest)
     trial = UnitSelection.__new__(UnitSelection)
     trial.prepare(selection.table[shuffled], HELD_OUT_SHARE / (1 - HELD_OUT_SHARE), 1)
-    return trial.short_class is None and trial.select()
+    return not len(trial.short_classes) and trial.select()

@@ -29,7 +29,7 @@ class UnitSelection:
         self.prepare(csr_matrix((np.ones(len(unit)), (unit, labels)), shape=shape), share, remaining)
 
     def prepare(self, table: csr_matrix, share: float, remaining: int) -> None:
-        """Set up for `table`; `short_class` is a class with too few units, or None."""
+        """Set up for `table`; `short_classes` are the classes with too few units."""
         self.table, self.remaining = table, remaining
         self.contains = (table > 0).astype(np.float64)
         counts = np.asarray(table.sum(axis=0)).ravel()
@@ -39,8 +39,7 @@ class UnitSelection:
         self.selected = np.zeros(table.shape[0], dtype=bool)
         self.units_inside = np.zeros(table.shape[1])
         self.images_inside = np.zeros(table.shape[1])
-        lacking = np.flatnonzero(self.total < remaining + 1)
-        self.short_class = int(lacking[0]) if len(lacking) else None
+        self.short_classes = np.flatnonzero(self.total < remaining + 1)
         self.units_have_one_class = bool((np.diff(self.contains.indptr) == 1).all())
 
     def select(self) -> bool:

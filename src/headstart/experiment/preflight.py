@@ -125,7 +125,14 @@ def source_arm(source: str) -> ArmSpec:
 
 def source_plan(spec: StudySpec, source: str) -> RunConfig:
     """Return the configuration of the run on a source: from scratch, with the study's recipe."""
-    return spec.plan.changed(source=source, classes=(), fraction=1.0, start=DEFAULT_START, epochs=spec.source_epochs)
+    return spec.plan.changed(
+        source=source,
+        classes=(),
+        class_folders="auto",
+        fraction=1.0,
+        start=DEFAULT_START,
+        epochs=spec.source_epochs,
+    )
 
 
 def write_arm_inputs(
@@ -174,8 +181,7 @@ def pooled_inputs(arm: ArmSpec, plan: RunConfig) -> VariantInputs:
     )
     classes: tuple[str, ...] = ()
     try:
-        data = plan.data
-        index = sources.read_index(data.source, classes=data.classes, allow_outside=data.allow_outside)
+        index = sources.read_data(plan.data)
         dataset, split = load_dataset(plan, index, NullReporter())
         if not is_user_network(plan.network.network):  # the weights would be fitted to it: code of others
             classes = setup.load_inputs(plan)[2].classes
@@ -207,7 +213,7 @@ def _start_digests(start: str) -> tuple[set[str], bool]:
         return set(), False
     try:
         plan = read_plan_file(path).plan
-        index = sources.read_index(plan.data.source, classes=plan.data.classes, allow_outside=plan.data.allow_outside)
+        index = sources.read_data(plan.data)
         dataset, split = load_dataset(plan, index, NullReporter())
     except (HeadstartError, OSError):
         return set(), False

@@ -109,7 +109,7 @@ def evaluate(
         progress=partial(reporter.progress, _("decoding images")),
         threads=usable_cores(),
     )
-    index = sources.read_index(source, allow_outside=allow_outside, to_train=False)
+    index = sources.read_evaluation_index(source, predictor.classes, allow_outside=allow_outside)
     evaluation_set = _evaluation_set(predictor, index, split, classes, open_store if skip_bad else None)
     for note in [*([predictor.selection_note] if predictor.selection_note else []), *_notes(evaluation_set)]:
         reporter.say(note)

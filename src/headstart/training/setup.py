@@ -103,7 +103,7 @@ def load_inputs(draft: RunConfig) -> tuple[RunConfig, ImageIndex, starts.Start]:
         The draft with its network resolved, the index of its images and its start.
     """
     plan = with_network(draft)
-    index = sources.read_index(plan.data.source, classes=plan.data.classes, allow_outside=plan.data.allow_outside)
+    index = sources.read_data(plan.data)
     start = starts.resolve_start(
         plan.arm.start,
         network=plan.network.network,

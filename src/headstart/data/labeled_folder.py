@@ -1,0 +1,123 @@
+"""Images in class folders: `photos/cat/1.jpg`, or the same below `train/`, `val/` and `test/`."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+from headstart.config.run_config import ClassFolders
+from headstart.data.class_folders import ClassFolder, outside_links_error
+from headstart.data.folder import SkippedLink, Walk
+from headstart.data.folder_layout import find_class_folders
+from headstart.data.image_index import ImageIndex, build_index, class_name
+from headstart.errors import DataError
+from headstart.i18n import Message, _, ngettext
+from headstart.text import join_first, join_list
+
+
+def read_folder(
+    source: str,
+    root: Path,
+    *,
+    allow_outside: bool = False,
+    class_folders: ClassFolders = "auto",
+    known_classes: Collection[str] = (),
+    to_train: bool = True,
+) -> ImageIndex:
+    """Return the index of the images in a folder, labeled by the names of their class folders.
+
+    Hidden files, `__MACOSX` and the like are skipped. Links to a folder above them are never followed. The class of a
+    link is that of the folder it lies in, wherever it leads.
+
+    Args:
+        source: Name of the source in messages.
+        root: The folder, absolute.
+        allow_outside: Follow links that lead out of `root`.
+        class_folders: Which folders are the classes; see `find_class_folders`.
+        known_classes: Classes of a model, which decide between two readings of the folders.
+        to_train: Require a split `train` if the folders are splits.
+
+    Raises:
+        DataError: There are no class folders, images lie beside them, a class has no images because its links are not
+            followed, a name is not UTF-8, or a folder is not readable.
+    """
+    walk = Walk(root, allow_outside=allow_outside)
+    layout = find_class_folders(walk, class_folders, known_classes, to_train=to_train)
+    images = [walk.images(folder.path) for folder in layout.folders]
+    empty = [folder for folder, paths in zip(layout.folders, images, strict=True) if not paths]
+    _require_followed_links(walk, empty)
+    notes = [*layout.notes, *map(_empty_note, empty), *_name_notes(folder.name for folder in layout.folders)]
+    keys: list[str] = []
+    names: list[str] = []
+    splits: list[str] = []
+    start = len(str(root).rstrip(os.sep)) + 1
+    for folder, paths in zip(layout.folders, images, strict=True):
+        keys += [path[start:].replace(os.sep, "/") for path in paths]
+        names += [class_name(folder.name)] * len(paths)
+        splits += [folder.split] * len(paths)
+    notes += [*_case_notes(keys), *walk.notes()]
+    return build_index(source, root, keys, names, splits, [""] * len(keys), notes)
+
+
+def _require_followed_links(walk: Walk, empty: Sequence[ClassFolder]) -> None:
+    """Raise DataError if class folders have no images because their links lead out of the folder, or nowhere."""
+    for reason in (SkippedLink.OUTSIDE, SkippedLink.WITHOUT_TARGET):
+        classes = [folder.name for folder in empty if walk.skipped_links(folder.path, reason)]
+        if not classes:
+            continue
+        count = walk.skipped_links(walk.root, reason)
+        if reason is SkippedLink.OUTSIDE:
+            raise outside_links_error(walk.root, count, classes)
+        raise DataError(
+            ngettext(
+                "{count:,} link in {root} has no target: there are no images of {classes}.",
+                "{count:,} links in {root} have no target: there are no images of {classes}.",
+                count,
+                root=walk.root,
+                classes=join_first([*map(repr, dict.fromkeys(classes))], 5),
+            ),
+            _("Fetch the files, for example with `git annex get .` or `dvc pull`, or remove the links."),
+        )
+
+
+def _empty_note(folder: ClassFolder) -> Message:
+    if folder.split:
+        return _(
+            "Class folder {name!r} of {split} has no images and is left out.", name=folder.name, split=folder.split
+        )
+    return _("Class folder {name!r} has no images and is left out.", name=folder.name)
+
+
+def _name_notes(folders: Iterable[str]) -> Iterable[Message]:
+    """Yield notes on folders whose name is not that of their class: blanks around it, or accents in two forms."""
+    by_class = defaultdict(set)
+    for name in folders:
+        by_class[class_name(name)].add(name)
+    for class_, names in by_class.items():
+        if len(names) > 1:
+            listed = join_list(map(ascii, sorted(names)))  # escapes: the names may look alike
+            yield _("The folders {names} are read as one class, {class_!r}.", names=listed, class_=class_)
+        elif class_ != (name := next(iter(names))) and name.strip() != name:
+            yield _("The folder {name!r} is read as the class {class_!r}.", name=name, class_=class_)
+
+
+def _case_notes(keys: Sequence[str]) -> Iterable[Message]:
+    """Yield a note on files of one folder whose names differ in upper and lower case only."""
+    first: dict[str, str] = {}
+    clashes = []
+    for key in keys:
+        folder, slash, name = key.rpartition("/")
+        if (other := first.setdefault(folder + slash + name.casefold(), key)) != key:
+            clashes.append((other, key))
+    if clashes:
+        yield ngettext(
+            "{count:,} file has the name of another but for upper and lower case, such as {first} and {second}: a copy "
+            "on macOS or Windows has only one of the two.",
+            "{count:,} files have the names of others but for upper and lower case, such as {first} and {second}: a "
+            "copy on macOS or Windows has only one of each two.",
+            len(clashes),
+            first=clashes[0][0],
+            second=clashes[0][1],
+        )
