@@ -136,6 +136,9 @@ def test_invalid_inputs_are_errors_before_anything_is_written(images, tmp_path: 
     with pytest.raises(headstart.UsageError) as error:
         classifier(tmp_path / "runs", settings={"classes": "a,b"}).fit(paths, labels)
     assert fields_of(error.value.message) == {"name": "classes"}
+    with pytest.raises(headstart.DataError) as small:
+        estimator.fit(paths, [7, *labels[1:]])
+    assert "'7' (1)" in small.value.message and "--" not in small.value.hint
     with pytest.raises(headstart.DataError):
         estimator.fit([*paths[:-1], "nowhere.png"], labels)
     assert not (tmp_path / "runs").exists()

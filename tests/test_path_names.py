@@ -10,11 +10,15 @@ from pathlib import Path
 import pytest
 
 import headstart
+from headstart.artifacts.find_model import find_model
 from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import with_absolute_paths
-from headstart.errors import DataError, ResourceError
+from headstart.data.folder import list_images
+from headstart.errors import DataError, ModelFileError, ResourceError
 from headstart.path_names import name_fault
+from headstart.results.pages import write_report
 from headstart.storage.folders import require_writable
+from headstart.storage.locks import locked
 from tests.messages import fields_of
 
 LATIN = os.fsdecode(b"fotos_\xe9t\xe9")
@@ -69,3 +73,29 @@ def test_ascii_locale(tmp_path: Path) -> None:
     command = subprocess.run(words, env=env, capture_output=True, check=False)
     assert command.returncode == 3  # classes of one image: the names were read
     assert "'кот' (1)" in command.stderr.decode() and not (tmp_path / "r").exists()
+
+
+def test_folders_of_finished_work_are_checked(tmp_path: Path) -> None:
+    """The folder of a run may have been renamed after it was made."""
+    folder = tmp_path / LATIN
+    folder.mkdir()
+
+    def lock() -> None:
+        with locked(folder):
+            pass
+
+    for open_folder, kind in ((lambda: find_model(folder), ModelFileError), (lock, DataError)):
+        with pytest.raises(kind) as caught:
+            open_folder()
+        assert fields_of(caught.value.message)["name"] == rf"{tmp_path}/fotos_\xe9t\xe9"
+    with pytest.raises(DataError) as refused:
+        write_report(folder)
+    assert fields_of(refused.value.message)["name"] == rf"{tmp_path}/fotos_\xe9t\xe9"
+    assert not list(folder.iterdir())
+
+
+def test_images_under_any_name_are_listed_for_prediction(tmp_path: Path) -> None:
+    folder = tmp_path / LATIN
+    folder.mkdir()
+    (folder / f"{LATIN}.jpg").touch()
+    assert list_images(folder) == [folder / f"{LATIN}.jpg"]

@@ -1,5 +1,6 @@
 """Tests of the model folder: torchvision and timm can open it, and damaged or malicious folders are refused."""
 
+import html
 import json
 import pickle
 import re
@@ -138,6 +139,30 @@ def test_model_is_fp32_and_has_a_card(folder: Path) -> None:
     assert {t.dtype for k, t in state.items() if not k.endswith("num_batches_tracked")} == {torch.float32}
     card = (folder / "model" / "README.md").read_text()
     assert "torchvision.models.resnet18(num_classes=4)" in card and "license" in card
+
+
+@pytest.mark.parametrize(
+    ("names", "differs"),
+    [
+        ([str(i) for i in range(1, 13)], True),
+        (["cat", "dog"], False),
+        (["img2", "img10"], True),
+        (["Dog", "cat"], False),
+        (["002", "10"], False),
+        (["é", "z", "a1", "a<b>10", "a<b>9"], True),
+    ],
+)
+def test_card_warns_where_image_folder_has_another_order(names: list[str], differs: bool, tmp_path: Path) -> None:
+    for name in names:
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (2, 2)).save(tmp_path / name / "1.png")
+    ours = list(read_index(str(tmp_path)).classes)
+    theirs = torchvision.datasets.folder.find_classes(str(tmp_path))[0]
+    text = html.unescape(model_folder._other_order(ours))
+    assert (ours != theirs) == differs == bool(text)
+    if differs:
+        first = next(i for i, name in enumerate(ours) if name != theirs[i])
+        assert f"class {first} is {theirs[first]} there" in text and f"{ours[first]} here" in text
 
 
 @pytest.mark.parametrize(

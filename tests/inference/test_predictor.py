@@ -273,6 +273,31 @@ def test_selected_run_is_reported(verb: str, named: str, count: int, folder: Pat
     assert len(lines) == count and all(str(folder.parent) in line for line in lines)
 
 
+def test_evaluation_knows_its_data_in_any_layout(digits: Path, tmp_path: Path) -> None:
+    """Links into a store, below splits of unusual names that archives wrapped, with a class that was left out."""
+    photos = tmp_path / "photos" / "photos"
+    for split, files in (("seg_train", slice(0, 4)), ("seg_test", slice(4, 6))):
+        for name in "012":
+            (photos / split / split / name).mkdir(parents=True)
+            for path in sorted((digits / name).iterdir())[files][: 1 if name == "2" else None]:
+                (photos / split / split / name / path.name).symlink_to(path)
+    source = str(tmp_path / "photos")
+    settings = {"image_size": 32, "stem": "small", "batch_size": 4, "threads": 1, "precision": "fp32"}
+    run = train(
+        tmp_path / "runs",
+        source=source,
+        allow_outside=True,
+        min_per_class=2,
+        epochs="1st",
+        network="resnet20",
+        **settings,
+    )
+    evaluation = evaluate(run, source, NullReporter(), allow_outside=True)
+    assert (evaluation.own, evaluation.split, evaluation.n, evaluation.classes) == (True, "test", 4, ("0", "1"))
+    result = json.loads((run / "result.json").read_text())
+    assert evaluation.confusion == result["test"]["confusion"]
+
+
 def test_evaluation_on_each_split_of_the_training_data(folder: Path) -> None:
     result = json.loads((folder / "result.json").read_text())
     counts = json.loads((folder / "plan.json").read_text())["plan"]["facts"]["split_counts"]

@@ -10,6 +10,7 @@ from headstart.config.plan_file import PLAN_FILE
 from headstart.errors import ModelFileError
 from headstart.i18n import _, ngettext
 from headstart.metrics.values import counts_value
+from headstart.path_names import name_fault
 from headstart.storage.folders import require_model
 from headstart.storage.schemas.metrics import Evaluation
 from headstart.storage.schemas.result import RunState
@@ -23,10 +24,12 @@ def find_model(path: Path) -> Path:
             selected.
 
     Raises:
-        ModelFileError: There is no model, there are studies in the folder, or the runs cannot be compared: their
-            classes or selection metrics differ.
+        ModelFileError: There is no model, the path is not UTF-8, there are studies in the folder, or the runs cannot
+            be compared: their classes or selection metrics differ.
     """
     require_model(path)
+    if fault := name_fault(path.absolute()):  # safetensors cannot open it
+        raise ModelFileError(*fault)
     for candidate in (path, path / "model"):
         if (candidate / CONFIG_FILE).is_file():
             return candidate

@@ -9,6 +9,7 @@ from headstart.analysis.run_records import runs_in
 from headstart.config.plan_file import PLAN_FILE
 from headstart.errors import DataError, UsageError
 from headstart.i18n import _
+from headstart.path_names import name_fault
 from headstart.report.page import write_page
 from headstart.results.event_folders import find_event_files
 from headstart.results.tag_rules import parse_tag_rules
@@ -23,9 +24,11 @@ def write_report(folder: Path, tags: Sequence[str] = ()) -> Path:
         tags: Meanings of their tags, `QUANTITY=TAG`, such as "val accuracy=holdout/top1".
 
     Raises:
-        DataError: The folder has no runs.
+        DataError: The folder has no runs, or its name is not UTF-8.
         UsageError: A meaning is unknown, or no tag fits.
     """
+    if fault := name_fault(folder.absolute()):  # the page contains paths
+        raise DataError(*fault)
     rules = parse_tag_rules(tags)
     if any((folder / name).exists() for name in (PLAN_FILE, "study.toml")):
         if tags:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from headstart.errors import ResourceError, UsageError
+from headstart.errors import DataError, ResourceError, UsageError
 from headstart.i18n import _
+from headstart.path_names import name_fault
 
 _HOLDER = re.compile(r"process (\d+) on (.+)\n")
 
@@ -30,9 +31,12 @@ def locked(folder: Path, name: str = "lock", timeout_s: float = 0.0) -> Iterator
         timeout_s: seconds to wait for another process that holds the lock.
 
     Raises:
+        DataError: the name of the folder is not UTF-8, and its files could not be continued.
         UsageError: another process holds the lock; the message names its pid and host.
         ResourceError: the lock file cannot be written or locked.
     """
+    if fault := name_fault(folder.absolute()):
+        raise DataError(*fault)
     path = folder / name
     with _acquire(path, timeout_s):
         path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
