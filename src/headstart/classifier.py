@@ -17,8 +17,10 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, c
 from headstart.config.plan_values import Epochs, OptimizerName, TrainSettings
 from headstart.config.presets import Setting
 from headstart.config.resolve import resolve_settings
+from headstart.config.run_config import TABLE_FIELDS
 from headstart.console import ConsoleReporter
 from headstart.data.frames import hold_out_val, stored_source
+from headstart.data.tables.options import TableOptions
 from headstart.errors import DataError, UsageError
 from headstart.i18n import _
 from headstart.inference.predictor import Predictor
@@ -119,7 +121,11 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         seed = resolve_settings(given, preset=self.preset).plan.seeding.seed  # reports invalid settings first
         table = pd.DataFrame({"path": paths, "label": [names[code] for code in codes]}, dtype=object)
         frame = hold_out_val(table, seed)
-        source: dict[str, Setting] = {"source": stored_source(frame, Path(self.runs)), "allow_outside": True}
+        source: dict[str, Setting] = {
+            "source": stored_source(frame, Path(self.runs), TableOptions(keep_labels=True)),
+            "allow_outside": True,
+            "keep_labels": True,  # the labels are classes as they are
+        }
         plan = resolve_settings({**given, **source}, preset=self.preset).plan
         if self.quiet:
             folder = runner.run_new(plan, Path(self.runs), NullReporter())
@@ -171,7 +177,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
                 _("settings contains {name!r}, which is an argument.", name=repeated[0]),
                 _("Pass {name}=… instead.", name=repeated[0]),
             )
-        if of_fit := [name for name in _OF_FIT if other.get(name) is not None]:
+        if of_fit := [name for name in (*_OF_FIT, *TABLE_FIELDS) if other.get(name) is not None]:
             raise UsageError(
                 _("settings contains {name!r}, but fit receives the images and their classes.", name=of_fit[0]),
                 _("Leave it out."),

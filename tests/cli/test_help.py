@@ -102,9 +102,9 @@ def test_diagnose_has_only_flags_of_its_own(commands: App) -> None:
 def test_a_switch_of_a_settings_file_can_be_turned_off(tmp_path: Path, monkeypatch) -> None:
     plans = []
     monkeypatch.setattr(runner, "check", lambda plan, _reporter: plans.append(plan))
-    (tmp_path / "s.toml").write_text("skip_bad = true\nallow_outside = true\nnesterov = true\nevaluate_on_val = true\n")
-    words = ["train", "digits", "--config", str(tmp_path / "s.toml"), "--dry-run"]
     switches = [name for name, (_, field) in plan_fields().items() if field.annotation is bool]
+    (tmp_path / "s.toml").write_text("".join(f"{name} = true\n" for name in switches))
+    words = ["train", "digits", "--config", str(tmp_path / "s.toml"), "--dry-run"]
     main(words)
     main([*words, *(word for name in switches for word in flag_words(name, False))])
     on, off = plans

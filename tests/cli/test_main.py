@@ -190,7 +190,9 @@ VALUES = {
     0.5, "mixup": 0.5, "augmented_views": 3, "label_smoothing": 0.5, "class_weights": "balanced", "clip": 0.5,
     "ema": 0.5, "patience": 3, "select": "balanced", "device": "cpu", "precision": "fp32", "threads": 3, "seed": 3,
     "test_seed": 4, "source": "digits:0-4", "plateau_epochs": 4, "cutmix": 0.0,
-    "head_layer": "fc", "stage_layers": ["layer3", "layer4"], "weights_key": "teacher",
+    "head_layer": "fc", "stage_layers": ["layer3", "layer4"], "weights_key": "teacher", "path_column": "image",
+    "label_column": "class", "split_column": "fold", "group_column": "patient", "merge_labels": True,
+    "keep_labels": True,
 }  # fmt: skip
 
 

@@ -114,7 +114,7 @@ TRAIN: dict[str, tuple[str, list[str], int, list[str], list[str]]] = {
     "class of one image": ("@/one-image", [], 3, ["1", "'dog' (1)", "3"], ["--min-per-class 3", "--classes"]),
     "undecodable photo": ("@/broken", [], 3, ["13", "1", "@/broken", "cat/cut.png", ANY], ["--skip-bad"]),
     "manifest with files outside": (
-        "@/manifest/out.csv", [], 3, ["1", "out.csv", "../good/cat/0.png"], ["--allow-outside"],
+        "@/manifest/out.csv", [], 3, ["2", "out.csv", "../good/cat/0.png"], ["--allow-outside"],
     ),
     "manifest without columns": ("@/manifest/bare.csv", [], 3, ["bare.csv", "path"], ["name, class"]),
     "invalid range of digits": ("digits:8-2", [], 2, ["digits:8-2"], ["digits:0-5"]),

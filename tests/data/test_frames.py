@@ -109,7 +109,7 @@ def test_missing_column_or_value_is_an_error(column: str, photos: Path, tmp_path
     frame.loc[2, column] = None
     with pytest.raises(DataError) as error:
         read_index(stored_source(frame, tmp_path), allow_outside=True)
-    assert fields_of(error.value.message).items() >= {"row": 3, "column": column}.items()
+    assert fields_of(error.value.message).items() >= {"number": 3, "column": column}.items()
 
 
 def test_other_types_and_names_that_are_not_utf8_are_errors(tmp_path: Path) -> None:

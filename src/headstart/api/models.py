@@ -10,6 +10,7 @@ from typing import TypeAlias
 from headstart.api.options import PathLike
 from headstart.config.stored_code import trusting
 from headstart.data.frames import DataSource, is_path, temporary_source
+from headstart.data.tables.options import TableOptions
 from headstart.inference.evaluate import ModelEvaluation
 from headstart.inference.evaluate import evaluate as _evaluate
 from headstart.inference.inspection import Inspection, inspect_network
@@ -60,6 +61,12 @@ def evaluate(
     classes: str | Sequence[str] = (),
     skip_bad: bool = False,
     allow_outside: bool = False,
+    path_column: str = "",
+    label_column: str = "",
+    split_column: str = "",
+    group_column: str = "",
+    merge_labels: bool = False,
+    keep_labels: bool = False,
     device: str | int = "cpu",
     trust: bool = False,
 ) -> ModelEvaluation:
@@ -72,6 +79,12 @@ def evaluate(
         classes: evaluate only these classes. Default: all.
         skip_bad: leave out images that cannot be decoded.
         allow_outside: allow files outside the data folder in manifests and links.
+        path_column: column of a table that has the paths. Default: found by its name; also for the other columns.
+        label_column: column of a table that has the labels.
+        split_column: column of a table that has the splits.
+        group_column: column of a table that has the groups.
+        merge_labels: make one class of labels of a table that differ in spelling.
+        keep_labels: keep the labels of a table as they are written.
         device: as in `predict`.
         trust: as in `predict`.
 
@@ -85,7 +98,10 @@ def evaluate(
         >>> evaluation.accuracy == run.test.accuracy, evaluation.split
         (True, 'test')
     """
-    with temporary_source(data) as source, trusting(trust):
+    table = TableOptions(
+        path_column, label_column, split_column, group_column, merge_labels=merge_labels, keep_labels=keep_labels
+    )
+    with temporary_source(data, table) as source, trusting(trust):
         return _evaluate(
             _folder(model),
             source,
@@ -94,6 +110,7 @@ def evaluate(
             classes=[classes] if isinstance(classes, str) else classes,
             skip_bad=skip_bad,
             allow_outside=allow_outside or not is_path(data),
+            table=table,
             device=device,
         )
 

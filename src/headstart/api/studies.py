@@ -19,6 +19,7 @@ from headstart.config.presets import Setting
 from headstart.config.study_file import StudySpec
 from headstart.config.study_request import build_study_spec, reject_extra_options
 from headstart.data.frames import DataSource, is_path, stored_source, temporary_source
+from headstart.data.tables.options import TableOptions
 from headstart.engines.registry import EngineChoice
 from headstart.experiment import best_model
 from headstart.experiment import compare as orchestrator
@@ -81,9 +82,10 @@ def compare(
         reject_extra_options(Path(study), data is not None, arms, vary, config, preset, given)
         target = Path(study)
     else:
+        table = TableOptions()
         if not is_path(data):  # report invalid settings before the data is written
-            _spec("images", arms, vary, study, config, preset, given)
-        source = None if data is None else stored_source(data, Path(runs))
+            table = TableOptions.of(_spec("images", arms, vary, study, config, preset, given).plan.data)
+        source = None if data is None else stored_source(data, Path(runs), table)
         target = _spec(source, arms, vary, study, config, preset, given)
     explicit = given if study is None else None
     with reporter_for(quiet) as reporter:
@@ -119,7 +121,10 @@ def plan(
         ...
     """
     chosen, given = engine_choice(engine), given_settings(settings, data)
-    with temporary_source("digits" if data is None else data) as text, reporter_for(quiet) as reporter:
+    table = TableOptions()
+    if not is_path(data):
+        table = TableOptions.of(_spec("images", arms, vary, study, config, preset, given).plan.data)
+    with temporary_source("digits" if data is None else data, table) as text, reporter_for(quiet) as reporter:
         spec = _spec(None if data is None else text, arms, vary, study, config, preset, given)
         return orchestrator.forecast(spec, chosen, reporter, explicit=given if study is None else None)
 
@@ -156,9 +161,10 @@ def ablate(
     """
     chosen, given = engine_choice(engine), given_settings(settings, data)
     trackers = tracker_names(log)
-    if not is_path(data):
-        ablation_spec("images", given, seeds)  # reports invalid settings before the data is written
-    spec = ablation_spec(stored_source(data, Path(runs)), given, seeds)
+    table = TableOptions()
+    if not is_path(data):  # report invalid settings before the data is written
+        table = TableOptions.of(ablation_spec("images", given, seeds).study.plan.data)
+    spec = ablation_spec(stored_source(data, Path(runs), table), given, seeds)
     with reporter_for(quiet) as reporter:
         return orchestrator.compare(spec, Path(runs), chosen, reporter, trackers=trackers)
 

@@ -19,6 +19,7 @@ from headstart.config.plan_values import TrainSettings
 from headstart.config.resolve import checkpoint_interval, resolve_settings
 from headstart.config.stored_code import trusting
 from headstart.data.frames import DataSource, is_path, stored_source
+from headstart.data.tables.options import TableOptions
 from headstart.engines.registry import EngineChoice
 from headstart.errors import DataError, UsageError
 from headstart.experiment import compare as orchestrator
@@ -70,11 +71,12 @@ def train(
     """
     flags, file = given_settings(settings, data), path_or_none(config)
     interval, trackers = checkpoint_interval(save_every), tracker_names(log)
+    table = TableOptions()
     if not is_path(data):
         # report invalid settings before the data is written; digits would have settings of their own
-        resolve_settings({**flags, "source": "images"}, file=file, preset=preset)
+        table = TableOptions.of(resolve_settings({**flags, "source": "images"}, file=file, preset=preset).plan.data)
     if data is not None:
-        flags["source"] = stored_source(data, Path(runs))
+        flags["source"] = stored_source(data, Path(runs), table)
     plan = resolve_settings(flags, file=file, preset=preset).plan
     with reporter_for(quiet) as reporter:
         return Run(runner.run_new(plan, Path(runs), reporter, save_every=interval, trackers=trackers))

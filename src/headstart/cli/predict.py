@@ -69,6 +69,12 @@ def evaluate(
     classes: Annotated[list[str] | None, parameter(_("Evaluate only this class; repeatable."), negative="")] = None,
     skip_bad: Annotated[bool, switch(_("Leave out images that cannot be decoded."))] = False,
     allow_outside: Annotated[bool, switch(_("Allow files outside the data folder in manifests and links."))] = False,
+    path_column: Annotated[str, parameter(_("Column of a table that has the paths."), show_default=False)] = "",
+    label_column: Annotated[str, parameter(_("Column of a table that has the labels."), show_default=False)] = "",
+    split_column: Annotated[str, parameter(_("Column of a table that has the splits."), show_default=False)] = "",
+    group_column: Annotated[str, parameter(_("Column of a table that has the groups."), show_default=False)] = "",
+    merge_labels: Annotated[bool, switch(_("Make one class of labels of a table that differ in spelling."))] = False,
+    keep_labels: Annotated[bool, switch(_("Keep the labels of a table as they are written."))] = False,
     device: Device = "cpu",
     trust: Trust = False,
     json: Json = False,
@@ -78,8 +84,12 @@ def evaluate(
 
     require_model(model)  # a wrong path is reported before the slow import of torch
     require_source(data)
+    from headstart.data.tables.options import TableOptions
     from headstart.inference import evaluate as evaluation
 
+    table = TableOptions(
+        path_column, label_column, split_column, group_column, merge_labels=merge_labels, keep_labels=keep_labels
+    )
     with reporter() as output, trusting(trust):
         result = evaluation.evaluate(
             model,
@@ -89,6 +99,7 @@ def evaluate(
             classes=classes or (),
             skip_bad=skip_bad,
             allow_outside=allow_outside,
+            table=table,
             device=device,
         )
     if json:

@@ -30,6 +30,12 @@ class CommonSettings(TypedDict, total=False):
     class_folders: Literal["auto", "outer", "inner"] | str | None
     skip_bad: bool | None
     allow_outside: bool | None
+    path_column: str | None
+    label_column: str | None
+    split_column: str | None
+    group_column: str | None
+    merge_labels: bool | None
+    keep_labels: bool | None
     cache_resolution: float | None
     stem: Literal["imagenet", "small"] | str | None
     head_layer: str | None

@@ -59,6 +59,12 @@ class DataConfig(ConfigSection):
     )
     skip_bad: bool = Field(False, description=_("list images that cannot be decoded and leave them out"))
     allow_outside: bool = Field(False, description=_("allow files outside the data folder in manifests and links"))
+    path_column: str = Field("", description=_("column of a table that has the paths, where it is not found by name"))
+    label_column: str = Field("", description=_("column of a table that has the labels"))
+    split_column: str = Field("", description=_("column of a table that has the splits"))
+    group_column: str = Field("", description=_("column of a table whose equal values stay in one split"))
+    merge_labels: bool = Field(False, description=_("make one class of labels of a table that differ in spelling"))
+    keep_labels: bool = Field(False, description=_("keep the labels of a table as they are written"))
     fraction: float = Field(
         1.0,
         gt=0,
@@ -74,6 +80,10 @@ class DataConfig(ConfigSection):
         le=8,
         description=_("cache resolution: shorter side of the decoded images, as a factor of the image size"),
     )
+
+
+COLUMN_FIELDS = ("path_column", "label_column", "split_column", "group_column")
+TABLE_FIELDS = (*COLUMN_FIELDS, "merge_labels", "keep_labels")  # how a table is read
 
 
 class NetworkConfig(ConfigSection):
@@ -206,7 +216,7 @@ class RunConfig(ConfigSection):
             arm = arm.model_copy(update={"start": content_start(arm.start)})
         if self.facts.network_sha256:
             network = network.model_copy(update={"network": definition(network.network)})
-        reading = {"source", "min_per_class", "class_folders", "skip_bad", "allow_outside"}
+        reading = {"source", "min_per_class", "class_folders", "skip_bad", "allow_outside", *TABLE_FIELDS}
         content = self.model_copy(update={"arm": arm, "network": network})
         return content.model_dump(mode="json", exclude={"data": reading})  # the fingerprint covers what was read
 

@@ -10,24 +10,27 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
-from headstart.data import hashing, sources, splits
+from headstart.data import hashing, image_index, manifest, splits
+from headstart.data.tables import frame_reader
+from headstart.data.tables.columns import find_columns
+from headstart.data.tables.options import TableOptions
 from headstart.errors import DataError, ResourceError, UsageError
 from headstart.i18n import _
 from headstart.storage.files import write_atomic
 from headstart.storage.folders import slug
-from headstart.text import join_list
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MANIFEST_FOLDER = "manifests"
-_COLUMNS = ("path", "label", "split", "group")
+_FOREIGN = re.compile(r"[A-Za-z]:[/\\]|\\\\|[A-Za-z][A-Za-z0-9+.-]+://")  # of Windows, or an address
 
 
 @runtime_checkable
@@ -50,13 +53,14 @@ class LabeledSamples(Protocol):
 DataSource: TypeAlias = "str | os.PathLike[str] | pd.DataFrame | LabeledSamples"
 
 
-def stored_source(data: DataSource, folder: Path) -> str:
+def stored_source(data: DataSource, folder: Path, options: TableOptions | None = None) -> str:
     """Return the source of the images as text for a plan; a manifest of values of Python is written if needed.
 
     Args:
         data: Path or name of a data set, data frame with the columns path, label, and optionally split and group, or
             `ImageFolder`. Relative paths are relative to the working directory.
         folder: Folder of the runs; the manifest is written below it, into `manifests/`.
+        options: Columns that the user named; the manifest has them under the same names.
 
     Raises:
         UsageError: The data is of another type.
@@ -65,9 +69,9 @@ def stored_source(data: DataSource, folder: Path) -> str:
     """
     if isinstance(data, (str, os.PathLike)):
         return os.fspath(data)
-    stem, frame = _as_frame(data)
-    content = frame.to_csv(index=False, lineterminator="\n").encode()
-    name = f"{slug(stem)}-{hashlib.sha256(content).hexdigest()[:12]}.csv"
+    stem, columns = _columns_of(data, options or TableOptions())
+    content = frame_reader.json_lines(columns).encode()
+    name = f"{slug(stem)}-{hashlib.sha256(content).hexdigest()[:12]}.jsonl"
     target = folder.expanduser().absolute() / MANIFEST_FOLDER / name
     try:
         if not target.is_file() or target.read_bytes() != content:
@@ -82,10 +86,10 @@ def stored_source(data: DataSource, folder: Path) -> str:
 
 
 @contextmanager
-def temporary_source(data: DataSource) -> Iterator[str]:
+def temporary_source(data: DataSource, options: TableOptions | None = None) -> Iterator[str]:
     """Yield the source of the images as text; the manifest of values of Python exists until the end of the block."""
     with tempfile.TemporaryDirectory(prefix="headstart-") as folder:
-        yield stored_source(data, Path(folder))
+        yield stored_source(data, Path(folder), options)
 
 
 def hold_out_val(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -100,11 +104,15 @@ def hold_out_val(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
     Raises:
         DataError: The images are missing or unsuitable.
     """
-    text = _as_frame(frame)[1]
-    with temporary_source(text) as source:
-        index = sources.read_index(source, allow_outside=True)
-    val = {str(index.paths[i]) for i in splits.split_off_val(index, seed, hashing.hash_files(index))}
-    return text.assign(split=["val" if path in val else "train" for path in text["path"]])
+    import pandas as pd
+
+    options = TableOptions(keep_labels=True)
+    text = pd.DataFrame(_columns_of(frame, options)[1], dtype=object)
+    with tempfile.TemporaryDirectory(prefix="headstart-") as folder:
+        rows = manifest.read_rows(frame_reader.frame_table(text), Path(folder), options, allow_outside=True)
+    index = image_index.validate_index(manifest.index_rows("frame", rows))
+    val = {index.keys[i] for i in splits.split_off_val(index, seed, hashing.hash_files(index))}
+    return text.assign(split=["val" if key in val else "train" for key in rows.keys])
 
 
 def is_path(data: DataSource | None) -> bool:
@@ -112,30 +120,38 @@ def is_path(data: DataSource | None) -> bool:
     return data is None or isinstance(data, (str, os.PathLike))
 
 
-def _as_frame(data: pd.DataFrame | LabeledSamples) -> tuple[str, pd.DataFrame]:
-    """Return a name, and the data as a frame of text with absolute paths."""
+def _columns_of(
+    data: pd.DataFrame | LabeledSamples, options: TableOptions
+) -> tuple[str, dict[str, list[str | int | float | bool | None]]]:
+    """Return a name, and the columns that are used, with absolute paths."""
     import pandas as pd
 
     if isinstance(data, pd.DataFrame):
-        for name in _COLUMNS[:2]:
-            if name not in data:
-                raise DataError(
-                    _("The data frame has no column {name!r}.", name=name),
-                    _("Name its columns {columns}.", columns=join_list(_COLUMNS[:2])),
-                )
-        stem, frame = "frame", data[[name for name in _COLUMNS if name in data]].astype(object)
+        stem, frame = "frame", data
     elif isinstance(data, LabeledSamples):
         rows = [(path, data.classes[label]) for path, label in data.samples]
-        stem, frame = Path(data.root).absolute().name, pd.DataFrame(rows, columns=list(_COLUMNS[:2]), dtype=object)
+        stem, frame = Path(data.root).absolute().name, pd.DataFrame(rows, columns=["path", "label"], dtype=object)
     else:
         raise UsageError(
             _("The data is of type {kind}.", kind=type(data).__name__),
             _("Pass a path, a data frame with the columns path and label, or an ImageFolder of torchvision."),
         )
+    table = frame_reader.frame_table(frame)
+    used, _notes = find_columns(table, options)  # the manifest is read with the same notes
+    names = [name for name in (used.path, used.label, used.split, used.group) if name]
+    columns = {name: frame_reader.cells(table, frame, table.columns.index(name)) for name in names}
+    columns[used.path] = [_absolute(path) for path in columns[used.path]]
     try:
-        text = frame.where(frame.notna(), "").map(str)
-        text["path"] = text["path"].map(lambda path: os.path.abspath(path) if path else "")  # noqa: PTH100
-        text.map(str.encode)
+        for name in names:
+            "".join(map(str, columns[name])).encode()
     except UnicodeEncodeError as error:
         raise DataError(_("A path or a label is not UTF-8 ({reason}).", reason=error), _("Rename it.")) from None
-    return stem, text
+    return stem, columns
+
+
+def _absolute(path: str | float | bool | None) -> str:
+    """Return an absolute path without blanks around it that no file name has; paths of other systems are unchanged."""
+    text = "" if path is None else str(path)
+    if text != text.strip() and not os.path.exists(text):  # noqa: PTH110
+        text = text.strip()
+    return text if not text or _FOREIGN.match(text) else os.path.abspath(text)  # noqa: PTH100

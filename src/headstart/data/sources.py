@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from headstart.config.registry.starts import MANIFEST_SUFFIXES
 from headstart.config.run_config import ClassFolders, DataConfig
 from headstart.data.image_index import ImageIndex, validate_index
+from headstart.data.tables.options import TableOptions
 from headstart.errors import DataError, UsageError
 from headstart.i18n import _
 from headstart.path_names import name_fault
@@ -21,6 +23,7 @@ def read_index(
     min_per_class: int = 0,
     class_folders: ClassFolders = "auto",
     allow_outside: bool = False,
+    table: TableOptions | None = None,
 ) -> ImageIndex:
     """Return the index of the labeled images of a source, for training. No image is decoded.
 
@@ -30,12 +33,16 @@ def read_index(
         min_per_class: Leave out classes with fewer independent images or groups; see `without_small_classes`.
         class_folders: Which folders are the classes; see `find_class_folders`.
         allow_outside: Also read files outside the folder, or outside the manifest's folder.
+        table: Columns of a manifest, and how labels in several spellings are read.
 
     Raises:
         DataError: The data is missing or not usable, or there are fewer than two classes.
-        UsageError: A class is unknown, the `digits:` range is wrong, or `class_folders` is given for other data.
+        UsageError: A class is unknown, the `digits:` range is wrong, `class_folders` is given for other data, or a
+            column is named for data that is no table.
     """
-    images = _read(source, class_folders, (), allow_outside=allow_outside, to_train=True)
+    options = table or TableOptions()
+    options = replace(options, classes=(*classes, *options.classes))
+    images = _read(source, class_folders, (), options, allow_outside=allow_outside, to_train=True)
     images = images.pick(classes) if classes else images
     if min_per_class:
         from headstart.data.class_sizes import without_small_classes  # slow, for a rare flag
@@ -52,35 +59,41 @@ def read_data(data: DataConfig) -> ImageIndex:
         min_per_class=data.min_per_class,
         class_folders=data.class_folders,
         allow_outside=data.allow_outside,
+        table=TableOptions.of(data),
     )
 
 
-def read_evaluation_index(source: str, known_classes: Sequence[str], *, allow_outside: bool = False) -> ImageIndex:
+def read_evaluation_index(
+    source: str, known_classes: Sequence[str], *, allow_outside: bool = False, table: TableOptions | None = None
+) -> ImageIndex:
     """Return the index of labeled images on which a model is evaluated. No image is opened; one class is enough.
 
     Args:
         source: As for `read_index`.
-        known_classes: Classes of the model, which decide where the folders have two readings.
+        known_classes: Classes of the model, which decide where the folders have two readings. Labels of a table that
+            are equal to one of them keep their spelling.
         allow_outside: As for `read_index`.
+        table: As for `read_index`.
 
     Raises:
         DataError: The data is missing or not usable.
-        UsageError: The `digits:` range is wrong.
+        UsageError: The `digits:` range is wrong, or a column is named for data that is no table.
     """
-    return validate_index(
-        _read(source, "auto", known_classes, allow_outside=allow_outside, to_train=False), to_train=False
-    )
+    options = replace(table or TableOptions(), classes=tuple(known_classes))
+    images = _read(source, "auto", known_classes, options, allow_outside=allow_outside, to_train=False)
+    return validate_index(images, to_train=False)
 
 
 def _read(
     source: str,
     class_folders: ClassFolders,
     known_classes: Sequence[str],
+    options: TableOptions,
     *,
     allow_outside: bool,
     to_train: bool,
 ) -> ImageIndex:
-    from headstart.data import builtin, labeled_folder
+    from headstart.data import builtin, image_folder, labeled_folder
 
     require_source(source)
     path = Path(source).expanduser().absolute()
@@ -89,20 +102,25 @@ def _read(
             _("--class-folders is for a folder of images, and {source} is none.", source=source), _("Remove the flag.")
         )
     if builtin.is_builtin(source):
+        options.require_table(source)
         return builtin.read_digits(source)
     try:
-        if path.is_dir():
-            return labeled_folder.read_folder(
-                source,
-                path,
-                allow_outside=allow_outside,
-                class_folders=class_folders,
-                known_classes=known_classes,
-                to_train=to_train,
-            )
-        from headstart.data import manifest  # pandas is imported only for a manifest
+        if not path.is_dir():
+            from headstart.data import manifest  # pandas is imported only for a manifest
 
-        return manifest.read_manifest(source, path, allow_outside=allow_outside)
+            return manifest.read_manifest(source, path, options, allow_outside=allow_outside)
+        listed = image_folder.read_image_folder(source, path, options, allow_outside=allow_outside)
+        if listed is not None:
+            return listed
+        options.require_table(source)
+        return labeled_folder.read_folder(
+            source,
+            path,
+            allow_outside=allow_outside,
+            class_folders=class_folders,
+            known_classes=known_classes,
+            to_train=to_train,
+        )
     except OSError as error:
         raise _unreadable(source, error) from error
 

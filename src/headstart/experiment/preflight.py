@@ -129,6 +129,10 @@ def source_plan(spec: StudySpec, source: str) -> RunConfig:
         source=source,
         classes=(),
         class_folders="auto",
+        path_column="",  # the source may be another kind of data
+        label_column="",
+        split_column="",
+        group_column="",
         fraction=1.0,
         start=DEFAULT_START,
         epochs=spec.source_epochs,

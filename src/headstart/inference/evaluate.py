@@ -17,6 +17,7 @@ from headstart.data import hashing, pixel_store, sources
 from headstart.data.dataset import left_out_note
 from headstart.data.image_index import ImageIndex, several_names_hint
 from headstart.data.splits import divide
+from headstart.data.tables.options import TableOptions
 from headstart.errors import DataError, UsageError
 from headstart.hardware.devices import usable_cores
 from headstart.i18n import Message, _, ngettext, verbatim
@@ -77,6 +78,7 @@ def evaluate(
     classes: Sequence[str] = (),
     skip_bad: bool = False,
     allow_outside: bool = False,
+    table: TableOptions | None = None,
     device: str | int = "cpu",
 ) -> ModelEvaluation:
     """Evaluate a model on labeled images.
@@ -90,6 +92,7 @@ def evaluate(
         classes: Evaluate on images of these classes only.
         skip_bad: Leave out images that cannot be decoded.
         allow_outside: Allow files outside the folder of the data.
+        table: Columns of a table, and how labels in several spellings are read.
         device: Where the model runs: cpu, cuda, cuda:N or N, mps, or auto.
 
     Raises:
@@ -109,7 +112,7 @@ def evaluate(
         progress=partial(reporter.progress, _("decoding images")),
         threads=usable_cores(),
     )
-    index = sources.read_evaluation_index(source, predictor.classes, allow_outside=allow_outside)
+    index = sources.read_evaluation_index(source, predictor.classes, allow_outside=allow_outside, table=table)
     evaluation_set = _evaluation_set(predictor, index, split, classes, open_store if skip_bad else None)
     for note in [*([predictor.selection_note] if predictor.selection_note else []), *_notes(evaluation_set)]:
         reporter.say(note)

@@ -1,0 +1,70 @@
+"""Read data frames of pandas as tables, and write tables as JSON lines, which keep text, numbers and booleans apart."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+from headstart.data.tables.table import Column, Table
+from headstart.errors import DataError
+from headstart.i18n import _
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_Cell: TypeAlias = "str | int | float | bool | None"
+
+
+def frame_table(frame: pd.DataFrame) -> Table:
+    """Return a data frame as a table. A column raises DataError for a value that is no text, number or boolean."""
+    columns = tuple(str(name).strip() for name in frame.columns)
+    table = Table(_("the data frame"), columns, len(frame), lambda place: _column(cells(table, frame, place)))
+    return table
+
+
+def cells(table: Table, frame: pd.DataFrame, place: int) -> list[_Cell]:
+    """Return the values of a column as values of JSON; None for a missing value."""
+    import pandas as pd
+
+    values: list[_Cell] = []
+    for row, value in enumerate(frame.iloc[:, place].astype(object)):
+        if not isinstance(value, str) and callable(getattr(value, "item", None)) and getattr(value, "ndim", 1) == 0:
+            value = value.item()  # of NumPy and torch
+        if isinstance(value, os.PathLike):
+            values.append(os.fspath(value))
+        elif hasattr(value, "__len__") and not isinstance(value, (str, bytes)):
+            raise DataError(
+                _(
+                    "{place}: the {column} is of type {kind}, neither text nor a number or boolean.",
+                    place=table.place(row),
+                    column=table.columns[place],
+                    kind=type(value).__name__,
+                ),
+                _("Put paths of image files and their labels into the columns."),
+            )
+        elif pd.isna(value):
+            values.append(None)
+        else:
+            values.append(value if isinstance(value, (str, bool, int, float)) else str(value))
+    return values
+
+
+def _column(values: Sequence[_Cell]) -> Column:
+    texts = {value for value in values if isinstance(value, str)}
+    written = [_as_text(value) for value in values]
+    others = {text for text, value in zip(written, values, strict=True) if not isinstance(value, str)}
+    return Column(written, frozenset(texts - others))
+
+
+def _as_text(value: _Cell) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def json_lines(columns: dict[str, list[_Cell]]) -> str:
+    """Return columns of equal length as JSON lines; empty text stands for a missing value."""
+    rows = zip(*columns.values(), strict=True)
+    return "".join(json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False) + "\n" for row in rows)

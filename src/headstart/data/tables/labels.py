@@ -1,0 +1,248 @@
+"""Read labels: one class for one label in several spellings, where that is certain, else a question to the user."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
+
+from headstart.data.image_index import natural_key
+from headstart.data.tables.options import TableOptions
+from headstart.data.tables.table import Column, Table
+from headstart.errors import DataError
+from headstart.i18n import Message, _, join, ngettext, verbatim
+from headstart.text import join_first, join_list
+
+# What programs write for a missing value. Each may also be a name, so that it stays a class.
+WORDS_FOR_NOTHING = frozenset(
+    {"nan", "-nan", "na", "n/a", "#n/a", "#na", "<na>", "none", "null", "nil", "nat", "#null!", "undefined"}
+)
+_BOOLEANS = frozenset({"true", "false"})
+_WHOLE_NUMBER = re.compile(r"(-?(?:0|[1-9][0-9]*))(?:\.0*)?")
+_NUMBER = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]*)?(?:[eE][+-]?[0-9]{1,3})?")
+_INVISIBLE = re.compile("[\u200b\u200c\u2060\ufeff\u00ad]")  # not the joiner U+200D, which emoji contain
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_SHOWN_GROUPS = 3
+_SHOWN_CHARACTERS = 40
+
+
+def read_labels(table: Table, column: Column, options: TableOptions) -> tuple[list[str], list[Message]]:
+    """Return the class name of each row, and notes on what was decided.
+
+    `1` and `1.0`, equal letters in different Unicode forms, and different blanks are one class. Numbers that a column
+    with gaps turned into 1.0 and 2.0 are 1 and 2. The booleans are true and false, however they are capitalized.
+
+    Args:
+        table: The table, for messages.
+        column: The labels.
+        options: What the user decided about spellings.
+
+    Raises:
+        DataError: A label is missing or has a line break, or labels differ in capitals or leading zeros only.
+    """
+    names = {value: value.strip() for value in dict.fromkeys(column.values)}
+    _require_plain(table, column, names)
+    counts: Counter[str] = Counter()
+    for value, count in Counter(column.values).items():
+        counts[names[value]] += count
+    text_only = {name for name in counts if name in column.text_only}
+    notes = [] if options.keep_labels else _rename(table, names, _certain(counts, text_only, options), counts)
+    counts = Counter(dict.fromkeys(names.values(), 0))
+    for value, count in Counter(column.values).items():
+        counts[names[value]] += count
+    if not options.keep_labels:
+        notes += _rename(table, names, _uncertain(table, counts, text_only, options), counts)
+    notes += [*_notes_on_text_numbers(table, counts, text_only), *_notes_on_nothing(table, "label", counts)]
+    return [names[value] for value in column.values], notes
+
+
+def read_groups(table: Table, column: Column) -> tuple[list[str], list[Message]]:
+    """Return the group of each row, "" for none, and a note on groups that are words for nothing."""
+    groups = [value.strip() for value in column.values]
+    return groups, list(_notes_on_nothing(table, "group", Counter(groups)))
+
+
+def _require_plain(table: Table, column: Column, names: Mapping[str, str]) -> None:
+    """Raise DataError for the first row with an empty label, or with one that no line of text can contain."""
+    wrong = {value for value, name in names.items() if not name or _CONTROL.search(name)}
+    if not wrong:
+        return
+    row = next(row for row, value in enumerate(column.values) if value in wrong)
+    name = names[column.values[row]]
+    if not name:
+        raise DataError(
+            _("{place} has no {column}.", place=table.place(row), column="label"),
+            _("Fill in its {column} or remove the row.", column="label"),
+        )
+    shown = name[:_SHOWN_CHARACTERS] + ("…" if len(name) > _SHOWN_CHARACTERS else "")
+    raise DataError(
+        _(
+            "{place} has a line break or control character in its label: {label!r}.",
+            place=table.place(row),
+            label=shown,
+        ),
+        _("Correct the label; if it begins with a quote, remove the quote."),
+    )
+
+
+def _rename(
+    table: Table, names: dict[str, str], groups: Mapping[str, list[str]], counts: Mapping[str, int]
+) -> list[Message]:
+    """Give each group of labels its one name in `names`, and return a note on it."""
+    renamed = {name: target for target, group in groups.items() for name in group if name != target}
+    for value, name in names.items():
+        names[value] = renamed.get(name, name)
+    merged = {target: group for target, group in groups.items() if len(group) > 1}
+    notes = []
+    if merged:
+        notes.append(
+            ngettext(
+                "{manifest} has one label in several spellings, which is one class: {spellings} "
+                "(--keep-labels keeps them apart).",
+                "{manifest} has {count:,} labels in several spellings, each of which is one class: {spellings} "
+                "(--keep-labels keeps them apart).",
+                len(merged),
+                manifest=table.name,
+                spellings=_list_groups(merged, counts),
+            )
+        )
+    if single := [group[0] for target, group in groups.items() if len(group) == 1 and group[0] != target]:
+        notes.append(
+            _(
+                "Labels of {manifest} are read without capitals and zero decimals, such as {label!r} as {name!r} "
+                "(--keep-labels keeps them).",
+                manifest=table.name,
+                name=renamed[single[0]],
+                label=single[0],
+            )
+        )
+    return notes
+
+
+def _list_groups(groups: Mapping[str, Sequence[str]], counts: Mapping[str, int]) -> Message:
+    shown = [
+        _(
+            "{spellings} as {name!r}",
+            spellings=join_list(verbatim(f"{name!r} ({counts[name]:,})") for name in sorted(group, key=natural_key)),
+            name=target,
+        )
+        for target, group in groups.items()
+    ]
+    return join([*shown[:_SHOWN_GROUPS], *(["…"] if len(shown) > _SHOWN_GROUPS else [])], "; ")
+
+
+def _grouped(names: Iterable[str], key: Callable[[str], str]) -> list[list[str]]:
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for name in names:
+        groups[key(name)].append(name)
+    return list(groups.values())
+
+
+def _certain(counts: Mapping[str, int], text_only: set[str], options: TableOptions) -> dict[str, list[str]]:
+    """Return labels that are certainly the same, by the name of their class."""
+    booleans = all(name.casefold() in _BOOLEANS for name in counts)
+    numbers = [name for name in counts if _NUMBER.fullmatch(name)]
+    all_whole = all(_WHOLE_NUMBER.fullmatch(name) for name in numbers)
+    result: dict[str, list[str]] = {}
+    for group in _grouped(counts, lambda name: name.casefold() if booleans else _exact_key(name)):
+        is_number = _WHOLE_NUMBER.fullmatch(group[0]) is not None
+        named = [name for name in group if name in options.classes]
+        if len(named) > 1 or _are_text_numbers(group, text_only):
+            continue
+        if len(group) == 1 and not booleans and not (is_number and all_whole):
+            continue  # 0.5, 1.0, 1.5, or a name
+        target = group[0].casefold() if booleans else _exact_key(group[0])
+        result[named[0] if named else target] = group
+    return result
+
+
+def _are_text_numbers(group: Sequence[str], text_only: set[str]) -> bool:
+    """Return True for whole numbers that are text wherever they occur: they are names, such as versions."""
+    return text_only.issuperset(group) and all(map(_WHOLE_NUMBER.fullmatch, group))
+
+
+def _exact_key(name: str) -> str:
+    """Return the form that equal labels share: a whole number without decimals, or letters in Unicode form C."""
+    if match := _WHOLE_NUMBER.fullmatch(name):
+        return match[1]
+    return " ".join(_INVISIBLE.sub("", unicodedata.normalize("NFC", name)).split())
+
+
+def _uncertain(
+    table: Table, counts: Mapping[str, int], text_only: set[str], options: TableOptions
+) -> dict[str, list[str]]:
+    """Return labels that the user merges, by the name of their class: the spelling of most rows.
+
+    Raises:
+        DataError: Labels may be the same, and the user has not decided.
+    """
+    words = [name for name in counts if name.casefold() not in WORDS_FOR_NOTHING or options.merge_labels]
+    groups = [
+        group
+        for group in _grouped(words, _loose_key)
+        if len(group) > 1
+        and sum(name in options.classes for name in group) < 2
+        and (options.merge_labels or not _are_text_numbers(group, text_only))
+    ]
+    if options.classes:  # other labels are not used
+        groups = [group for group in groups if set(group) & set(options.classes)]
+    if not groups:
+        return {}
+    best = {min(group, key=lambda name: (-counts[name], natural_key(name))): group for group in groups}
+    if not options.merge_labels:
+        listed = [
+            join_list(verbatim(f"{name!r} ({counts[name]:,})") for name in sorted(group, key=natural_key))
+            for group in groups
+        ]
+        raise DataError(
+            ngettext(
+                "{manifest} has labels that may be one class in several spellings: {labels}.",
+                "{manifest} has {count:,} sets of labels that may be one class in several spellings: {labels}.",
+                len(groups),
+                manifest=table.name,
+                labels=join([*listed[:_SHOWN_GROUPS], *(["…"] if len(listed) > _SHOWN_GROUPS else [])], "; "),
+            ),
+            _("Use --merge-labels to make one class of them, or --keep-labels to keep each as a class."),
+        )
+    return best
+
+
+def _loose_key(name: str) -> str:
+    """Return the form that labels share which a person may have meant as the same: 01 and 1, Cat and cat."""
+    if _NUMBER.fullmatch(name):
+        return str(Decimal(name.replace(",", ".")).normalize())
+    return " ".join(_INVISIBLE.sub("", unicodedata.normalize("NFKC", name)).split()).casefold()
+
+
+def _notes_on_text_numbers(table: Table, counts: Mapping[str, int], text_only: set[str]) -> Iterable[Message]:
+    groups = _grouped((name for name in counts if _WHOLE_NUMBER.fullmatch(name)), _exact_key)
+    if shown := [group for group in groups if len(group) > 1 and _are_text_numbers(group, text_only)]:
+        yield _(
+            "{manifest} has numbers that are text in every row and separate classes: {labels} "
+            "(--merge-labels makes one class of them).",
+            manifest=table.name,
+            labels=join([join_list(map(repr, group)) for group in shown[:_SHOWN_GROUPS]], "; "),
+        )
+
+
+def _notes_on_nothing(table: Table, column: str, counts: Mapping[str, int]) -> Iterable[Message]:
+    words = sorted((name for name in counts if name.casefold() in WORDS_FOR_NOTHING), key=natural_key)
+    if not words:
+        return
+    listed = join_first([f"{word!r} ({counts[word]:,})" for word in words], len(WORDS_FOR_NOTHING))
+    if column == "label":
+        yield _(
+            "{manifest} has labels that programs write for a missing value, and they are classes: {words}. "
+            "If they mean nothing, remove these rows.",
+            manifest=table.name,
+            words=listed,
+        )
+    else:
+        yield _(
+            "{manifest} has groups that programs write for a missing value, and each is one group: {words}. "
+            "If they mean nothing, empty these cells.",
+            manifest=table.name,
+            words=listed,
+        )

@@ -1,0 +1,263 @@
+"""Find the files of a table: its paths become names relative to one folder, and nothing outside of it is read."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from headstart.data.tables.file_lookup import FileLookup, Fix, Match, normalize
+from headstart.data.tables.table import Table
+from headstart.errors import DataError
+from headstart.i18n import Message, _, ngettext
+from headstart.text import join_first
+
+_WINDOWS = re.compile(r"[A-Za-z]:[/\\]|\\\\")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_OUTSIDE = re.compile(r"^\s*(?:[/\\]|[A-Za-z]:[/\\])|(?:^|[/\\])\.\.(?:[/\\]|$)")
+_PARENT = re.compile(r"(?:^|[/\\])\.\.(?:[/\\]|$)")
+_SHOWN_FILES = 3
+
+
+@dataclass(frozen=True)
+class FoundFiles:
+    """The files of a table.
+
+    Attributes:
+        root: Folder that the keys are relative to.
+        keys: Key of the file of each row.
+        notes: Sentences for the user on what was changed in the paths.
+    """
+
+    root: Path
+    keys: list[str]
+    notes: list[Message]
+
+
+def find_files(table: Table, paths: Sequence[str], folder: Path, *, allow_outside: bool) -> FoundFiles:
+    """Return the file of each row.
+
+    A path that names no file is looked up without blanks around it, with other separators, accents or capitals, and
+    with an ending, if only one file can be meant. If the table was written in another place, the paths are looked up
+    without their beginning, or in one of the subfolders; then all files must be there.
+
+    Args:
+        table: The table, for messages.
+        paths: Its column of paths.
+        folder: Folder of the table.
+        allow_outside: Accept absolute paths, paths with `..`, and links that lead out of the folder.
+
+    Raises:
+        DataError: A path is empty or leads out of the folder, or files are missing.
+    """
+    _require_paths(table, paths)
+    root = _common_root(paths) if allow_outside and all(path.startswith("/") for path in paths) else folder
+    lookup = FileLookup(root, allow_outside)
+    keys = [_relative(path.strip(), root) if path.lstrip().startswith("/") else path for path in paths]
+    outside = [row for row, key in enumerate(keys) if _OUTSIDE.search(key)] if not allow_outside else []
+    foreign = [row for row, key in enumerate(keys) if _WINDOWS.match(key.strip())]
+    if outside:
+        if not _are_here(keys) and (moved := _move(table, lookup, keys)):
+            return moved
+        raise _outside_error(table, outside[0], paths[outside[0]])
+    matches = [_match(lookup, key, allow_outside) for key in keys]
+    missing = [row for row, match in enumerate(matches) if match is None]
+    if missing:
+        if moved := _move(table, lookup, keys):
+            return moved
+        raise _missing_error(table, lookup, [keys[row] for row in missing], len(keys), foreign)
+    return _found(table, lookup, keys, [match for match in matches if match is not None], [])
+
+
+def _require_paths(table: Table, paths: Sequence[str]) -> None:
+    for row, path in enumerate(paths):
+        if not path.strip():
+            raise DataError(
+                _("{place} has no {column}.", place=table.place(row), column="path"),
+                _("Fill in its {column} or remove the row.", column="path"),
+            )
+        if "\0" in path or "\n" in path:
+            raise DataError(
+                _("{place} has a line break or zero byte in its path.", place=table.place(row)), _("Correct the path.")
+            )
+        if ":" in path and _ADDRESS.match(path):
+            raise DataError(
+                _("{place} has an address of the internet, {path!r}.", place=table.place(row), path=path),
+                _("Download the images, and write the paths of their files."),
+            )
+
+
+def _common_root(paths: Sequence[str]) -> Path:
+    return Path(os.path.commonpath({os.path.dirname(path) for path in paths}))  # noqa: PTH120
+
+
+def _relative(path: str, root: Path) -> str:
+    """Return an absolute path relative to the root if it is below it, otherwise unchanged."""
+    if not _PARENT.search(path):
+        for start in (str(root).rstrip("/") + "/", os.path.realpath(root).rstrip("/") + "/"):
+            if path.startswith(start):
+                return path[len(start) :]
+    return path
+
+
+def _match(lookup: FileLookup, key: str, allow_outside: bool) -> Match | None:
+    if lookup.allowed(key) is not None and "//" not in key and "/." not in key and key[0] not in "./":
+        return Match(key, Fix.NONE)
+    if allow_outside and (key.startswith("/") or _PARENT.search(key)):
+        start = lookup.root.as_posix()
+        key = posixpath.relpath(posixpath.join(start, key), start)
+    return lookup.find(key)
+
+
+def _found(
+    table: Table, lookup: FileLookup, keys: Sequence[str], matches: Sequence[Match], notes: list[Message]
+) -> FoundFiles:
+    """Return the files with notes on what was changed. Raises DataError for a link that leads out of the folder."""
+    for match in matches:
+        if lookup.allowed(match.key) is False:
+            raise DataError(
+                _("{path} in {manifest} is a link that leads out of its folder.", path=match.key, manifest=table.name),
+                _("Copy the file, or use --allow-outside."),
+            )
+    counts = Counter(match.fix for match in matches)
+    examples = {match.fix: match.key for match in reversed(matches)}
+    notes += [
+        _fix_note(fix, counts[fix], table.name, examples[fix]) for fix in Fix if counts[fix] and fix is not Fix.NONE
+    ]
+    return FoundFiles(lookup.root, [match.key for match in matches], notes)
+
+
+def _fix_note(fix: Fix, count: int, manifest: str, example: str) -> Message:
+    match fix:
+        case Fix.BLANKS:
+            return ngettext(
+                "Dropped blanks around {count:,} path of {manifest}.",
+                "Dropped blanks around {count:,} paths of {manifest}.",
+                count,
+                manifest=manifest,
+            )
+        case Fix.CASE:
+            return ngettext(
+                "Found the file of {count:,} path of {manifest} in other capitals, such as {example}.",
+                "Found the files of {count:,} paths of {manifest} in other capitals, such as {example}.",
+                count,
+                manifest=manifest,
+                example=example,
+            )
+        case Fix.ENDING:
+            return ngettext(
+                "Added the missing ending to {count:,} path of {manifest}, as in {example}.",
+                "Added the missing ending to {count:,} paths of {manifest}, as in {example}.",
+                count,
+                manifest=manifest,
+                example=example,
+            )
+        case _:
+            return ngettext(
+                "Converted {count:,} path of {manifest} from another system's spelling (\\ or accents).",
+                "Converted {count:,} paths of {manifest} from another system's spelling (\\ or accents).",
+                count,
+                manifest=manifest,
+            )
+
+
+def _move(table: Table, lookup: FileLookup, keys: Sequence[str]) -> FoundFiles | None:
+    """Return the files if all are there without the common beginning of the paths, or all in one subfolder."""
+    if any(map(_PARENT.search, keys)):
+        return None
+    split = [key.strip().replace("\\", "/").split("/") for key in keys]
+    common = _common_parts(split)
+    for dropped in range(1, len(common) + 1):
+        shortened = ["/".join(parts[dropped:]) for parts in split]
+        if (matches := _find_all(lookup, shortened)) is not None:
+            prefix = "/".join(common[:dropped])
+            note = _(
+                "The paths of {manifest} are read without their beginning {prefix!r}: the files are in {folder}.",
+                manifest=table.name,
+                prefix=prefix + "/",
+                folder=lookup.root,
+            )
+            return _found(table, lookup, shortened, matches, [note])
+    if any(map(_OUTSIDE.search, keys)):
+        return None
+    places = [(name, matches) for name in lookup.subfolders() if (matches := _find_all(lookup, keys, name)) is not None]
+    if len(places) != 1:
+        return None
+    name, matches = places[0]
+    note = _("The paths of {manifest} are read in its subfolder {folder!r}.", manifest=table.name, folder=name)
+    return _found(table, lookup, keys, matches, [note])
+
+
+def _common_parts(paths: Sequence[list[str]]) -> list[str]:
+    """Return the folders with which all paths begin."""
+    first, last = min(paths), max(paths)  # in the order of lists: all others lie between these two
+    count = 0
+    while count < min(len(first), len(last)) - 1 and first[count] == last[count]:
+        count += 1
+    return first[:count]
+
+
+def _find_all(lookup: FileLookup, keys: Sequence[str], folder: str = "") -> list[Match] | None:
+    """Return the files of all paths in a folder; None as soon as one is missing."""
+    matches: list[Match] = []
+    for key in keys:
+        match = None if os.path.isabs(key) else lookup.find(posixpath.join(folder, key))  # noqa: PTH117
+        if match is None:
+            return None
+        matches.append(match)
+    return matches
+
+
+def _are_here(keys: Sequence[str]) -> bool:
+    """Return True if one of the absolute paths exists on this machine."""
+    return any(os.path.lexists(key) for key in keys if key.startswith("/"))
+
+
+def _outside_error(table: Table, row: int, path: str) -> DataError:
+    if _WINDOWS.match(path.strip()):
+        return _windows_error(table, row, path)
+    return DataError(
+        _("{place} leads out of the manifest's folder: {path!r}.", place=table.place(row), path=path),
+        _("Use relative paths without '..', or --allow-outside if you trust the manifest."),
+    )
+
+
+def _windows_error(table: Table, row: int, path: str) -> DataError:
+    example = "/".join(re.split(r"[/\\]+", path.strip())[1:][-2:])  # without the drive
+    return DataError(
+        _("{place} has a path of Windows, {path!r}, and no such file is here.", place=table.place(row), path=path),
+        _("Put the table into the folder of the images, and write paths relative to it, such as {path}.", path=example),
+    )
+
+
+def _missing_error(
+    table: Table, lookup: FileLookup, missing: Sequence[str], total: int, foreign: Sequence[int]
+) -> DataError:
+    """Return the error on files that are missing, with what is there instead of the first one."""
+    if foreign:
+        return _windows_error(table, foreign[0], missing[0])
+    key = normalize(missing[0].strip().replace("\\", "/"))
+    if len(same := lookup.in_other_case(key) or lookup.with_ending(key)) > 1:
+        hint = _("Both {first} and {second} are there: write one of them.", first=same[0], second=same[1])
+    elif other := lookup.with_other_ending(key):
+        hint = _("{path} is there: correct the ending.", path=other[0])
+    elif place := next((name for name in lookup.subfolders() if lookup.find(posixpath.join(name, key))), ""):
+        hint = _("{path} is there: write the folder before the name.", path=posixpath.join(place, key))
+    else:
+        hint = _("Correct these paths.")
+    return DataError(
+        ngettext(
+            "{count:,} of the {files} in {manifest} is not in {folder}: {examples}.",
+            "{count:,} of the {files} in {manifest} are not in {folder}: {examples}.",
+            len(missing),
+            files=ngettext("{count:,} file", "{count:,} files", total),
+            manifest=table.name,
+            folder=lookup.root,
+            examples=join_first(missing, _SHOWN_FILES),
+        ),
+        hint,
+    )

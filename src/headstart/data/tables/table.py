@@ -1,0 +1,61 @@
+"""A table as it was read from a file: its columns as text, and where its rows are in the file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from headstart.i18n import Message, _
+
+
+@dataclass(frozen=True)
+class Column:
+    """The cells of a column, [n].
+
+    Attributes:
+        values: Text of each cell, "" for a missing value. Numbers are as written, booleans `true` and `false`.
+        text_only: Values that occur as text and never as a number or boolean. It is empty for CSV, which has no types.
+    """
+
+    values: Sequence[str]
+    text_only: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of n rows.
+
+    Attributes:
+        name: Name of the file in messages.
+        columns: Names of the columns, without blanks around them.
+        rows: Number of rows.
+        read: Returns a column by its place in `columns`.
+        lines: Line of each row in the file, from 1; None for a format without lines.
+        notes: Sentences for the user on how the file was read.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    rows: int
+    read: Callable[[int], Column]
+    lines: Sequence[int] | None = None
+    notes: tuple[Message, ...] = ()
+
+    def column(self, name: str) -> Column:
+        """Return the first column of a name; a column of empty cells for the name ""."""
+        return self.read(self.columns.index(name)) if name else Column([""] * self.rows)
+
+    def number(self, row: int) -> int:
+        """Return the number by which a person finds a row: its line, or its place from 1."""
+        return self.lines[row] if self.lines is not None else row + 1
+
+    def place(self, row: int) -> Message:
+        """Return where a row is, such as `Line 7 of list.csv`, as the beginning of a sentence."""
+        if self.lines is None:
+            return _("Row {number} of {manifest}", number=self.number(row), manifest=self.name)
+        return _("Line {number} of {manifest}", number=self.number(row), manifest=self.name)
+
+
+def first_row(matches: Sequence[bool]) -> int:
+    """Return the first row for which `matches` is true."""
+    return next(row for row, match in enumerate(matches) if match)
