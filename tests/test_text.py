@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from headstart.text import join_list, relative_path
+from headstart.text import join_list, printable, relative_path
 
 
 @pytest.mark.parametrize(("path", "shown"), [("photos/a", "photos/a"), ("..", None), ("", None)])
@@ -29,3 +29,9 @@ def test_path_stays_if_the_working_directory_was_removed(tmp_path: Path, monkeyp
 def test_commas_in_parentheses_need_no_semicolons() -> None:
     assert ";" not in join_list(["scratch (lr=0.1, with adam)", "scratch"])
     assert ";" in join_list(["a, b", "c"])
+
+
+def test_emoji_and_joined_letters_are_printed_and_control_characters_are_escaped() -> None:
+    family = "\U0001f469\u200d\U0001f467"
+    assert printable(family) == family
+    assert printable("a\nb\x1b[31m\u202ec") == "a\\nb\\x1b[31m\\u202ec"

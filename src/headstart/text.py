@@ -104,12 +104,15 @@ def relative_path(path: str) -> str:
     return str(inside) if inside.parts else path
 
 
+_JOINERS = "\u200c\u200d"  # of letters and emoji: they are parts of words, and invisible alone
+
+
 def printable(text: str) -> str:
     """Return the text on one line, with escapes for characters that cannot be printed.
 
     File and class names are untrusted: a newline or a control sequence in a name must not reach the terminal.
     """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if c.isprintable() or c in _JOINERS else c.encode("unicode_escape").decode() for c in text)
 
 
 def closest(name: str, choices: Iterable[str], *, cutoff: float = 0.6) -> str:
