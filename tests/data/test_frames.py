@@ -104,7 +104,7 @@ def test_missing_column_or_value_is_an_error(column: str, photos: Path, tmp_path
     frame = frame_of(photos)
     with pytest.raises(DataError) as error:
         stored_source(frame.drop(columns=column), tmp_path)
-    assert fields_of(error.value.message) == {"name": column} and not list(tmp_path.iterdir())
+    assert fields_of(error.value.message)["name"] == column and not list(tmp_path.iterdir())
     frame[column] = frame[column].astype(object)
     frame.loc[2, column] = None
     with pytest.raises(DataError) as error:

@@ -80,6 +80,7 @@ def test_repeated_rows_and_unknown_columns_are_noted(tmp_path: Path) -> None:
         ("path,label\nC:\\a.jpg,a\n", {"number": 2, "path": "C:\\a.jpg"}, {"path": "a.jpg"}),
         ("path,label\nx/1.jpg,a,b,c\n", {"line": 2, "count": 4, "width": 2}, {}),
         ("x/1.jpg,a\nx/2.jpg,b\n", {"name": "x/1.jpg"}, {}),
+        ("x/1.jpg a\nx/2.jpg b\n", {"name": "x/1.jpg a"}, {}),
         (
             "path,class,target\nx/1.jpg,a,1\n",
             {"part0": "'class'", "last": "'target'", "role": "label"},

@@ -106,6 +106,14 @@ def test_encodings_are_found_and_stated(tmp_path: Path, encoding: str, ending: s
 
 
 @pytest.mark.parametrize(
+    "content", [b"PK\3\4", b"\xd0\xcf\x11\xe0", b"\x1f\x8b", b"\x89PNG", b"\n<!DOCTYPE html>\n<p>"]
+)
+def test_other_files_are_named(tmp_path: Path, content: bytes) -> None:
+    message = refused(write(tmp_path, content + b"\0" * 9)).message
+    assert isinstance(message, Message) and message.values.keys() == {"manifest", "kind"}
+
+
+@pytest.mark.parametrize(
     ("content", "line"),
     [
         ("path,label\nx/1.jpg,кот\nx/2.jpg,пес\n".encode("cp1251"), 2),
@@ -149,6 +157,11 @@ def test_quotes_that_belong_to_a_label_are_kept(tmp_path: Path) -> None:
     assert names_of(read_index(write(tmp_path, text))) == ['5" bolt'] * 2 + ["a, b"] * 2
     escaped = '"path","label"\n"x/1.jpg","5\\" bolt"\n"y/3.jpg","a \\"b\\""\n'  # write.table of R
     assert names_of(read_index(write(tmp_path, escaped))) == ['5" bolt', 'a "b"']
+
+
+def test_too_long_value_is_refused_with_its_line(tmp_path: Path) -> None:
+    error = refused(write(tmp_path, "path,label\nx/1.jpg,a\nx/2.jpg," + "b" * 200_000 + "\n"))
+    assert fields_of(error.message).items() >= {"line": 3, "limit": 131_072}.items()
 
 
 def test_rows_that_end_early_are_counted(tmp_path: Path) -> None:
@@ -327,6 +340,7 @@ def table_of(paths: list[str]) -> str:
         (["x/1", "x/2", "y/3", "y/4"], 4),
         (["X/1.JPG", "x/2.Jpg", "y/3.jpg", "y/4.jpg"], 2),
         (["x\\1.jpg", "x\\2", "y/3.jpg", "y/4.jpg"], 2),
+        ([f"file://ROOT/{name}" for name in FILES], None),
         (["C:\\me\\photos\\" + name.replace("/", "\\") for name in FILES], "C:/me/photos/"),
         (["\\\\server\\share\\" + name.replace("/", "\\") for name in FILES], "//server/share/"),
         (["/nowhere/photos/" + name for name in FILES], "/nowhere/photos/"),
@@ -336,7 +350,7 @@ def table_of(paths: list[str]) -> str:
     ],
 )
 def test_paths_from_elsewhere_find_their_files(tmp_path: Path, paths: list[str], number: object) -> None:
-    index = read_index(write(tmp_path, table_of(paths)))
+    index = read_index(write(tmp_path, table_of(paths).replace("ROOT", str(tmp_path))))
     assert pairs(index) == PLAIN
     stated = {value for note in index.notes for value in values_of(note)}
     assert number is None or number in stated or (number == 2 and 1 in stated)

@@ -84,11 +84,11 @@ def read_rows(
         allow_outside: As in `read_manifest`.
     """
     options = options or TableOptions()
-    columns, column_notes = find_columns(table, options)
     if not table.rows:
         raise DataError(
             _("{manifest} has no rows.", manifest=table.name), _("Give each image a row with its path and label.")
         )
+    columns, column_notes = find_columns(table, options)
     paths = table.column(columns.path).values
     names, label_notes = labels.read_labels(table, table.column(columns.label), options)
     groups, group_notes = labels.read_groups(table, table.column(columns.group))

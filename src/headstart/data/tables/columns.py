@@ -171,7 +171,7 @@ def _missing(table: Table, role: str, extra: list[str]) -> DataError:
 
 
 def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
+    return any(os.path.splitext(word)[1].lower() in IMAGE_SUFFIXES for word in name.split())  # noqa: PTH122
 
 
 def _are_bits(table: Table, name: str) -> bool:

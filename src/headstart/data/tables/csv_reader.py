@@ -116,7 +116,10 @@ def _separator(header: str, options: TableOptions) -> str:
 
 
 def _split(line: str, separator: str) -> list[str]:
-    return next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
+    try:
+        return next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
+    except csv.Error:  # a value that is too long
+        return []
 
 
 class _QuoteError(Exception):
@@ -184,6 +187,16 @@ def _open_quote(manifest: str, first: int, last: int, value: str) -> DataError:
 
 def _misplaced_quote(manifest: str, first: int, last: int, reason: str) -> DataError:
     """Return the error on a quote that the reader rejected between two lines."""
+    if "field limit" in reason and last == first:
+        return DataError(
+            _(
+                "Line {line} of {manifest} has a value of more than {limit:,} characters.",
+                line=first,
+                manifest=manifest,
+                limit=csv.field_size_limit(),
+            ),
+            _("Shorten the value, or remove its column."),
+        )
     if "end of data" in reason or "field limit" in reason:
         message = _("The quote in line {first} of {manifest} is never closed.", first=first, manifest=manifest)
     elif last > first:

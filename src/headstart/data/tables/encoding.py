@@ -16,6 +16,17 @@ _MARKS = (  # UTF-32 first: its mark begins with that of UTF-16
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _NAMES = {"utf-16-le": "UTF-16", "utf-16-be": "UTF-16", "utf-16": "UTF-16", "utf-32": "UTF-32"}
+_OTHER_FILES = (  # first bytes, in lower case
+    (b"pk\x03\x04", _("an Excel file or another archive")),
+    (b"\xd0\xcf\x11\xe0", _("an Excel file")),
+    (b"\x1f\x8b", _("a compressed file")),
+    (b"par1", _("a Parquet file")),
+    (b"%pdf", _("a PDF file")),
+    (b"\x89png", _("an image")),
+    (b"\xff\xd8\xff", _("an image")),
+    (b"<!doctype", _("a web page")),
+    (b"<html", _("a web page")),
+)
 _SAMPLE_BYTES = 4096
 _WORD = re.compile(r"[^\s,;\t|\"'/\\]*[^\x00-\x7f][^\s,;\t|\"'/\\]*")
 _FOREIGN_RUN = re.compile(r"[^\x00-\x7f]{3}")  # Western European words have no three accents in a row
@@ -30,8 +41,15 @@ def decode_table(content: bytes, manifest: str) -> tuple[str, list[Message]]:
         manifest: Name of the file in messages.
 
     Raises:
-        DataError: The encoding is unknown, or the file mixes two of them.
+        DataError: The file is no text, its encoding is unknown, or it mixes two of them.
     """
+    if kind := next(
+        (kind for start, kind in _OTHER_FILES if content[:_SAMPLE_BYTES].lstrip().lower().startswith(start)), None
+    ):
+        raise DataError(
+            _("{manifest} is {kind}, not a table as text.", manifest=manifest, kind=kind),
+            _("Save the table as CSV in UTF-8."),
+        )
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "") or _unmarked(content)
     notes: list[Message] = []
     try:

@@ -30,10 +30,11 @@ class Fix(Enum):
 
 @dataclass(frozen=True)
 class Match:
-    """The file that a path means: its key, and what was changed in the path."""
+    """The file that a path means: its key, what was changed in the path, and whether the file may be read."""
 
     key: str
     fix: Fix
+    allowed: bool
 
 
 @dataclass(frozen=True)
@@ -77,16 +78,18 @@ class FileLookup:
     def find(self, key: str) -> Match | None:
         """Return the only file that a path may mean; None if there is none, or if there are several."""
         slashed = key.replace("\\", "/")
-        spellings = dict.fromkeys((slashed, *(unicodedata.normalize(form, slashed) for form in ("NFC", "NFD"))))
-        forms = [(key, Fix.NONE), *((form, Fix.SPELLING) for form in spellings)]
-        forms += [(_without_blanks(form), Fix.BLANKS) for form in spellings]
-        for form, fix in forms:
-            if self.allowed(normalize(form)) is not None:
-                return Match(normalize(form), fix)
+        spellings = [slashed, *(unicodedata.normalize(form, slashed) for form in ("NFC", "NFD") if not key.isascii())]
+        forms = {key: Fix.NONE}
+        for fix, others in ((Fix.SPELLING, spellings), (Fix.BLANKS, map(_without_blanks, spellings))):
+            for form in others:
+                forms.setdefault(form, fix)
+        for form, fix in forms.items():
+            if (allowed := self.allowed(normalized := normalize(form))) is not None:
+                return Match(normalized, fix, allowed)
         stripped = normalize(_without_blanks(slashed))
         for candidates, fix in ((self.in_other_case(stripped), Fix.CASE), (self.with_ending(stripped), Fix.ENDING)):
             if candidates:
-                return Match(candidates[0], fix) if len(candidates) == 1 else None
+                return Match(candidates[0], fix, self.allowed(candidates[0]) or False) if len(candidates) == 1 else None
         return None
 
     def with_ending(self, key: str) -> list[str]:
@@ -168,7 +171,7 @@ class FileLookup:
 
 def normalize(key: str) -> str:
     """Return a relative path without `.`, `//` and inner `..`."""
-    return posixpath.normpath(key) if "//" in key or "." in key.split("/") or ".." in key.split("/") else key
+    return posixpath.normpath(key) if "//" in key or "./" in key or key.endswith(("/.", "/..")) else key
 
 
 def _without_blanks(key: str) -> str:

@@ -20,7 +20,7 @@ _Cell: TypeAlias = "str | int | float | bool | None"
 def frame_table(frame: pd.DataFrame) -> Table:
     """Return a data frame as a table. A column raises DataError for a value that is no text, number or boolean."""
     columns = tuple(str(name).strip() for name in frame.columns)
-    table = Table(_("the data frame"), columns, len(frame), lambda place: _column(cells(table, frame, place)))
+    table = Table("DataFrame", columns, len(frame), lambda place: _column(cells(table, frame, place)))
     return table
 
 

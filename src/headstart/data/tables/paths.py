@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from headstart.data.tables.file_lookup import FileLookup, Fix, Match, normalize
 from headstart.data.tables.table import Table
@@ -54,6 +55,7 @@ def find_files(table: Table, paths: Sequence[str], folder: Path, *, allow_outsid
     Raises:
         DataError: A path is empty or leads out of the folder, or files are missing.
     """
+    paths = [unquote(path[len("file://") :]) if path.startswith("file:///") else path for path in paths]
     _require_paths(table, paths)
     root = _common_root(paths) if allow_outside and all(path.startswith("/") for path in paths) else folder
     lookup = FileLookup(root, allow_outside)
@@ -105,8 +107,8 @@ def _relative(path: str, root: Path) -> str:
 
 
 def _match(lookup: FileLookup, key: str, allow_outside: bool) -> Match | None:
-    if lookup.allowed(key) is not None and "//" not in key and "/." not in key and key[0] not in "./":
-        return Match(key, Fix.NONE)
+    if "//" not in key and "/." not in key and key[0] not in "./" and (allowed := lookup.allowed(key)) is not None:
+        return Match(key, Fix.NONE, allowed)
     if allow_outside and (key.startswith("/") or _PARENT.search(key)):
         start = lookup.root.as_posix()
         key = posixpath.relpath(posixpath.join(start, key), start)
@@ -118,7 +120,7 @@ def _found(
 ) -> FoundFiles:
     """Return the files with notes on what was changed. Raises DataError for a link that leads out of the folder."""
     for match in matches:
-        if lookup.allowed(match.key) is False:
+        if not match.allowed:
             raise DataError(
                 _("{path} in {manifest} is a link that leads out of its folder.", path=match.key, manifest=table.name),
                 _("Copy the file, or use --allow-outside."),
