@@ -114,7 +114,8 @@ def evaluate(
     )
     index = sources.read_evaluation_index(source, predictor.classes, allow_outside=allow_outside, table=table)
     evaluation_set = _evaluation_set(predictor, index, split, classes, open_store if skip_bad else None)
-    for note in [*([predictor.selection_note] if predictor.selection_note else []), *_notes(evaluation_set)]:
+    selection = [predictor.selection_note] if predictor.selection_note else []
+    for note in [*selection, *index.notes, *_notes(evaluation_set)]:
         reporter.say(note)
     store = open_store(evaluation_set.index, evaluation_set.content_hashes)
     logits = _logits(predictor, store, evaluation_set.rows, reporter)
