@@ -18,18 +18,18 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from headstart.data import pixel_store
+from headstart.data import store_builder
 from headstart.data.decode import (
-    FORMATS,
-    MAX_PIXELS,
     ImageFileError,
     UndecodableError,
     decode,
     suppress_pillow_warnings,
 )
 from headstart.data.hashing import fingerprint, hash_files
+from headstart.data.image_formats import FORMATS
 from headstart.data.image_index import ImageIndex
 from headstart.data.pixel_store import open_store
+from headstart.data.pixels import MAX_PIXELS
 from headstart.data.sources import read_index
 from headstart.errors import DataError, ResourceError
 from headstart.i18n import Message
@@ -200,7 +200,8 @@ def psd() -> bytes:
     return b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, 4, 4, 8, 3) + struct.pack(">III", 0, 0, 0) + bytes(2 + 48)
 
 
-DAMAGED, NO_IMAGE = {"name", "text"}, {"name", "formats", "last_format"}  # fields of the messages
+# fields of the messages
+DAMAGED, NO_IMAGE, OTHER_FORMAT = {"name", "format", "text"}, {"name", "formats", "last_format"}, {"name", "format"}
 
 
 @pytest.mark.parametrize(
@@ -210,11 +211,12 @@ DAMAGED, NO_IMAGE = {"name", "text"}, {"name", "formats", "last_format"}  # fiel
         ("almost.jpg", encoded(picture(200, 200), "JPEG")[:-40], DAMAGED),
         ("truncated.png", encoded(picture(50, 50))[:-200], DAMAGED),
         ("empty.jpg", b"", {"name"}),
-        ("page.jpg", b"<!DOCTYPE html><html><body>404</body></html>", NO_IMAGE),
-        ("layers.png", psd(), NO_IMAGE),
-        ("script.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\nshowpage\n", NO_IMAGE),
-        ("sky.png", b"SIMPLE  =                    T".ljust(80) + b"END".ljust(2800), NO_IMAGE),
-        ("header.png", b"\x89PNG\r\n\x1a\n", NO_IMAGE),
+        ("page.jpg", b"<!DOCTYPE html><html><body>404</body></html>", OTHER_FORMAT),
+        ("layers.png", psd(), OTHER_FORMAT),
+        ("script.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\nshowpage\n", OTHER_FORMAT),
+        ("sky.png", b"SIMPLE  =                    T".ljust(80) + b"END".ljust(2800), OTHER_FORMAT),
+        ("notes.jpg", b"cat, dog", NO_IMAGE),
+        ("header.png", b"\x89PNG\r\n\x1a\n", {"name", "format"}),
     ],
 )
 @pytest.mark.parametrize("side", [0, 64])
@@ -360,7 +362,7 @@ def test_sixteen_bit_files_are_noted(tmp_path: Path) -> None:
     contents = hash_files(images)
     for _ in range(2):
         store = open_store(images, contents, side=32, threads=1)
-        assert [fields_of(note) for note in store.notes] == [{"count": 1}]
+        assert [fields_of(note) for note in store.notes] == [{"count": 1, "top": 32767}]
 
 
 def spoil(folder: Path) -> ImageIndex:
@@ -390,7 +392,7 @@ def test_all_undecodable_files_are_named_or_left_out(tmp_path: Path, root: Path)
         fields = fields_of(caught.value.message)
         assert (fields["failed"], fields["count"], fields["source"]) == (4, 16, str(tmp_path / "photos"))
         assert [fault["name"] for fault in faults_in(caught.value)] == names
-        assert [set(fault) for fault in faults_in(caught.value)] == [{"name"}, NO_IMAGE, NO_IMAGE, DAMAGED]
+        assert [set(fault) for fault in faults_in(caught.value)] == [{"name"}, OTHER_FORMAT, OTHER_FORMAT, DAMAGED]
         assert "--skip-bad" in caught.value.hint
     store = open_store(images, contents, side=32, threads=2, skip_bad=True, progress=lambda done, _: calls.append(done))
     assert [images.keys[i] for i in store.bad] == names
@@ -422,7 +424,7 @@ def test_data_with_only_bad_files_is_refused(tmp_path: Path, root: Path) -> None
     fields = fields_of(error.value.message)
     assert (fields["count"], fields["source"], "failed" in fields) == (2, str(tmp_path / "photos"), False)
     assert [fault["name"] for fault in faults_in(error.value)] == ["a/1.jpg", "b/1.jpg"]
-    assert fields_of(error.value.hint) == {"formats": "JPEG, PNG, WEBP, BMP, GIF, TIFF"}
+    assert fields_of(error.value.hint) == {"formats": ", ".join(FORMATS)}
     assert [p.name for p in root.iterdir()] == ["undecodable.json"]
 
 
@@ -533,8 +535,8 @@ def test_changed_byte_is_reported_at_the_first_access(tmp_path: Path, root: Path
 def test_full_disk_is_reported_before_decoding(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = photos(tmp_path / "photos")
     contents = hash_files(images)
-    usage = pixel_store.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(pixel_store.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    usage = store_builder.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(store_builder.shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(ResourceError) as error:
         open_store(images, contents, side=32, threads=2)
     assert error.value.message.values == {"needed": "67 MB", "folder": root, "free": "1 kB"}

@@ -87,10 +87,10 @@ def test_clutter_is_skipped(tmp_path: Path) -> None:
     touch(
         tmp_path, "a/1.jpg", "b/1.jpg", ".ipynb_checkpoints/1.jpg", "__MACOSX/a/1.jpg", "a/._1.jpg", "a/.hidden/2.jpg"
     )
-    touch(tmp_path, "a/Thumbs.db", "desktop.ini", "a/notes.txt", "b/x.heic", "b/y.heic")
+    touch(tmp_path, "a/Thumbs.db", "desktop.ini", "a/notes.txt", "b/x.svg", "b/y.svg")
     images = read_index(str(tmp_path))
     assert images.keys == ("a/1.jpg", "b/1.jpg")
-    assert [values_of(note) for note in images.notes] == [[3, "2 .heic", "1 .txt"]]
+    assert [values_of(note) for note in images.notes] == [[3, "2 .svg", "1 .txt"]]
 
 
 @pytest.mark.parametrize("val", ["val", "valid", "validation", "VAL"])
@@ -219,8 +219,8 @@ def test_pick_and_without_select_images(tmp_path: Path) -> None:
 
 
 def test_skipped_files_are_named_if_a_class_has_no_images(tmp_path: Path) -> None:
-    touch(tmp_path, "cat/1.heic", "cat/2.heic", "dog/3.heic")
-    skipped, root = [3, "3 .heic"], str(tmp_path)
+    touch(tmp_path, "cat/1.svg", "cat/2.svg", "dog/3.svg")
+    skipped, root = [3, "3 .svg"], str(tmp_path)
     assert sentences_in(refused(tmp_path).message) == [[root], ["cat"], ["dog"], skipped]
     touch(tmp_path, "cat/1.png")
     assert sentences_in(refused(tmp_path).message) == [[root, "cat"], ["dog"], skipped]

@@ -17,7 +17,7 @@ from headstart.artifacts.find_model import find_model
 from headstart.cli.main import main
 from headstart.cli.render import as_csv, as_table
 from headstart.config.flag_words import flag_words
-from headstart.data.decode import MAX_PIXELS
+from headstart.data.pixels import MAX_PIXELS
 from headstart.data.sources import read_index
 from headstart.errors import DataError, ModelFileError, UsageError
 from headstart.i18n import Message, _
@@ -137,7 +137,7 @@ def test_unreadable_files_do_not_stop_the_others(folder, predictor, digits, tmp_
     (tmp_path / "empty.png").touch()
     bad = [tmp_path / name for name in ("cut.png", "page.jpg", "empty.png", "missing.png")]
     failed = list(predictor.predict(bad))
-    names = [{"text"}, {"formats", "last_format"}, set(), {"reason"}]
+    names = [{"format", "text"}, {"format"}, set(), {"reason"}]
     assert [fields_of(p.error).keys() for p in failed] == names
     words = ["predict", str(folder), str(bad[0]), str(good), *map(str, bad[1:])]
     output = main_with_partial_failure(words, capsys)

@@ -34,6 +34,7 @@ from headstart.config.model_file import (
 from headstart.config.run_config import NetworkConfig
 from headstart.config.start_spec import short_start
 from headstart.config.stored_code import stored_code, write_code
+from headstart.data.conversion import Conversion
 from headstart.errors import DataError, UsageError
 from headstart.i18n import _, ngettext
 from headstart.models import structure, user_network
@@ -58,6 +59,7 @@ class SavedModel:
     classes: tuple[str, ...]
     size: int  # side of the input in px
     cache_side: int  # shorter side to which images are first reduced, as in training
+    conversion: Conversion  # of image files to 8 bits and RGB, as in training
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     config: ModelConfig
@@ -123,7 +125,14 @@ def read_model(folder: Path) -> SavedModel:
     if structure.description_of(network):
         user_network.adapt(network, origin.network.label, preprocess.size)
     return SavedModel(
-        network.eval(), classes, preprocess.size, preprocess.cache_side, preprocess.mean, preprocess.std, config
+        network=network.eval(),
+        classes=classes,
+        size=preprocess.size,
+        cache_side=preprocess.cache_side,
+        conversion=Conversion(preprocess.max_value, preprocess.background),
+        mean=preprocess.mean,
+        std=preprocess.std,
+        config=config,
     )
 
 
@@ -199,7 +208,8 @@ def _preprocess(setup: TrainingSetup) -> Preprocess:
     recipe = setup.plan.recipe
     return Preprocess(
         steps=(
-            "decode; apply the EXIF orientation; convert to RGB, transparency on white",
+            "decode; divide 16-bit values by max_value and multiply by 255, at most 255; apply the EXIF orientation; "
+            "convert to RGB, transparency on the gray level background",
             "reduce so that the shorter side is cache_side px and the longer at most four times that; "
             "never enlarge; do not resample an image whose shorter side is at most 1/8 above cache_side",
             "cut out the centered square",
@@ -208,6 +218,8 @@ def _preprocess(setup: TrainingSetup) -> Preprocess:
         ),
         cache_side=round(recipe.image_size * setup.plan.data.cache_resolution),
         size=recipe.image_size,
+        max_value=setup.plan.facts.max_value,
+        background=setup.plan.facts.background,
         mean=setup.start.mean,
         std=setup.start.std,
     )

@@ -127,6 +127,8 @@ class Preprocess(_ModelSchema):
     steps: tuple[str, ...] = Field(description="the steps in words")
     cache_side: Side = Field(description="shorter side in px to which images are first reduced, as in training")
     size: Side = Field(description="side of the input in px")
+    max_value: int = Field(ge=1, le=65535, description="16-bit value that becomes 255")
+    background: int = Field(ge=0, le=255, description="gray level behind transparent pixels")
     mean: Mean
     std: Std
 

@@ -151,6 +151,8 @@ class PlanValues(PlanSettings, total=False):
     class_names: Sequence[str]
     split_counts: SplitCounts
     class_counts: Mapping[str, int]
+    max_value: int
+    background: int
     weights_sha256: str
     network_sha256: str
     mean: Sequence[float]

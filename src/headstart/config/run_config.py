@@ -162,6 +162,8 @@ class ResolvedFacts(ConfigSection):
     class_names: tuple[str, ...] = Field((), description="class names, in the order of the logits")
     split_counts: SplitCounts = Field(default_factory=SplitCounts, description="number of images of each split")
     class_counts: dict[str, int] = Field(default_factory=dict, description="number of images by class, of all splits")
+    max_value: int = Field(65535, description="16-bit value that becomes 255, found from the images with 16 bits")
+    background: int = Field(255, description="gray level behind transparent pixels, found from the images")
     weights_sha256: str = Field("", description="sha256 of the weights file; empty without one")
     network_sha256: str = Field("", description="sha256 of the source files of a user's own network; empty for others")
     mean: tuple[float, ...] = Field((), description="mean of the input channels, which the weights may set")

@@ -49,15 +49,15 @@ class Dataset:
 def load_dataset(plan: RunConfig, images: ImageIndex, reporter: Reporter) -> tuple[Dataset, splits.Split]:
     """Hash, split and decode the images.
 
-    The split is drawn before decoding, so that a class with too few images is reported early. Images that cannot be
-    decoded are left out with `skip_bad`, and the split is drawn again without them.
+    The split is drawn before decoding, so that a class with too few images is reported early. With `skip_bad` it is
+    drawn after it, without the images that cannot be decoded and the classes of which none can.
 
     Raises:
         DataError: An image cannot be decoded, a class has too few images, or a split is empty.
         ResourceError: The disk is too small or the cache cannot be written.
     """
     content_hashes = hashing.hash_files(images, progress=partial(reporter.progress, _("reading images")))
-    split = _divide(plan, images, content_hashes)
+    split = None if plan.data.skip_bad else _divide(plan, images, content_hashes)
     open_store = partial(
         pixel_store.open_store,
         side=round(plan.recipe.image_size * plan.data.cache_resolution),
@@ -70,9 +70,12 @@ def load_dataset(plan: RunConfig, images: ImageIndex, reporter: Reporter) -> tup
         reporter.say(left_out_note([images.keys[i] for i in store.bad], shown=5))
         bad = set(store.bad)
         content_hashes = tuple(content for i, content in enumerate(content_hashes) if i not in bad)
-        images = validate_index(images.without(store.bad))
+        remaining = images.without(store.bad).without_empty_classes()
+        for note in remaining.notes[len(images.notes) :]:
+            reporter.say(note)
+        images = validate_index(remaining)
         store = open_store(images, content_hashes)
-        split = _divide(plan, images, content_hashes)
+    split = split or _divide(plan, images, content_hashes)
     for name, indices in (("train", split.train), ("val", split.val)):
         if not len(indices):
             raise DataError(

@@ -1,47 +1,46 @@
-"""Decode an image file to pixels, in the same way for training, prediction and serving.
+"""Decode an image file to pixels, in the same way for training, prediction and export.
 
-The result is upright (EXIF), RGB, on white where transparent, and scaled to 8 bits from the range of the file. The
-format is detected from the content, among a short list: Pillow's other readers (EPS, FITS, PSD, …) are never used.
+The result is upright (EXIF), RGB, on a background where transparent, and scaled to 8 bits by rules that hold for the
+whole data set (`Conversion`). `image_formats` opens the file.
 """
 
 from __future__ import annotations
 
 import io
-import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from stat import S_ISREG
 from typing import BinaryIO
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from headstart.data.conversion import DEFAULT_CONVERSION, Conversion, choose_conversion
+from headstart.data.image_formats import (
+    FORMATS,
+    ForeignFormatError,
+    format_of,
+    is_text_limit,
+    open_image,
+    without_large_text,
+)
+from headstart.data.pixels import (
+    MAX_PIXELS,
+    DecodedImage,
+    ImageTooLargeError,
+    Pixels,
+    decode_loaded,
+    decode_opened,
+    decode_unknown_tiff,
+    target_size,
+)
 from headstart.errors import DataError
 from headstart.i18n import Message, _
 from headstart.text import end_sentence, message_of
 
-DECODER_VERSION = 1  # of this module's output: increase it when the same bytes give other pixels
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-MAX_PIXELS = 64_000_000  # width x height of a file; larger images are refused before they are decoded
-MAX_ASPECT_RATIO = 4  # longer side over shorter side of a resized image; beyond it the shorter side is below the target
-_LARGE_PIXELS = 16_000_000  # larger images are decoded one at a time, so that threads do not multiply their memory
-_large_image_lock = threading.Lock()
-_MAX_SIDE_RATIO = 1.125  # an image this much larger than the target is not resized
-_ORIENTATION_TAG = 0x0112
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_REPLACE = _("Replace or remove it.")
-Pixels = npt.NDArray[np.uint8]
+DECODER_VERSION = 2  # of this module's output: increase it when the same bytes give other pixels
+REPLACE_HINT = _("Replace or remove it.")
 
 
 class ImageFileError(DataError):
@@ -66,28 +65,39 @@ class UndecodableError(ImageFileError):
     """The bytes were read, but they are not an image that this program can open."""
 
 
-def decode(source: Path | bytes, side: int = 0) -> Pixels:
+def decode(source: Path | bytes, side: int = 0, conversion: Conversion | None = None) -> Pixels:
     """Return the image as uint8 [h, w, 3], RGB.
 
-    Values of 16 bits are divided by 257. 32-bit and floating-point values are divided by the smallest of 1, 255 and
-    65535 that is not exceeded (32-bit: 65535), or stretched to their own range if all are exceeded.
+    Values of 16 bits are scaled, and transparent pixels composed on a background, as `conversion` says. 32-bit and
+    floating-point values are divided by the smallest of 1, 255 and 65535 that is not exceeded (32-bit: 65535), or
+    stretched to their own range if all are exceeded.
 
     Args:
         source: A file, or the content of one.
         side: If positive, the shorter side is reduced to `side` px and the longer side to at most 4 times that. Nothing
             is enlarged. An image that is, or decodes directly to, at most an eighth more than that stays as it is:
             resampling from 200 px to 192 costs more time than decoding, and sharpness.
+        conversion: Conversion of the data set; None for that which the image alone gives.
 
     Raises:
         ImageFileError: The image cannot be read or decoded. The message names the file.
     """
-    if isinstance(source, bytes):
-        return decode_file(io.BytesIO(source), side, _("The image"))[0].copy()
-    with open_regular_file(source) as file:
-        return decode_file(file, side, str(source))[0].copy()
+    if not isinstance(source, bytes):
+        with open_regular_file(source) as file:
+            return _decode_whole(file, side, str(source), conversion)
+    return _decode_whole(io.BytesIO(source), side, _("The image"), conversion)
 
 
-def decode_image(image: Image.Image, side: int = 0) -> Pixels:
+def _decode_whole(file: BinaryIO, side: int, name: str, conversion: Conversion | None) -> Pixels:
+    decoded = decode_file(file, side, name, conversion or DEFAULT_CONVERSION)
+    found = choose_conversion([decoded.facts.max_value], [decoded.facts.visible])
+    if conversion is None and found != DEFAULT_CONVERSION:
+        file.seek(0)
+        decoded = decode_file(file, side, name, found)
+    return decoded.pixels.copy()
+
+
+def decode_image(image: Image.Image, side: int = 0, conversion: Conversion = DEFAULT_CONVERSION) -> Pixels:
     """Return an image of Pillow as `decode` returns that of a file.
 
     The content of an image that was opened and not loaded yet is decoded like its file, to the same pixels. A loaded
@@ -96,20 +106,21 @@ def decode_image(image: Image.Image, side: int = 0) -> Pixels:
     Args:
         image: The image.
         side: As in `decode`.
+        conversion: Conversion of the data set.
 
     Raises:
         ImageFileError: The image cannot be decoded.
     """
     if (content := _unread_content(image)) is not None:
-        return decode(content, side)
+        return decode(content, side, conversion)
     name = _("The image")
     try:
-        return _pixels(image, side, name)[0].copy()
-    except ImageFileError:
-        raise
+        return decode_loaded(image, side, conversion).pixels.copy()
+    except ImageTooLargeError as error:
+        raise _too_large(name, error) from None
     except (OSError, ValueError) as error:
         raise UndecodableError(
-            _("{name} is damaged ({reason})", name=name, reason=message_of(error)), _REPLACE
+            _("{name} is damaged ({reason})", name=name, reason=message_of(error)), REPLACE_HINT
         ) from error
 
 
@@ -140,42 +151,33 @@ def open_regular_file(path: Path) -> Iterator[io.BufferedReader]:
         yield file
 
 
-def decode_file(file: BinaryIO, side: int, name: str) -> tuple[Pixels, bool]:
+def decode_file(file: BinaryIO, side: int, name: str, conversion: Conversion = DEFAULT_CONVERSION) -> DecodedImage:
     """Decode an open file as `decode` does.
 
     Args:
         file: The file, open for reading.
         side: As in `decode`.
         name: Name of the file in messages.
-
-    Returns:
-        Read-only pixels, and True if the file has more than 8 bits per value and was scaled.
+        conversion: As in `decode`.
 
     Raises:
         UndecodableError: The bytes are not an image.
         ImageFileError: The bytes cannot be read.
     """
     try:
-        with Image.open(file, formats=FORMATS) as image:
-            return _pixels(image, side, name)
-    except UndecodableError:
-        raise
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise _too_large(name) from None
+        try:
+            return _decode_open(file, side, conversion)
+        except ValueError as error:
+            if not is_text_limit(error):
+                raise
+            return _decode_open(without_large_text(file), side, conversion)
+    except ImageTooLargeError as error:
+        raise _too_large(name, error) from None
+    except ForeignFormatError as error:
+        values = {**error.message.values, "name": name}
+        raise UndecodableError(Message(error.message.template, values), error.hint) from None
     except UnidentifiedImageError:
-        empty = file.seek(0, io.SEEK_END) == 0
-        *formats, last_format = FORMATS
-        fault = (
-            _("{name} is empty", name=name)
-            if empty
-            else _(
-                "{name} is not a {formats} or {last_format} image",
-                name=name,
-                formats=", ".join(formats),
-                last_format=last_format,
-            )
-        )
-        raise UndecodableError(fault, _REPLACE) from None
+        raise _no_image(file, name) from None
     except MemoryError:
         raise
     except Exception as error:  # Pillow's readers raise almost anything on damaged files
@@ -183,9 +185,7 @@ def decode_file(file: BinaryIO, side: int, name: str) -> tuple[Pixels, bool]:
             raise ImageFileError(
                 _("{name} cannot be read ({reason})", name=name, reason=error.strerror), _("Check the disk.")
             ) from error
-        raise UndecodableError(
-            _("{name} is damaged ({reason})", name=name, reason=message_of(error)), _REPLACE
-        ) from error
+        raise _damaged(file, name, message_of(error)) from error
 
 
 def decoded_bytes(file: BinaryIO, side: int) -> int:
@@ -195,12 +195,12 @@ def decoded_bytes(file: BinaryIO, side: int) -> int:
         UndecodableError: The file has no image header.
     """
     try:
-        with Image.open(file, formats=FORMATS) as image:
-            width, height = _target(image.size, side) if side else image.size
+        with open_image(file) as image:
+            width, height = target_size(image.size, side) if side else image.size
             return 3 * width * height
     except Exception as error:  # as in decode_file, which gives a better message
         fault = _("The file has no image header ({reason})", reason=message_of(error))
-        raise UndecodableError(fault, _REPLACE) from error
+        raise UndecodableError(fault, REPLACE_HINT) from error
 
 
 @contextmanager
@@ -214,75 +214,52 @@ def suppress_pillow_warnings() -> Iterator[None]:
         yield
 
 
-def _too_large(name: str) -> UndecodableError:
-    megapixels = MAX_PIXELS // 10**6
+def _too_large(name: str, error: ImageTooLargeError) -> UndecodableError:
+    megapixels = error.limit // 10**6
+    if error.is_progressive:
+        return UndecodableError(
+            _("{name} is a progressive JPEG of more than {megapixels} megapixels", name=name, megapixels=megapixels),
+            _("Save it as a JPEG that is not progressive, or reduce it."),
+        )
     return UndecodableError(
         _("{name} has more than {megapixels} megapixels", name=name, megapixels=megapixels), _("Reduce or remove it.")
     )
 
 
-def _pixels(image: Image.Image, side: int, name: str) -> tuple[Pixels, bool]:
-    pixels_in_memory = image.width * image.height
-    if pixels_in_memory > MAX_PIXELS:
-        raise _too_large(name)
-    if side and image.format in ("JPEG", "MPO"):
-        image.draft(None, _target(image.size, side))  # decodes at 1/2, 1/4 or 1/8, never below the target
-        if not image.info.get("progressive"):  # a progressive file is decoded at full size before it is scaled
-            pixels_in_memory = image.width * image.height
-    with _large_image_lock if pixels_in_memory > _LARGE_PIXELS else nullcontext():
-        image.load()
-        transposition = _UPRIGHT.get(_orientation(image))
-        deep = image.mode.startswith("I") or image.mode == "F"
-        flat = _as_8_bit_image(image)
-        target = _target(flat.size, side) if side else flat.size
-        if max(flat.size) > _MAX_SIDE_RATIO * max(target):
-            flat = flat.resize(target, Image.Resampling.BILINEAR, reducing_gap=2.0)
-        if flat.mode == "RGBA":
-            flat = Image.alpha_composite(Image.new("RGBA", flat.size, "white"), flat)
-        if transposition is not None:
-            flat = flat.transpose(transposition)
-        if flat.mode != "RGB":
-            flat = flat.convert("RGB")
-        return np.asarray(flat), deep
+def _no_image(file: BinaryIO, name: str) -> UndecodableError:
+    if file.seek(0, io.SEEK_END) == 0:
+        return UndecodableError(_("{name} is empty", name=name), REPLACE_HINT)
+    if _format(file):
+        return _damaged(file, name, _("it has no complete header"))
+    *formats, last_format = FORMATS
+    fault = _(
+        "{name} is not a {formats} or {last_format} image",
+        name=name,
+        formats=", ".join(formats),
+        last_format=last_format,
+    )
+    return UndecodableError(fault, REPLACE_HINT)
 
 
-def _target(size: tuple[int, int], side: int) -> tuple[int, int]:
-    scale = min(1.0, side / min(size), MAX_ASPECT_RATIO * side / max(size))
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+def _format(file: BinaryIO) -> str:
+    file.seek(0)
+    return format_of(file.read(64))
 
 
-def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8.
+def _damaged(file: BinaryIO, name: str, reason: Message) -> UndecodableError:
+    kind = _format(file) or _("image")
+    fault = _("{name} is a damaged {format} file ({reason})", name=name, format=kind, reason=reason)
+    return UndecodableError(fault, REPLACE_HINT)
 
-    It is 1 if the EXIF block is damaged, since the pixels are intact, and for TIFF, which Pillow turns itself.
-    """
-    if image.format == "TIFF":
-        return 1
+
+def _decode_open(file: BinaryIO, side: int, conversion: Conversion) -> DecodedImage:
     try:
-        return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # a damaged EXIF block raises many kinds of errors
-        return 1
-
-
-def _as_8_bit_image(image: Image.Image) -> Image.Image:
-    """Return the image in mode RGB, L or RGBA."""
-    if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_scale_to_8_bits(np.asarray(image)))
-    if image.has_transparency_data:
-        return image.convert("RGBA")
-    return image if image.mode in ("RGB", "L") else image.convert("RGB")
-
-
-def _scale_to_8_bits(values: npt.NDArray[np.generic]) -> Pixels:
-    if values.dtype.kind == "u" and values.dtype.itemsize == 2:
-        return ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-    numbers = values.astype(np.float32)
-    low, high = float(numbers.min()), float(numbers.max())
-    if not np.isfinite([low, high]).all():
-        raise ValueError(_("it has values that are not finite"))
-    ranges = (65535.0,) if values.dtype.kind in "iu" else (1.0, 255.0, 65535.0)
-    top = next((r for r in ranges if low >= 0 and high <= r), None)
-    if top is None:
-        numbers, top = numbers - low, max(high - low, 1e-12)
-    pixels: Pixels = np.rint(numbers * (255 / top)).astype(np.uint8)
-    return pixels
+        image = open_image(file)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise ImageTooLargeError(MAX_PIXELS) from None
+    except UnidentifiedImageError:
+        if _format(file) != "TIFF":
+            raise
+        return decode_unknown_tiff(file, side, conversion)
+    with image:
+        return decode_opened(image, file, side, conversion)

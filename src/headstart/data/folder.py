@@ -7,7 +7,8 @@ from collections import Counter
 from enum import Enum, auto
 from pathlib import Path
 
-from headstart.data.image_index import IMAGE_SUFFIXES, natural_key
+from headstart.data.image_formats import has_image_name
+from headstart.data.image_index import natural_key
 from headstart.errors import DataError
 from headstart.i18n import Message, _, join, ngettext, verbatim
 from headstart.path_names import name_fault
@@ -166,10 +167,12 @@ class Walk:
                 continue
             if entry.is_dir():
                 folders[entry.name] = entry.path
-            elif entry.is_file() and (suffix := os.path.splitext(entry.name)[1].lower()) in IMAGE_SUFFIXES:  # noqa: PTH122
+            elif not entry.is_file():
+                self._skipped_files[""] += 1
+            elif has_image_name(entry.path):
                 images.append(entry.path)
             else:
-                self._skipped_files[suffix if entry.is_file() else ""] += 1
+                self._skipped_files[os.path.splitext(entry.name)[1].lower()] += 1  # noqa: PTH122
         return folders, images
 
     def _follows(self, entry: os.DirEntry[str]) -> bool:

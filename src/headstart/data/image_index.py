@@ -24,7 +24,6 @@ SPLIT_NAMES = {  # in lower case, as folders and manifests name the splits
     **dict.fromkeys(("val", "valid", "validation", "dev", "devel", "development", "eval", "evaluation"), "val"),
     **dict.fromkeys(("test", "testing", "holdout", "hold-out", "hold_out"), "test"),
 }
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 _NUMBER = re.compile(r"[0-9]+")
 _MAX_NAMED_CLASSES = 100  # in one message
 _MAX_CLASSES_SHOWN = 30  # classes that `describe` lists one by one
@@ -65,6 +64,22 @@ class ImageIndex:
         """Return the index without the images at `indices`; all classes stay, even one without images."""
         dropped = set(map(int, indices))
         return self._take([i for i in range(len(self)) if i not in dropped])
+
+    def without_empty_classes(self) -> ImageIndex:
+        """Return the index without classes that have no images; a note names them."""
+        counts = self._counts(slice(None))
+        if counts.all():
+            return self
+        number = np.cumsum(counts > 0) - 1
+        empty = [name for name, count in zip(self.classes, counts, strict=True) if not count]
+        note = ngettext(
+            "Class {names} has no image that can be decoded and is left out.",
+            "Classes {names} have no image that can be decoded and are left out.",
+            len(empty),
+            names=join_first([*map(repr, empty)], 5),
+        )
+        classes = tuple(name for name, count in zip(self.classes, counts, strict=True) if count)
+        return replace(self, classes=classes, labels=number[self.labels], notes=(*self.notes, note))
 
     def pick(self, classes: Sequence[str]) -> ImageIndex:
         """Return the images of `classes` only. Raises UsageError for an unknown class, or for fewer than two."""

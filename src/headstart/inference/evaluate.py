@@ -111,6 +111,7 @@ def evaluate(
         skip_bad=skip_bad,
         progress=partial(reporter.progress, _("decoding images")),
         threads=usable_cores(),
+        conversion=predictor.model.conversion,
     )
     index = sources.read_evaluation_index(source, predictor.classes, allow_outside=allow_outside, table=table)
     evaluation_set = _evaluation_set(predictor, index, split, classes, open_store if skip_bad else None)
@@ -195,7 +196,7 @@ def _match_training_data(
     if own or open_store is None:
         return index, hashes, own, ()
     bad = set(open_store(index, hashes).bad)
-    good_index = index.without(bad)
+    good_index = index.without(bad).without_empty_classes()
     good_hashes = [content for i, content in enumerate(hashes) if i not in bad]
     left_out = tuple(index.keys[i] for i in sorted(bad))
     return good_index, good_hashes, hashing.fingerprint(good_index, good_hashes) == fingerprint, left_out

@@ -104,7 +104,8 @@ class Predictor:
     @cached_property
     def preprocessing(self) -> Preprocessing:
         """The path from an image to the input of the network."""
-        return Preprocessing(self.model.size, self.model.cache_side, self.model.mean, self.model.std)
+        model = self.model
+        return Preprocessing(model.size, model.cache_side, model.mean, model.std, model.conversion)
 
     def load_image(self, source: Path | bytes) -> np.ndarray:
         """Decode and reduce one image as in training.

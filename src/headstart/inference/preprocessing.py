@@ -16,7 +16,9 @@ from torch import Tensor
 from headstart.artifacts.find_model import find_model
 from headstart.config.model_file import read_preprocess
 from headstart.data import transforms
-from headstart.data.decode import Pixels, decode, decode_image
+from headstart.data.conversion import DEFAULT_CONVERSION, Conversion
+from headstart.data.decode import decode, decode_image
+from headstart.data.pixels import Pixels
 from headstart.errors import UsageError
 from headstart.i18n import _
 
@@ -36,6 +38,7 @@ class Preprocessing:
         cache_side: Shorter side in px to which images are first reduced, as in training.
         mean: Mean of the color channels, for pixels in 0 to 1.
         std: Standard deviation of the color channels.
+        conversion: Conversion of image files to 8 bits and RGB, as in training.
 
     Examples:
         >>> run.transform()(Image.new("RGB", (20, 10))).shape
@@ -46,6 +49,7 @@ class Preprocessing:
     cache_side: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    conversion: Conversion = DEFAULT_CONVERSION
 
     def __call__(self, image: ImageInput) -> Tensor:
         """Return the input of the network for an image: float32 [3, size, size].
@@ -63,10 +67,10 @@ class Preprocessing:
         """Return an image reduced as in training: uint8 [h, w, 3]. Raises what `__call__` raises."""
         checked = checked_image(image)
         if isinstance(checked, np.ndarray):
-            return decode_image(Image.fromarray(checked), self.cache_side)
+            return decode_image(Image.fromarray(checked), self.cache_side, self.conversion)
         if isinstance(checked, Image.Image):
-            return decode_image(checked, self.cache_side)
-        return decode(checked, self.cache_side)
+            return decode_image(checked, self.cache_side, self.conversion)
+        return decode(checked, self.cache_side, self.conversion)
 
     def batch(self, images: Sequence[np.ndarray], device: torch.device = CPU) -> Tensor:
         """Return the inputs of reduced images, uint8 [h, w, 3] of any sizes: float32 [n, 3, size, size] on a device."""
@@ -80,7 +84,8 @@ def read_preprocessing(path: Path) -> Preprocessing:
         ModelFileError: There is no usable model.
     """
     content = read_preprocess(find_model(path))
-    return Preprocessing(content.size, content.cache_side, content.mean, content.std)
+    conversion = Conversion(content.max_value, content.background)
+    return Preprocessing(content.size, content.cache_side, content.mean, content.std, conversion)
 
 
 def image_list(images: ImageInput | Iterable[ImageInput]) -> list[ImageInput]:

@@ -21,22 +21,24 @@ from headstart.config.registry.mixers import MIXERS
 from headstart.config.run_config import NetworkConfig, ResolvedFacts, RunConfig
 from headstart.data import hashing, sources, splits
 from headstart.data.dataset import Dataset, load_dataset, split_counts
+from headstart.data.decode import DECODER_VERSION
 from headstart.data.image_index import ImageIndex
 from headstart.data.loader import ImageSubset, Prefetcher, TrainingBatches
 from headstart.data.mixing import Mixer, RecipeMixer
 from headstart.data.transforms import Augmentation
 from headstart.factories import load_factory
-from headstart.hardware import benchmark, calibration, devices
+from headstart.hardware import calibration, devices
 from headstart.hardware.calibration import MatmulPeak, choose_precision, measure_machine
 from headstart.hardware.environment import environment
 from headstart.i18n import _, ngettext
 from headstart.models import factory, freezing, heads, structure, user_code
 from headstart.optim import optimizers
 from headstart.reporter import Reporter
-from headstart.storage.schemas.arm import FULL, TuningKind
+from headstart.storage.schemas.arm import TuningKind
 from headstart.text import format_duration
 from headstart.training.batched_heads import HeadSpec
 from headstart.training.feature_cache import FeatureCache, FeatureSettings
+from headstart.training.flops import flops_per_image
 from headstart.training.network_checks import check_image_size_and_precision
 from headstart.training.objective import Objective
 from headstart.training.phases import make_phases
@@ -104,18 +106,21 @@ def load_inputs(draft: RunConfig) -> tuple[RunConfig, ImageIndex, starts.Start]:
     """
     plan = with_network(draft)
     index = sources.read_data(plan.data)
-    start = starts.resolve_start(
+    return plan, index, _resolve_start(plan, len(index.classes))
+
+
+def _resolve_start(plan: RunConfig, num_classes: int) -> starts.Start:
+    return starts.resolve_start(
         plan.arm.start,
         network=plan.network.network,
         shortcut=plan.network.shortcut == "on",
         norm=plan.network.norm,
         stem=plan.network.stem,
-        num_classes=len(index.classes),
+        num_classes=num_classes,
         head_layer=plan.network.head_layer,
         stage_layers=plan.network.stage_layers,
         weights_key=plan.arm.weights_key,
     )
-    return plan, index, start
 
 
 def resolve_run(draft: RunConfig, reporter: Reporter) -> ResolvedRun:
@@ -169,19 +174,27 @@ def _load(draft: RunConfig, reporter: Reporter) -> LoadedRun:
     plan, index, start = load_inputs(draft)
     for sentence in (*index.summary(), *index.notes):
         reporter.say(sentence)
-    network = make_network(plan.network, plan.arm.head, len(index.classes), plan.seeding.seed)
+    network = _initialized_network(plan, start, len(index.classes))
     plan = check_image_size_and_precision(plan, network, reporter)
-    freezing.trainable(network, plan.arm.tuning.trained_stages)  # raises if the network has fewer stages
-    starts.initialize(network, start, seed=plan.seeding.seed)
 
     if start.state is None and plan.arm.tuning.kind is TuningKind.FROZEN:
         reporter.say(_("The backbone is random and frozen: only the head is trained. Is --start missing?"))
     dataset, split = load_dataset(plan, index, reporter)
+    if (count := len(dataset.images.classes)) < len(index.classes):  # no image of a class could be decoded
+        start = _resolve_start(plan, count)
+        network = _initialized_network(plan, start, count)
     overlaps = splits.overlaps(dataset.images, split, dataset.content_hashes)
     for note in (*start.notes, *dataset.store.notes, *(overlap.sentence for overlap in overlaps)):
         reporter.say(note)
     plan = plan.changed(flip=_flip(plan, dataset.images))
     return LoadedRun(_with_facts(plan, dataset, split, start), start, dataset, split, network)
+
+
+def _initialized_network(plan: RunConfig, start: starts.Start, num_classes: int) -> nn.Module:
+    network = make_network(plan.network, plan.arm.head, num_classes, plan.seeding.seed)
+    freezing.trainable(network, plan.arm.tuning.trained_stages)  # raises if the network has fewer stages
+    starts.initialize(network, start, seed=plan.seeding.seed)
+    return network
 
 
 def prepare(draft: RunConfig, reporter: Reporter) -> TrainingSetup:
@@ -192,7 +205,7 @@ def prepare(draft: RunConfig, reporter: Reporter) -> TrainingSetup:
     plan, peak = choose_precision(run.plan, run.network, device, reporter)
     context = _make_context(plan, run, run.split)
     test = _subset(run.dataset, run.split.test)
-    flops = _flops(context, plan, run.network)
+    flops = flops_per_image(context, plan, run.network)
     filters = structure.first_filters(run.network)
     return TrainingSetup(plan, context, run.start, run.dataset.images, run.split, test, flops, peak, filters)
 
@@ -211,7 +224,7 @@ def prepare_heads(plans: Sequence[RunConfig], reporter: Reporter) -> list[tuple[
         backbone = context.backbone
         heads.reset_head(network, seed=plan.seeding.seed)
         head = copy.deepcopy(network.get_submodule(name))
-        test, flops = _subset(dataset, split.test), _flops(context, plan, network)
+        test, flops = _subset(dataset, split.test), flops_per_image(context, plan, network)
         setup = TrainingSetup(plan, context, resolved.start, dataset.images, split, test, flops, resolved.peak, filters)
         make_optimizer = partial(
             optimizers.build, plan.recipe.optimizer, lr=plan.recipe.lr, options=plan.recipe.model_dump()
@@ -254,6 +267,8 @@ def _with_facts(plan: RunConfig, dataset: Dataset, split: splits.Split, start: s
         class_names=dataset.images.classes,
         split_counts=split_counts(split),
         class_counts=dataset.class_counts(),
+        max_value=dataset.store.conversion.max_value,
+        background=dataset.store.conversion.background,
         weights_sha256=start.sha256,
         network_sha256=user_code.sha256_of(plan.network.network),
         mean=start.mean,
@@ -319,28 +334,11 @@ def _make_cache(plan: RunConfig, network: nn.Module, batches: TrainingBatches, s
         device=device,
         mean=start.mean,
         std=start.std,
-        machine=(json.dumps(environment(str(device))), str(plan.machine.threads), str(plan.data.cache_resolution)),
+        machine=(
+            json.dumps(environment(str(device))),
+            str(plan.machine.threads),
+            str(plan.data.cache_resolution),
+            str(DECODER_VERSION),
+        ),
     )
     return FeatureCache(network, batches, settings)
-
-
-_flops_of: dict[tuple[str, ...], float] = {}  # FLOPs of an image, counted once in a process
-
-
-def _flops(context: TrainingContext, plan: RunConfig, network: nn.Module) -> tuple[float, ...]:
-    """Return the FLOPs of a training image in each phase; a frozen backbone has no backward pass."""
-    flops = []
-    for number, phase in enumerate(context.phases):
-        if context.cached_backbone(number) is not None:  # the head alone: two products for each of its weights
-            head = network.get_submodule(structure.head_name(network))
-            flops.append(4.0 * sum(p.numel() for p in head.parameters() if p.ndim > 1))
-            continue
-        code = plan.facts.network_sha256
-        network_key = (plan.network.model_dump_json(), code, plan.arm.head, str(len(plan.facts.class_names)))
-        key = (*network_key, str(context.batches.augmentation.size), str(phase.tuning))
-        if key not in _flops_of:
-            freezing.freeze(network, freezing.trainable(network, phase.tuning.trained_stages))
-            _flops_of[key] = benchmark.training_flops(network, context.batches.augmentation.size)
-        flops.append(_flops_of[key])
-    freezing.freeze(network, freezing.trainable(network, FULL.trained_stages))
-    return tuple(flops)

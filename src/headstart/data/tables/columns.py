@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from headstart.data.image_index import IMAGE_SUFFIXES, SPLIT_NAMES
+from headstart.data.image_formats import IMAGE_SUFFIXES
+from headstart.data.image_index import SPLIT_NAMES
 from headstart.data.tables.options import ROLES, TableOptions, column_flag
 from headstart.data.tables.table import Table
 from headstart.errors import DataError

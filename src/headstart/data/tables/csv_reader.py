@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headstart.data.image_index import IMAGE_SUFFIXES
+from headstart.data.image_formats import IMAGE_SUFFIXES
 from headstart.data.tables.columns import recognized
 from headstart.data.tables.encoding import decode_table
 from headstart.data.tables.options import TableOptions

@@ -13,7 +13,7 @@ from pathlib import Path
 from stat import S_ISREG
 
 from headstart.data.folder import is_inside
-from headstart.data.image_index import IMAGE_SUFFIXES
+from headstart.data.image_formats import IMAGE_SUFFIXES
 from headstart.errors import DataError
 from headstart.i18n import _
 
