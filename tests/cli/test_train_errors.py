@@ -4,7 +4,7 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 from unittest.mock import ANY
@@ -87,14 +87,13 @@ def as_texts(values: Iterable[Value], root: Path) -> list[str]:
     return [str(value).replace(str(root), "@") for value in values]
 
 
-def mismatch(names: Sequence[str]) -> list[str]:
-    """Return values of a message: the number of these tensors, four of them, and the number of a network's."""
-    return [str(len(names)), *names[:4], "…", str(len(RESNET18))]
-
-
 with torch.device("meta"):
     RESNET18 = [name for name in torchvision.models.resnet18().state_dict() if not name.startswith("fc.")]
 TENSORS = [name for name in RESNET18 if not name.endswith("num_batches_tracked")]
+CLASSES_OF_RESNET = [
+    f"torch.nn.modules.{name}"
+    for name in ("activation.ReLU", "batchnorm.BatchNorm2d", "container.Sequential", "conv.Conv2d")
+] + ["…"]
 ENOENT = os.strerror(errno.ENOENT)
 OPTIMIZER_NAMES, SCHEDULE_NAMES, FAMILY_NAMES = (", ".join(rows) for rows in (OPTIMIZERS, SCHEDULES, FAMILY))
 PUBLISHED_NAMES = ", ".join(PUBLISHED)
@@ -135,12 +134,15 @@ TRAIN: dict[str, tuple[str, list[str], int, list[str], list[str]]] = {
     "weights that are text": ("@/good", ["--start", "file:@/text.safetensors"], 6, ["@/text.safetensors"], []),
     "incomplete weights": (
         "@/good", ["--start", "file:@/other.safetensors"], 6,
-        ["@/other.safetensors", "resnet18 (shortcut on, norm batch, stem small)", *mismatch(TENSORS)],
+        [
+            "@/other.safetensors", "resnet18 (shortcut on, norm batch, stem small)", str(len(TENSORS)), *TENSORS[:4],
+            "…", "1", "conv1.weight", str(len(RESNET18)),
+        ],
         ["--network", "--stem"],
     ),
     "weights that are a folder": ("@/good", ["--start", "file:@/good"], 3, ["@/good"], ["run:@/good"]),
     "pickled model": (
-        "@/good", ["--start", "file:@/whole.pth"], 6, ["@/whole.pth"], ["state_dict()", "torch.save", "torch.load"],
+        "@/good", ["--start", "file:@/whole.pth"], 6, ["@/whole.pth", *CLASSES_OF_RESNET], ["state_dict()", "torch.save", "torch.load"],
     ),
     "another architecture": (
         "@/good", ["--start", "file:@/resnet34.pth", "--stem", "imagenet"], 6,
