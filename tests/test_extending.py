@@ -157,7 +157,7 @@ def check_figure(folder: Path) -> None:
     run_recipe("A figure for print", folder)
     with Image.open(folder / "runs" / "figures" / "speed.png") as image:
         assert image.width == round(6.3 * 300)
-    assert (folder / "runs" / "figures" / "speed.txt").read_text(encoding="utf-8").strip()
+    assert (folder / "runs" / "figures" / "speed.caption.txt").read_text(encoding="utf-8").strip()
 
 
 def check_tag_words(folder: Path) -> None:

@@ -28,8 +28,8 @@ from headstart.figures.documents.model import (
 from headstart.i18n import translated
 
 PREAMBLE = r"""% Compile with: pdflatex report.tex (twice, for the references).
-% Letters outside the Latin script (Cyrillic, Arabic, Chinese and others) and those of Vietnamese need lualatex or
-% xelatex and a font that has them: see \setmainfont.
+% Letters outside the Latin script (Cyrillic, Arabic, Chinese and others) and those of Maltese and Vietnamese need
+% lualatex or xelatex and a font that has them: see \setmainfont.
 \documentclass[11pt,a4paper]{article}
 \usepackage{iftex}
 \ifPDFTeX
