@@ -76,7 +76,9 @@ INVALID_STUDIES: dict[str, tuple[str, list[str], int, list[str], list[str]]] = {
         ["--time-budget", "study.toml"],
     ),
     "one class": ("@/one-class", ARMS, 3, ["@/one-class", "cat"], []),
-    "empty class": ("@/good", [*ARMS, "--fractions", "0.05,1"], 3, ["2", "0.05", "'cat' (8)", "'dog' (8)"], ["0.06", "--classes"]),
+    "empty class": (
+        "@/good", [*ARMS, "--fractions", "0.05,1"], 3, ["2", "0.05", "'cat' (8)", "'dog' (8)"], ["0.06", "--classes"],
+    ),
     "too few test images": ("@/one-test.csv", ARMS, 3, ["1", "2"], []),
     "fraction in words": ("@/good", [*ARMS, "--fractions", "half"], 2, ["fractions", "half", ANY], []),
     "fraction above 1": ("@/good", [*ARMS, "--fractions", "2"], 2, [], ["ractions", " 1"]),

@@ -90,10 +90,8 @@ def as_texts(values: Iterable[Value], root: Path) -> list[str]:
 with torch.device("meta"):
     RESNET18 = [name for name in torchvision.models.resnet18().state_dict() if not name.startswith("fc.")]
 TENSORS = [name for name in RESNET18 if not name.endswith("num_batches_tracked")]
-CLASSES_OF_RESNET = [
-    f"torch.nn.modules.{name}"
-    for name in ("activation.ReLU", "batchnorm.BatchNorm2d", "container.Sequential", "conv.Conv2d")
-] + ["…"]
+MODULES_OF_RESNET = ("activation.ReLU", "batchnorm.BatchNorm2d", "container.Sequential", "conv.Conv2d")
+CLASSES_OF_RESNET = [*(f"torch.nn.modules.{name}" for name in MODULES_OF_RESNET), "…"]
 ENOENT = os.strerror(errno.ENOENT)
 OPTIMIZER_NAMES, SCHEDULE_NAMES, FAMILY_NAMES = (", ".join(rows) for rows in (OPTIMIZERS, SCHEDULES, FAMILY))
 PUBLISHED_NAMES = ", ".join(PUBLISHED)
@@ -142,7 +140,8 @@ TRAIN: dict[str, tuple[str, list[str], int, list[str], list[str]]] = {
     ),
     "weights that are a folder": ("@/good", ["--start", "file:@/good"], 3, ["@/good"], ["run:@/good"]),
     "pickled model": (
-        "@/good", ["--start", "file:@/whole.pth"], 6, ["@/whole.pth", *CLASSES_OF_RESNET], ["state_dict()", "torch.save", "torch.load"],
+        "@/good", ["--start", "file:@/whole.pth"], 6, ["@/whole.pth", *CLASSES_OF_RESNET],
+        ["state_dict()", "torch.save", "torch.load"],
     ),
     "another architecture": (
         "@/good", ["--start", "file:@/resnet34.pth", "--stem", "imagenet"], 6,
