@@ -105,7 +105,7 @@ TRAIN: dict[str, tuple[str, list[str], int, list[str], list[str]]] = {
     "images beside classes": ("@/loose", [], 3, ["1", "@/loose", "0.png"], ["@/loose/cat/1.jpg"]),
     "not a manifest": ("@/notes.txt", [], 3, ["@/notes.txt"], [".csv"]),
     "class of one image": ("@/one-image", [], 3, ["1", "'dog' (1)", "3"], ["--min-per-class 3", "--classes"]),
-    "undecodable photo": ("@/broken", [], 3, ["13", "1", "@/broken", "cat/cut.png", ANY], ["--skip-bad"]),
+    "undecodable photo": ("@/broken", [], 3, ["13", "1", "@/broken", "cat/cut.png", ANY, ANY], ["--skip-bad"]),
     "manifest with files outside": (
         "@/manifest/out.csv", [], 3, ["2", "out.csv", "../good/cat/0.png"], ["--allow-outside"],
     ),
