@@ -56,11 +56,15 @@ def parse_tag_rules(texts: Iterable[str]) -> dict[str, LoggedQuantity | Rate]:
     for text in texts:
         name, equals, pattern = (part.strip() for part in text.partition("="))
         meaning = known.get(" ".join(name.lower().replace("_", " ").split()))
-        if meaning is None or not equals or not pattern:
+        if not equals or not pattern:
             raise UsageError(
                 _("--tag {text!r} does not name a quantity and a tag.", text=text),
-                (replacement_hint(name, known) if meaning is None else None)
-                or _('Write for example "val accuracy=TAG". Quantities: {names}.', names=join_list(known)),
+                _('Write for example "val accuracy=TAG". Quantities: {names}.', names=join_list(known)),
+            )
+        if meaning is None:
+            raise UsageError(
+                _("There is no quantity {name!r} for --tag.", name=name),
+                replacement_hint(name, known) or _("Use one of {names}.", names=join_list(known)),
             )
         rules[pattern] = meaning
     return rules
