@@ -111,16 +111,7 @@ def histograms_section(inputs: PageInputs, max_bytes: int) -> HistogramPanel | N
 
 
 def ridge_figures(runs: Sequence[PlottedRun], kind: Kind, layer: str = "") -> tuple[str, list[Figure]]:
-    """Return the name of a layer, and its histograms in each run as ridgelines; runs without any are left out.
-
-    Args:
-        runs: Runs with snapshots.
-        kind: "weights" or "gradients".
-        layer: Name of the layer; "" is the first one, from the input, of which some run has histograms.
-
-    Raises:
-        UsageError: No run has a layer of that name.
-    """
+    """Return the name of a layer, and what `layer_ridges` returns of it as figures."""
     layer, drawn = layer_ridges(runs, kind, layer)
     return layer, [_ridge_figure(run, kind, layer, of_layer) for run, of_layer in drawn]
 

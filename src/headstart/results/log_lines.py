@@ -24,9 +24,10 @@ SAVED = re.compile(
     r"\b(?:model|checkpoint|weights|best)\b[^,;|]*\bsav(?:ed|ing)\b|\bsav(?:ed|ing)\b|保存", re.IGNORECASE
 )
 NOT_SAVED = re.compile(r"\b(?:not|without)\s+sav|未保存|不保存", re.IGNORECASE)
-COMPARED = re.compile(r"\bbest\b|最佳|最好", re.IGNORECASE)  # such numbers may be of another epoch
+BEST = r"\bbest\b|最佳|最好"
+COMPARED = re.compile(BEST, re.IGNORECASE)  # such numbers may be of another epoch
 IMPROVED = re.compile(r"\b(?:improv|decreas|increas)(?:ed?|ing)\b|提升", re.IGNORECASE)  # "from 0.4 to 0.5"
-LOADED = re.compile(r"\b(?:load(?:ed|ing)?|restor(?:ed|ing)|best)\b|加载|最佳|最好", re.IGNORECASE)
+LOADED = re.compile(rf"\b(?:load(?:ed|ing)?|restor(?:ed|ing))\b|加载|{BEST}", re.IGNORECASE)
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # colors and movements of the cursor
 STAMP = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?(?:[.,]\d+)?|\b\d\d:\d\d:\d\d\b")  # date and time
 
@@ -104,7 +105,7 @@ def _number(found: re.Match[str], match: Match) -> tuple[float, bool]:
 def _match(label: str) -> Match | None:
     """Return what the text before a number says that it is; None if other words stand between name and number."""
     words = tag_words(label)
-    if any(words[-count:] == term.split() for term in RATES for count in [len(term.split())]):
+    if any(f" {' '.join(words)}".endswith(f" {term}") for term in RATES):
         return Match(Rate(""), 0)
     match = match_curve(label)
     if match is None or isinstance(match.meaning, Rate) or _is_open(label):

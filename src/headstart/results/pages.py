@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headstart.analysis.run_records import runs_in
-from headstart.config.plan_file import PLAN_FILE
 from headstart.errors import DataError, UsageError
 from headstart.i18n import _
 from headstart.path_names import name_fault
 from headstart.report.page import write_page
-from headstart.results.event_folders import find_event_files
+from headstart.results.event_folders import OWN_FILES, find_event_files
 from headstart.results.tag_rules import parse_tag_rules
 
 
@@ -30,7 +29,7 @@ def write_report(folder: Path, tags: Sequence[str] = ()) -> Path:
     if fault := name_fault(folder.absolute()):  # the page contains paths
         raise DataError(*fault)
     rules = parse_tag_rules(tags)
-    if any((folder / name).exists() for name in (PLAN_FILE, "study.toml")):
+    if any((folder / name).exists() for name in OWN_FILES):
         if tags:
             raise UsageError(
                 _("{folder} has a run or a study of headstart, whose tags are known.", folder=folder),
