@@ -10,12 +10,15 @@ import numpy.typing as npt
 
 from headstart.errors import DataError
 from headstart.i18n import _
+from headstart.metrics.top_logits import ARRAYS, TOP_PREFIX, Logits, TopLogits, predicted_classes
 from headstart.text import message_of
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions of a run's best model on one split: image ids [m], true labels [m], and logits [m, classes].
+    """Predictions of a run's best model on one split: image ids [m], true labels [m], and logits.
+
+    The logits are [m, classes] or, of many classes, the largest ones.
 
     Raises:
         ValueError: The shapes do not match.
@@ -23,18 +26,18 @@ class Predictions:
 
     images: tuple[str, ...]
     labels: npt.NDArray[np.int64]
-    logits: npt.NDArray[np.float32]
+    logits: Logits
 
     def __post_init__(self) -> None:
         same_length = len(self.images) == len(self.labels) == len(self.logits)
-        if not same_length or self.logits.ndim != 2 or not self.logits.shape[1]:
+        full = isinstance(self.logits, TopLogits) or (self.logits.ndim == 2 and self.logits.shape[1])
+        if not same_length or not full:
             raise ValueError(_("the shapes of its arrays do not match"))
 
     @property
     def predicted(self) -> npt.NDArray[np.int64]:
         """Class with the largest logit, [m]."""
-        classes: npt.NDArray[np.int64] = self.logits.argmax(axis=1)
-        return classes
+        return predicted_classes(self.logits)
 
     @property
     def correct(self) -> npt.NDArray[np.int8]:
@@ -52,8 +55,13 @@ def read_predictions(run: Path, split: str) -> Predictions:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             rows = arrays["split"] == split
-            images, labels, logits = (arrays[name][rows] for name in ("image", "label", "logits"))
-            return Predictions(tuple(map(str, images)), labels.astype(np.int64), logits.astype(np.float32))
+            images, labels = (arrays[name][rows] for name in ("image", "label"))
+            logits: Logits
+            if "logits" in arrays:
+                logits = arrays["logits"][rows].astype(np.float32)
+            else:
+                logits = TopLogits(len(arrays["classes"]), *(arrays[TOP_PREFIX + name][rows] for name in ARRAYS))
+            return Predictions(tuple(map(str, images)), labels.astype(np.int64), logits)
     except Exception as error:  # numpy's error type depends on the damaged byte: a TokenError, a zlib.error
         raise DataError(
             _("{path} cannot be read ({reason}).", path=path, reason=message_of(error)),

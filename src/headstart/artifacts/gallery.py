@@ -32,7 +32,8 @@ from headstart.errors import as_headstart_error
 from headstart.hardware.devices import place
 from headstart.hardware.precision import deterministic
 from headstart.i18n import _
-from headstart.metrics.accuracy import confusion_counts
+from headstart.metrics.confusion_counts import ConfusionCounts
+from headstart.metrics.top_logits import Logits, TopLogits, predicted_classes
 from headstart.models import structure
 from headstart.models.gradcam import grad_cam
 from headstart.reporter import NullReporter, Reporter
@@ -115,24 +116,29 @@ def _inputs_of(trained: setup.TrainingSetup) -> _Inputs:
 def _render(run: Path, plan: RunConfig, inputs: _Inputs) -> bytes:
     result = RunResult.read(run / RESULT_FILE)
     split = result.evaluation_split
-    predicted = read_predictions(run, split)
-    keys, labels, logits = predicted.images, predicted.labels, predicted.logits
+    predictions = read_predictions(run, split)
+    keys, labels, predicted = predictions.images, predictions.labels, predictions.predicted
     index_of = {key: index for index, key in enumerate(inputs.keys)}
-    images = [inputs.store[index_of[key]] for key in keys]
-    lists = select_images(labels, logits)
+    lists = select_images(labels, predictions.logits)
     mapped = sorted({int(row) for rows in (lists.mistakes, lists.least_confident) for row in rows})
     selected = sorted({*mapped, *(int(row) for rows in lists.cells.values() for row in rows)})
     model = read_model(run / "model")
-    maps = _heat_maps(model, [images[row] for row in mapped], logits[mapped].argmax(1))
-    probabilities = torch.from_numpy(logits).double().softmax(1).numpy()
+    images = {row: inputs.store[index_of[keys[row]]] for row in selected}
+    maps = _heat_maps(model, [images[row] for row in mapped], predicted[mapped])
+    confidence = _confidences(labels, predictions.logits).predicted
     pictures: dict[str, npt.NDArray[np.uint8]] = {}
     photos = []
     for number, row in enumerate(selected):
         thumbnail = transforms.plain_batch([images[row]], model.size)[0].permute(1, 2, 0).numpy()
         pictures[f"{number}.webp"] = thumbnail
-        guess = int(logits[row].argmax())
-        confidence = round(float(probabilities[row, guess]), 4)
-        photos.append(GalleryPhoto(key=keys[row], true=int(labels[row]), predicted=guess, confidence=confidence))
+        photos.append(
+            GalleryPhoto(
+                key=keys[row],
+                true=int(labels[row]),
+                predicted=int(predicted[row]),
+                confidence=round(float(confidence[row]), 4),
+            )
+        )
         if maps is not None and row in mapped:
             pictures[f"{number}-map.webp"] = _overlay(thumbnail, maps[mapped.index(row)])
     index = GalleryIndex(
@@ -166,33 +172,49 @@ class SelectedImages:
     least_confident: Rows
 
 
-def select_images(labels: Rows, logits: npt.NDArray[np.float32]) -> SelectedImages:
+@dataclass(frozen=True)
+class _Confidences:
+    """Probabilities of m images: of the predicted class, of the true class, and the lead over the second class."""
+
+    predicted: npt.NDArray[np.float64]
+    true: npt.NDArray[np.float64]
+    lead: npt.NDArray[np.float64]
+
+
+def _confidences(labels: Rows, logits: Logits) -> _Confidences:
+    if isinstance(logits, TopLogits):
+        top = logits.top_probabilities
+        return _Confidences(top[:, 0], logits.label_probabilities, top[:, 0] - top[:, 1])
+    probabilities, rows = torch.from_numpy(logits).double().softmax(1).numpy(), np.arange(len(labels))
+    ordered = np.sort(probabilities, axis=1)
+    confidence = probabilities[rows, predicted_classes(logits)]
+    return _Confidences(confidence, probabilities[rows, labels], ordered[:, -1] - ordered[:, -2])
+
+
+def select_images(labels: Rows, logits: Logits) -> SelectedImages:
     """Select the rows of the images that are shown.
 
     Only cells that a page shows are included: with many classes, the cells of the most confused classes.
 
     Args:
         labels: True labels, [n].
-        logits: Logits of the same images, [n, classes].
+        logits: Logits of the same images.
     """
-    probabilities = torch.from_numpy(logits).double().softmax(1).numpy()
-    predicted = logits.argmax(1)
-    confidence = probabilities[np.arange(len(predicted)), predicted]
-    ordered = np.sort(probabilities, axis=1)
-    counts = confusion_counts(labels, predicted, logits.shape[1])
+    predicted, confidences = predicted_classes(logits), _confidences(labels, logits)
+    classes = logits.class_count if isinstance(logits, TopLogits) else logits.shape[1]
+    counts = ConfusionCounts.of_labels(labels, predicted, classes)
     cells: dict[tuple[int, int], Rows] = {}
-    for true, guess in confusion.shown_cells(counts.tolist()):
+    for true, guess in confusion.shown_cells(counts):
         rows = np.flatnonzero((labels == true) & (predicted == guess))
-        cells[true, guess] = rows[np.argsort(-confidence[rows], kind="stable")][:MAX_PER_CELL]
+        cells[true, guess] = rows[np.argsort(-confidences.predicted[rows], kind="stable")][:MAX_PER_CELL]
     in_turn = confusion.round_robin({cell: rows.tolist() for cell, rows in cells.items()})
     wrong_cells = sum(true != guess for true, guess in cells)
     limits = Counter(cell for cell, _unused in islice(in_turn, max(MAX_CELL_IMAGES, wrong_cells)))
     wrong = np.flatnonzero(predicted != labels)
-    true_probability = probabilities[np.arange(len(predicted)), labels]
     return SelectedImages(
         cells={cell: rows[: limits[cell]] for cell, rows in cells.items() if limits[cell]},
-        mistakes=wrong[np.argsort(true_probability[wrong], kind="stable")][:MAX_PER_LIST],
-        least_confident=np.argsort(ordered[:, -1] - ordered[:, -2], kind="stable")[:MAX_PER_LIST],
+        mistakes=wrong[np.argsort(confidences.true[wrong], kind="stable")][:MAX_PER_LIST],
+        least_confident=np.argsort(confidences.lead, kind="stable")[:MAX_PER_LIST],
     )
 
 

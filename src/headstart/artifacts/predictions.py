@@ -6,7 +6,7 @@ Everything under `artifacts/` is a plain array or an image, never a pickle.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,11 @@ from torch import nn
 
 from headstart.data.loader import ImageSubset
 from headstart.metrics.accuracy import wilson_interval
+from headstart.metrics.top_logits import ARRAYS, TOP_PREFIX, Logits, TopLogits, concatenate
 from headstart.storage.files import write_atomic
 from headstart.storage.schemas.metrics import Evaluation
 from headstart.training.loop import iter_logits
-from headstart.training.scoring import Score, score
+from headstart.training.scoring import Score, Scorer
 from headstart.training.setup import TrainingSetup
 from headstart.training.state import TrainingContext
 
@@ -56,15 +57,17 @@ def score_split(network: nn.Module, images: ImageSubset, context: TrainingContex
     Yields:
         None after each batch, then the score.
     """
-    logits = []
+    scorer = Scorer(images.labels, keep=True)
     for batch in iter_logits(network, images, context, "fp32"):
-        logits.append(batch)
+        scorer.add(batch)
         yield None
-    yield score(np.concatenate(logits), images.labels)
+    yield scorer.score()
 
 
 def write_predictions(folder: Path, setup: TrainingSetup, scores: dict[str, Score]) -> None:
-    """Write `artifacts/predictions.npz`: image id, split, label and logits (float32 [n, classes]) of scored images.
+    """Write `artifacts/predictions.npz`: image id, split, label and logits of scored images.
+
+    The logits are float32 [n, classes] or, with more than `MAX_FULL_CLASSES` classes, the arrays of `TopLogits`.
 
     Args:
         folder: The run's folder.
@@ -77,6 +80,7 @@ def write_predictions(folder: Path, setup: TrainingSetup, scores: dict[str, Scor
         ids += [setup.index.keys[int(i)] for i in images.indices]
         splits += [name] * len(images)
         labels.append(images.labels)
+        assert split_score.logits is not None  # noqa: S101  (a score of an evaluation)
         logits.append(split_score.logits)
     buffer = io.BytesIO()
     np.savez_compressed(
@@ -84,25 +88,33 @@ def write_predictions(folder: Path, setup: TrainingSetup, scores: dict[str, Scor
         image=np.array(ids, dtype=np.str_),
         split=np.array(splits, dtype=np.str_),
         label=np.concatenate(labels),
-        logits=np.concatenate([x for x in logits if x is not None]),
         classes=np.array(setup.plan.facts.class_names, dtype=np.str_),
+        allow_pickle=False,
+        **_logit_arrays(logits),
     )
     write_atomic(folder / "artifacts" / "predictions.npz", buffer.getvalue())
 
 
+def _logit_arrays(parts: Sequence[Logits]) -> dict[str, np.ndarray]:
+    """Return the arrays of the logits of several splits, by their names in the file."""
+    top = [part for part in parts if isinstance(part, TopLogits)]
+    if not top:
+        return {"logits": np.concatenate([part for part in parts if not isinstance(part, TopLogits)])}
+    return {TOP_PREFIX + name: getattr(concatenate(top), name) for name in ARRAYS}
+
+
 def evaluation(score: Score) -> Evaluation:
-    """Return a score with the 95 % interval of the accuracy and the confusion counts [true][predicted].
+    """Return a score with the 95 % interval of the accuracy and the confusion counts.
 
     Args:
         score: A score with confusion counts.
     """
-    counts: list[list[int]] = score.counts.tolist()
-    correct = sum(counts[i][i] for i in range(len(counts)))
+    correct = score.counts.correct
     return Evaluation(
         loss=score.loss,
         accuracy=score.accuracy,
         n=score.n,
         correct=correct,
         interval=wilson_interval(correct, score.n),
-        confusion=counts,
+        confusion=score.counts,
     )

@@ -122,10 +122,7 @@ class History:
     def predicts_one_class(self) -> bool:
         """True if val images of several classes got a single prediction, in each of the last (at most two) epochs."""
         tables = [line.confusion for line in self.epochs[-MIN_ASSESSED_EPOCHS:]]
-        return bool(tables) and all(
-            sum(map(any, table)) > 1 and sum(any(column) for column in zip(*table, strict=True)) == 1
-            for table in tables
-        )
+        return bool(tables) and all(len(set(table.true)) > 1 and len(set(table.predicted)) == 1 for table in tables)
 
     @property
     def loss_is_flat(self) -> bool:

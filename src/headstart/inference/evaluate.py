@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from headstart.analysis.confusion import confused_pairs
 from headstart.artifacts.predictions import evaluation
 from headstart.config.flag_words import flag_text
 from headstart.data import hashing, pixel_store, sources
@@ -22,10 +21,11 @@ from headstart.errors import DataError, UsageError
 from headstart.hardware.devices import usable_cores
 from headstart.i18n import Message, _, ngettext, verbatim
 from headstart.inference.predictor import INFERENCE_BATCH_SIZE, Predictor
+from headstart.metrics.confusion_counts import ConfusionCounts
 from headstart.reporter import Reporter
 from headstart.storage.schemas.metrics import Evaluation
 from headstart.text import join_first, printable, replacement_hint
-from headstart.training.scoring import score
+from headstart.training.scoring import Score, Scorer
 
 SPLITS = ("auto", "train", "val", "test", "all")
 SPLIT_NOTES = {  # of the data that the model was trained on
@@ -119,20 +119,22 @@ def evaluate(
     for note in [*selection, *index.notes, *_notes(evaluation_set)]:
         reporter.say(note)
     store = open_store(evaluation_set.index, evaluation_set.content_hashes)
-    logits = _logits(predictor, store, evaluation_set.rows, reporter)
     number = {name: i for i, name in enumerate(predictor.classes)}
     model_classes = np.array([number.get(name, -1) for name in evaluation_set.index.classes])  # -1: not evaluated
     labels = model_classes[evaluation_set.index.labels[evaluation_set.rows]]
-    result = evaluation(score(logits, labels))
+    result = evaluation(_score(predictor, store, evaluation_set.rows, labels, reporter))
     return ModelEvaluation(**dict(result), split=evaluation_set.name, own=evaluation_set.own, classes=predictor.classes)
 
 
-def _logits(predictor: Predictor, store: pixel_store.PixelStore, rows: np.ndarray, reporter: Reporter) -> np.ndarray:
-    logits = []
+def _score(
+    predictor: Predictor, store: pixel_store.PixelStore, rows: np.ndarray, labels: np.ndarray, reporter: Reporter
+) -> Score:
+    """Return the score of the model on these rows of the store, which have these labels."""
+    scorer = Scorer(labels)
     for begin in range(0, len(rows), INFERENCE_BATCH_SIZE):
-        logits.append(predictor.logits([store[int(i)] for i in rows[begin : begin + INFERENCE_BATCH_SIZE]]))
+        scorer.add(predictor.logits([store[int(i)] for i in rows[begin : begin + INFERENCE_BATCH_SIZE]]))
         reporter.progress(_("evaluating"), min(begin + INFERENCE_BATCH_SIZE, len(rows)), len(rows))
-    return np.concatenate(logits)
+    return scorer.score()
 
 
 def _evaluation_set(
@@ -296,7 +298,8 @@ def describe_evaluation(evaluation: ModelEvaluation) -> list[Message]:
     return lines + (_matrix if len(classes) <= MAX_MATRIX_CLASSES else _pairs)(classes, evaluation.confusion)
 
 
-def _matrix(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[Message]:
+def _matrix(classes: Sequence[str], counts: ConfusionCounts) -> list[Message]:
+    confusion = counts.block(range(len(classes))).tolist()
     corner = _("true \\ predicted")
     first = max(len(name) for name in (*classes, corner))
     widths = [2 + max(len(name), *(len(str(row[i])) for row in confusion)) for i, name in enumerate(classes)]
@@ -308,8 +311,8 @@ def _matrix(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[
     return lines
 
 
-def _pairs(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[Message]:
-    worst = confused_pairs(confusion)[:LISTED_PAIRS]
+def _pairs(classes: Sequence[str], counts: ConfusionCounts) -> list[Message]:
+    worst = counts.errors()[:LISTED_PAIRS]
     lines = [
         _(
             "  {count:>5}  {true} predicted as {predicted}",

@@ -1,4 +1,4 @@
-"""Accuracy and confusion counts, in numpy alone: every run needs them, and scikit-learn takes a while to import."""
+"""Accuracy, in numpy alone: every run needs it, and scikit-learn takes a while to import."""
 
 from __future__ import annotations
 
@@ -8,32 +8,18 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-
-def confusion_counts(
-    labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], classes: int
-) -> npt.NDArray[np.int64]:
-    """Return the number of images of each true and predicted class.
-
-    Args:
-        labels: True classes, [m].
-        predicted: Predicted classes, [m].
-        classes: Number of classes.
-
-    Returns:
-        Counts [true, predicted].
-    """
-    cells = labels.astype(np.int64) * classes + predicted
-    return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
+from headstart.metrics.confusion_counts import ConfusionCounts
+from headstart.metrics.top_logits import Logits, predicted_classes
 
 
-def accuracy(counts: npt.NDArray[np.int64]) -> float:
-    """Return the accuracy of confusion counts [true, predicted]."""
-    return float(np.trace(counts) / counts.sum())
+def accuracy(counts: ConfusionCounts) -> float:
+    """Return the accuracy of confusion counts."""
+    return counts.correct / counts.images
 
 
-def correct(labels: npt.NDArray[np.int64], logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Return 1 for each image whose largest logit is that of its label, else 0; labels [m], logits [m, classes]."""
-    return np.asarray(logits.argmax(axis=1) == labels, dtype=np.float64)
+def correct(labels: npt.NDArray[np.int64], logits: Logits) -> npt.NDArray[np.float64]:
+    """Return 1 for each of m images whose largest logit is that of its label, else 0; labels [m]."""
+    return np.asarray(predicted_classes(logits) == labels, dtype=np.float64)
 
 
 def wilson_interval(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:

@@ -1,8 +1,8 @@
 """The metrics, one row each. The rows need no package for numbers; factories are import paths.
 
-Two kinds of functions compute a metric. A function of the confusion counts [true, predicted] works on the record of an
-epoch, which has the counts and no logits. A function of the labels [m] and the logits [m, classes] returns a value for
-each image, whose weighted mean is the metric.
+Two kinds of functions compute a metric. A function of the confusion counts works on the record of an epoch, which has
+the counts and no logits. A function of the labels [m] and the logits [m, classes] returns a value for each image, whose
+weighted mean is the metric.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ class MetricSpec:
     Args:
         label: Name in texts.
         description: What it measures, for help and reports.
-        of_counts: Import path of a function from the confusion counts [true, predicted] to the metric; "" if the counts
-            do not determine it.
+        of_counts: Import path of a function from `ConfusionCounts` to the metric; "" if the counts do not determine it.
         of_images: Import path of a function from labels [m] and logits [m, classes] to a value for each image [m]; ""
             if the metric is not a mean over images. The values of a metric of a study lie between 0 and 1.
+        of_top_logits: Import path of a function from labels [m] and `TopLogits` to the same values, for predictions
+            that do not keep the logits of all classes; "" if the metric needs these.
         weights: Import path of a function from labels [m] to the weights [m] of that mean, which have a mean of 1; ""
             for equal weights.
         higher_is_better: Higher values are better.
@@ -40,6 +41,7 @@ class MetricSpec:
     description: Message
     of_counts: str = ""
     of_images: str = ""
+    of_top_logits: str = ""
     weights: str = ""
     higher_is_better: bool = True
 
@@ -50,12 +52,14 @@ METRICS = {
         _("share of the images that are classified correctly"),
         of_counts="headstart.metrics.accuracy:accuracy",
         of_images="headstart.metrics.accuracy:correct",
+        of_top_logits="headstart.metrics.accuracy:correct",
     ),
     "balanced": MetricSpec(
         _("balanced accuracy"),
         _("mean accuracy of the classes"),
         of_counts="headstart.metrics.confusion:balanced_accuracy",
         of_images="headstart.metrics.accuracy:correct",
+        of_top_logits="headstart.metrics.accuracy:correct",
         weights="headstart.metrics.confusion:balanced_weights",
     ),
     "macro-f1": MetricSpec(
@@ -65,12 +69,14 @@ METRICS = {
         _("log loss"),
         _("mean of -log p of the true class"),
         of_images="headstart.metrics.probabilities:log_loss",
+        of_top_logits="headstart.metrics.probabilities:log_loss_of_top",
         higher_is_better=False,
     ),
     "brier": MetricSpec(
         _("Brier score"),
         _("mean squared error of the probabilities, summed over the classes"),
         of_images="headstart.metrics.probabilities:brier",
+        of_top_logits="headstart.metrics.probabilities:brier_of_top",
         higher_is_better=False,
     ),
 }

@@ -40,20 +40,20 @@ def confusion_grid(evaluation: Evaluation, classes: Sequence[str], split: Messag
     counts = evaluation.confusion
     shown = confusion.shown_classes(counts)
     names = [classes[index] for index in shown]
-    rows = [([counts[true][predicted] for predicted in shown], max(sum(counts[true]), 1)) for true in shown]
+    totals = counts.true_totals
+    rows = [(row, max(int(totals[true]), 1)) for true, row in zip(shown, counts.block(shown).tolist(), strict=True)]
     shares = [[count / total for count in row] for row, total in rows]
     grid = charts.Grid(names, names, shares, [[str(count) for count in row] for row, _unused in rows])
-    correct, total = sum(row[index] for index, row in enumerate(counts)), sum(map(sum, counts))
     title = ngettext(
         "{correct} of {count} {split} image is correct ({arm})",
         "{correct} of {count} {split} images are correct ({arm})",
-        total,
-        correct=correct,
+        counts.images,
+        correct=counts.correct,
         split=split,
         arm=arm,
     )
     caption = _("Rows: true class; columns: predicted class. Darker: a larger share of the row.")
-    if others := len(counts) - len(shown):
+    if others := counts.classes - len(shown):
         left_out = ngettext(
             "Shown: the most confused classes; {count} other is left out.",
             "Shown: the most confused classes; {count} others are left out.",

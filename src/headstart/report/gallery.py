@@ -210,11 +210,13 @@ def _photo_list(
 
 def _confusion_rows(gallery: Gallery, classes: Sequence[int]) -> list[ConfusionRow]:
     """Return the rows of the confusion matrix over these classes, with the cells of each row."""
-    rows = []
-    for true in classes:
-        counts = gallery.counts[true]
-        total = max(sum(counts), 1)
-        cells = [_confusion_cell(gallery, true, predicted, counts[predicted], total) for predicted in classes]
+    rows, totals = [], gallery.counts.true_totals
+    for true, counts in zip(classes, gallery.counts.block(classes).tolist(), strict=True):
+        total = max(int(totals[true]), 1)
+        cells = [
+            _confusion_cell(gallery, true, predicted, count, total)
+            for predicted, count in zip(classes, counts, strict=True)
+        ]
         rows.append(ConfusionRow(gallery.classes[true], cells))
     return rows
 

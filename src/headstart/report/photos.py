@@ -16,10 +16,11 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import escape
 from PIL import Image
 
-from headstart.analysis.confusion import confused_pairs, round_robin, shown_cells
+from headstart.analysis.confusion import round_robin, shown_cells
 from headstart.analysis.correctness import read_predictions
 from headstart.errors import DataError
 from headstart.i18n import Message, _, translated
+from headstart.metrics.confusion_counts import ConfusionCounts
 from headstart.report.svg.labels import isolate_bidi
 from headstart.storage.schemas.gallery import GalleryIndex, GalleryPhoto
 
@@ -68,7 +69,7 @@ class Gallery:
     Args:
         split: Split that the model was evaluated on.
         classes: Names of the classes.
-        counts: Confusion matrix [true][predicted].
+        counts: Confusion counts.
         cells: Photos of each cell "true-predicted", as indices into `photos`.
         mistakes: Worst mistakes, as indices into `photos`.
         least_confident: Least confident predictions, as indices into `photos`.
@@ -80,7 +81,7 @@ class Gallery:
 
     split: str
     classes: list[str]
-    counts: list[list[int]]
+    counts: ConfusionCounts
     cells: dict[str, list[int]]
     mistakes: list[int]
     least_confident: list[int]
@@ -92,9 +93,10 @@ class Gallery:
     @property
     def pairs(self) -> list[tuple[str, str, int, int]]:
         """Confused classes as (true, predicted, count, images of the true class), the most frequent first."""
+        totals = self.counts.true_totals.tolist()
         return [
-            (isolate_bidi(self.classes[true]), isolate_bidi(self.classes[predicted]), count, sum(self.counts[true]))
-            for count, true, predicted in confused_pairs(self.counts)
+            (isolate_bidi(self.classes[true]), isolate_bidi(self.classes[predicted]), count, totals[true])
+            for count, true, predicted in self.counts.errors()
         ]
 
     @property
@@ -105,12 +107,12 @@ class Gallery:
     @property
     def wrong(self) -> int:
         """Number of wrong predictions."""
-        return sum(count for _true, _predicted, count, _total in self.pairs)
+        return self.total - self.counts.correct
 
     @property
     def total(self) -> int:
         """Number of evaluated images."""
-        return sum(map(sum, self.counts))
+        return self.counts.images
 
     def tile(self, number: int) -> Tile:
         """Return one photo as the page shows it."""

@@ -10,7 +10,6 @@ import functools
 import json
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -40,7 +39,7 @@ from headstart.telemetry.tensor_stats import LayerStatistics, histogram
 from headstart.training import batched_heads, events
 from headstart.training.batched_heads import HeadResult, HeadSnapshot, HeadSpec
 from headstart.training.feature_cache import PLAIN_VIEW, FeatureCache
-from headstart.training.scoring import Score, score
+from headstart.training.scoring import Score, Scorer, head_logits
 from headstart.training.setup import TrainingSetup, evaluation_cache, prepare_heads
 from headstart.weights.files import tensor_bytes
 
@@ -154,7 +153,6 @@ class _HeadSession(RunSession):
         for index in range(self.epoch, len(result.epochs)):
             event = result.epochs[index]
             self.observe(event)
-            result.epochs[index] = replace(event, val=replace(event.val, logits=None))
         self.best, self.best_event, self.diverged = result.best, result.best_epoch, result.diverged
 
     def _statistics(self, moment: HeadSnapshot, *, whole: bool) -> LayerStatistics:
@@ -228,9 +226,12 @@ class _HeadsTrainer:
             for _unused in features.fill(PLAIN_VIEW, images):
                 yield name, None
             rows = features.rows(PLAIN_VIEW, images.indices)
+            head = functools.partial(functional_call, session.spec.head.to(rows.device), session.best)
+            scorer = Scorer(images.labels, keep=True)
             with torch.no_grad():
-                logits = functional_call(session.spec.head.to(rows.device), session.best, (rows,))
-            yield name, score(logits.float().cpu().numpy(), images.labels)
+                for logits in head_logits(head, rows, len(session.setup.index.classes)):
+                    scorer.add(logits)
+            yield name, scorer.score()
 
     def write_model(self, session: _HeadSession) -> None:
         """Write the best head, with a link to the backbone, which is stored once."""

@@ -15,10 +15,12 @@ from headstart.training.setup import TrainingSetup
 
 def zero_logit_scores(setup: TrainingSetup) -> dict[str, scoring.Score]:
     """Return the scores of logits of 0 by split, which predict the first class."""
-    scores = {}
+    scores, classes = {}, len(setup.index.classes)
     for name, images in setup.evaluation_images.items():
-        logits = np.zeros((len(images), len(setup.index.classes)), dtype=np.float32)
-        scores[name] = scoring.score(logits, images.labels)
+        scorer = scoring.Scorer(images.labels, keep=True)
+        for rows in scoring.blocks(len(images), classes):
+            scorer.add(np.zeros((len(images.labels[rows]), classes), dtype=np.float32))
+        scores[name] = scorer.score()
     return scores
 
 

@@ -70,7 +70,7 @@ class Observer:
             val=split_score(event.val),
             lr=event.rates,
             best=event.best,
-            confusion=event.val.counts.tolist(),
+            confusion=event.val.counts,
             speed=speed,
             time=_now(),
         )

@@ -23,6 +23,7 @@ from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
 from torch.utils.tensorboard.summary import custom_scalars, hparams, text
 
 from headstart.config.plan_file import PLAN_FILE, read_plan_file
+from headstart.metrics.confusion_counts import ConfusionCounts
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import (
     EndLine,
@@ -108,9 +109,9 @@ class TensorBoard:
                     if histogram.counts:
                         yield Summary.Value(tag=f"{name}/{layer}", histo=_histogram(histogram))
 
-    def _confusion(self, tag: str, counts: list[list[int]]) -> Summary.Value:
+    def _confusion(self, tag: str, counts: ConfusionCounts) -> Summary.Value:
         buffer = io.BytesIO()
-        picture = confusion_picture(np.array(counts), self._classes)
+        picture = confusion_picture(counts, self._classes)
         picture.save(buffer, "PNG", compress_level=1, compress_type=zlib.Z_RLE)  # flat colors: run lengths suffice
         return _picture(tag, buffer.getvalue())
 

@@ -91,7 +91,7 @@ def train(specs: Sequence[HeadSpec], due: Callable[[int], bool]) -> Iterator[Bat
 
     Yields:
         `BatchDone` where the training may be stopped, and after each epoch the results, in the order of `specs`. The
-        list and its results are always the same objects. The consumer may clear `snapshots` and drop an epoch's logits.
+        list and its results are always the same objects. The consumer may clear `snapshots`.
     """
     stack = HeadStack(specs)
     first = specs[0].context
@@ -107,9 +107,9 @@ def train(specs: Sequence[HeadSpec], due: Callable[[int], bool]) -> Iterator[Bat
         count = min(per_epoch, first.steps - epoch * per_epoch)
         losses, correct = stack.train_epoch(epoch, view, count, due)
         validation_start = time.perf_counter()
-        logits = stack.val_logits()
+        scores = stack.val_scores()
         seconds = (validation_start - start, time.perf_counter() - validation_start)
-        stack.record_epoch(epoch + 1, losses, correct, logits, seconds)
+        stack.record_epoch(epoch + 1, losses, correct, scores, seconds)
         yield stack.results
 
 
@@ -207,20 +207,27 @@ class HeadStack:
         return values
 
     @torch.no_grad()
-    def val_logits(self) -> list[np.ndarray]:
-        """Return the logits of each seed's own validation split, [R, n, classes]."""
-        logits = []
+    def val_scores(self) -> dict[tuple[int, int], Score]:
+        """Return the scores on the validation split of each seed, by (seed, recipe) of the heads that are trained."""
+        trained = [place for result, place in zip(self.results, self.positions, strict=True) if not result.diverged]
+        scores: dict[tuple[int, int], Score] = {}
         for number, context in enumerate(self.contexts):
             x = self.backbone.rows(PLAIN_VIEW, context.val.indices)
-            logits.append(self._logits(x.unsqueeze(0), slice(number, number + 1))[0].cpu().numpy())
-        return logits
+            scorers = {place: scoring.Scorer(context.val.labels) for place in trained if place[0] == number}
+            classes = self.leaves[0][self.names[-1]].shape[1]
+            for rows in scoring.blocks(len(x), classes * len(self.recipe_specs)):
+                logits = self._logits(x[rows].unsqueeze(0), slice(number, number + 1))[0].cpu().numpy()
+                for (_seed, recipe), scorer in scorers.items():
+                    scorer.add(logits[recipe])
+            scores |= {place: scorer.score() for place, scorer in scorers.items()}
+        return scores
 
     def record_epoch(
         self,
         epoch: int,
         losses: Tensor,
         correct: Tensor,
-        logits: list[np.ndarray],
+        scores: dict[tuple[int, int], Score],
         seconds: tuple[float, float],
     ) -> None:
         """Add an epoch to the result of each head.
@@ -229,7 +236,7 @@ class HeadStack:
             epoch: The epoch, from 1.
             losses: Training losses, [steps, S, R].
             correct: Numbers of correct predictions, [steps, S, R].
-            logits: Validation logits of each seed, [R, n, classes].
+            scores: Scores on val, as `val_scores` returns them.
             seconds: Seconds of training and validation; each head gets an equal share.
         """
         size = self.contexts[0].batches.batch_size
@@ -241,7 +248,7 @@ class HeadStack:
                 continue
             head_losses = losses_of[seed, recipe]
             first_step = self.step - len(head_losses) + 1
-            val = scoring.score(logits[seed][recipe], self.contexts[seed].val.labels)
+            val = scores[seed, recipe]
             try:
                 for step, loss in enumerate(head_losses, first_step):
                     require_finite("training", loss, step)

@@ -32,7 +32,7 @@ from headstart.storage.schemas.checkpoint import TrainingProgress
 from headstart.training.events import Backward, BatchDone, Epoch, Event, FreezeCheck, Step
 from headstart.training.feature_cache import PLAIN_VIEW
 from headstart.training.objective import count_correct, is_better, require_finite
-from headstart.training.scoring import Score, score
+from headstart.training.scoring import Score, Scorer, head_logits
 from headstart.training.state import State, TrainingContext
 
 
@@ -212,19 +212,21 @@ def _finish_epoch(context: TrainingContext, state: State, seconds: float, images
     """Validate the network, update the best epoch and yield the `Epoch`."""
     progress = state.progress
     start = time.perf_counter()
-    logits: list[np.ndarray] = []
+    scorer = Scorer(context.val.labels)
     backbone = context.cached_backbone(progress.phase)
     if backbone is not None:
         for _unused in backbone.fill(PLAIN_VIEW, context.val):
             yield BatchDone()
         with torch.no_grad():
             features = backbone.rows(PLAIN_VIEW, context.val.indices)
-            logits.append(_head(state.evaluated_network.eval())(features).float().cpu().numpy())
+            head = _head(state.evaluated_network.eval())
+            for batch in head_logits(head, features, len(list(head.parameters())[-1])):
+                scorer.add(batch)
     else:
         for batch in iter_logits(state.evaluated_network, context.val, context, context.precision):
-            logits.append(batch)
+            scorer.add(batch)
             yield BatchDone()
-    val = score(np.concatenate(logits), context.val.labels)
+    val = scorer.score()
     require_finite("validation", val.loss, progress.step)
     train_score = Score(progress.loss_sum / progress.seen, progress.correct / progress.seen, progress.seen)
     rank = context.objective.rank(val)

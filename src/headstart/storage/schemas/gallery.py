@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from headstart.metrics.confusion_counts import ConfusionCounts
 from headstart.storage.schemas.schema import Schema, VersionedSchema
 
 
@@ -32,5 +33,5 @@ class GalleryIndex(VersionedSchema):
     classes: list[str] = Field(description="class names")
     lists: GalleryLists = Field(description="lists of photos")
     cells: dict[str, list[int]] = Field(description="photos of each cell `TRUE-PREDICTED`, as indices into `photos`")
-    counts: list[list[int]] = Field(description="confusion counts [true][predicted]")
+    counts: ConfusionCounts = Field(description="confusion counts")
     photos: list[GalleryPhoto] = Field(description="the photos")

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
+from headstart.metrics.confusion_counts import ConfusionCounts
 from headstart.storage.schemas.schema import Schema, VersionedSchema
 
 LayerValues = dict[str, float | None]  # by layer; None is a value that is not finite
@@ -153,7 +154,7 @@ class EpochLine(Schema):
     val: SplitScore = Field(description="scores on val")
     lr: dict[str, float] = Field(description="learning rate by part at the last step")
     best: bool = Field(description="whether it is the best epoch so far")
-    confusion: list[list[int]] = Field(description="val counts [true][predicted]")
+    confusion: ConfusionCounts = Field(description="confusion counts on val")
     speed: Speed = Field(description="speed of the epoch")
     time: float = Field(description="seconds since 1970")
 
@@ -166,7 +167,7 @@ class Evaluation(Schema):
     n: int = Field(description="number of images")
     correct: int = Field(description="number of correct predictions")
     interval: tuple[float, float] = Field(description="95 % interval of the accuracy (Wilson 1927)")
-    confusion: list[list[int]] = Field(description="counts [true][predicted]")
+    confusion: ConfusionCounts = Field(description="confusion counts")
 
 
 class EndLine(Schema):
