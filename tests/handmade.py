@@ -5,7 +5,8 @@ from pathlib import Path
 
 from headstart.config.plan_file import PlanFile, write_plan_file
 from headstart.config.run_config import RunConfig
-from headstart.storage.files import write_json
+from headstart.metrics.confusion_counts import ConfusionCounts
+from headstart.storage.files import read_json, write_json
 from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.metrics import (
     EpochLine,
@@ -74,6 +75,26 @@ def probe_line(
     )
 
 
+def counts_of(table: Sequence[Sequence[int]]) -> ConfusionCounts:
+    """Return the confusion counts of a matrix [true][predicted]."""
+    cells = [(i, j, int(n)) for i, row in enumerate(table) for j, n in enumerate(row) if n]
+    true, predicted, counts = zip(*cells, strict=True) if cells else ((), (), ())
+    return ConfusionCounts(classes=len(table), true=list(true), predicted=list(predicted), counts=list(counts))
+
+
+def table_of(counts: ConfusionCounts) -> list[list[int]]:
+    """Return the matrix [true][predicted] of confusion counts."""
+    table = [[0] * counts.classes for _ in range(counts.classes)]
+    for true, predicted, count in zip(counts.true, counts.predicted, counts.counts, strict=True):
+        table[true][predicted] = count
+    return table
+
+
+def read_table(run: Path) -> list[list[int]]:
+    """Return the confusion matrix [true][predicted] of a run on test, from result.json."""
+    return table_of(ConfusionCounts.model_validate(read_json(run / RESULT_FILE)["test"]["confusion"]))
+
+
 def split_score(loss: float = 1.0, accuracy: float = 0.5, n: int = 10) -> SplitScore:
     return SplitScore(loss=loss, accuracy=accuracy, n=n)
 
@@ -97,7 +118,7 @@ def epoch_line(
         val=val or split_score(),
         lr=dict(lr or {"head": 0.01}),
         best=best,
-        confusion=[list(row) for row in confusion],
+        confusion=counts_of(confusion),
         speed=speed,
         time=time,
     )
@@ -107,7 +128,9 @@ def evaluation(accuracy: float = 0.5, n: int = 10, loss: float = 1.0) -> Evaluat
     """Return an evaluation on two classes."""
     correct = round(accuracy * n)
     confusion = [[correct, n - correct], [0, 0]]
-    return Evaluation(loss=loss, accuracy=accuracy, n=n, correct=correct, interval=(0.0, 1.0), confusion=confusion)
+    return Evaluation(
+        loss=loss, accuracy=accuracy, n=n, correct=correct, interval=(0.0, 1.0), confusion=counts_of(confusion)
+    )
 
 
 def run_result(

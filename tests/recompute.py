@@ -78,11 +78,15 @@ def name_of(arm: dict[str, Any]) -> str:
 
 
 def score(line: dict[str, Any], metric: str) -> float:
-    """Return an epoch's metric on val, from its confusion [true][predicted]."""
-    table = np.array(line["confusion"], dtype=float)
+    """Return an epoch's metric on val, from its confusion counts."""
+    cells = list(zip(*(line["confusion"][key] for key in ("true", "predicted", "counts")), strict=True))
+    totals, correct = dict[int, int](), dict[int, int]()  # by true class
+    for true, predicted, count in cells:
+        totals[true] = totals.get(true, 0) + count
+        correct[true] = correct.get(true, 0) + (count if true == predicted else 0)
     if metric == "accuracy":
-        return float(np.trace(table) / table.sum())
-    return float(np.mean([row[k] / row.sum() for k, row in enumerate(table) if row.sum()]))
+        return sum(correct.values()) / sum(totals.values())
+    return float(np.mean([correct[true] / total for true, total in totals.items()]))
 
 
 def best_epoch(run: Run) -> dict[str, Any] | None:
@@ -107,7 +111,8 @@ def read_correct(run: Run, split: str = "test") -> tuple[list[str], np.ndarray, 
     """Return ids, labels and correctness of the images of a split."""
     with np.load(run.folder / "artifacts" / "predictions.npz", allow_pickle=False) as arrays:
         rows = arrays["split"] == split
-        correct = arrays["logits"][rows].argmax(1) == arrays["label"][rows]
+        predicted = arrays["logits"].argmax(1) if "logits" in arrays else arrays["top_classes"][:, 0]
+        correct = predicted[rows] == arrays["label"][rows]
         return arrays["image"][rows].tolist(), arrays["label"][rows], correct.astype(float)
 
 

@@ -100,7 +100,7 @@ def test_history_has_one_row_per_epoch(run: headstart.Run) -> None:
     assert list(history.train_loss) == [line.train.loss for line in lines]
     best = history[history.best].iloc[-1]
     assert run.result.best_epoch == best.epoch
-    assert run.test is not None and run.test.n == sum(map(sum, run.test.confusion))
+    assert run.test is not None and run.test.n == run.test.confusion.images
 
 
 def test_model_is_that_of_the_best_epoch_in_eval_mode(run: headstart.Run) -> None:
@@ -124,7 +124,7 @@ def test_evaluate_returns_the_numbers(run: headstart.Run) -> None:
     result = headstart.evaluate(run.folder, "digits:0-3")
     assert result.accuracy == run.test.accuracy and result.own is True
     subset = headstart.evaluate(run.folder, "digits:0-3", split="val", classes=["1", "2"])
-    assert subset.n == sum(map(sum, run.result.val.confusion[1:3]))
+    assert subset.n == run.result.val.confusion.true_totals[1:3].sum()
     assert headstart.evaluate(run.folder, "digits:0-3", split="val", classes="1").classes == result.classes
     with pytest.raises(headstart.UsageError) as error:
         headstart.evaluate(run.folder, "digits:0-3", classes="12")  # one name, not two characters

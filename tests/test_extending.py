@@ -115,7 +115,7 @@ def check_metric(folder: Path) -> None:
     kappas = []
     for line in epochs:
         true, predicted = (
-            axis.ravel().repeat(np.ravel(line.confusion)) for axis in np.indices(np.shape(line.confusion))
+            np.repeat(part, line.confusion.counts) for part in (line.confusion.true, line.confusion.predicted)
         )
         kappas.append(cohen_kappa_score(true, predicted))
     best = [index for index, line in enumerate(epochs) if line.best]

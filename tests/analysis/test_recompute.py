@@ -93,7 +93,7 @@ def change_confusion(folder: Path) -> None:
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     for line in lines:
         if line["kind"] == "epoch":
-            line["confusion"][0][0] += 5
+            line["confusion"]["counts"][0] += 5
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 

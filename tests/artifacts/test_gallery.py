@@ -25,6 +25,7 @@ from headstart.models import factory, structure
 from headstart.models.gradcam import grad_cam
 from headstart.report import photos
 from headstart.reporter import NullReporter
+from tests.handmade import counts_of, read_table, table_of
 from tests.messages import fields_of
 from tests.training.test_setup import RecordingReporter
 
@@ -117,7 +118,7 @@ def confused_predictions(classes: int, count: int, boost: float) -> tuple[np.nda
 def test_each_shown_kind_of_mistake_has_an_image(classes: int, count: int, boost: float) -> None:
     labels, logits, counts = confused_predictions(classes, count, boost)
     cells = gallery.select_images(labels, logits).cells
-    shown = confusion.shown_classes(counts.tolist())
+    shown = confusion.shown_classes(counts_of(counts.tolist()))
     wrong = {(true, guess) for true in shown for guess in shown if true != guess and counts[true, guess]}
     assert wrong <= set(cells) and all(true in shown and guess in shown for true, guess in cells)
     assert sum(map(len, cells.values())) <= max(gallery.MAX_CELL_IMAGES, len(wrong))
@@ -132,8 +133,8 @@ def test_cells_that_a_page_does_not_show_use_no_space() -> None:
     for at, cell in enumerate(zip(labels, logits.argmax(1), strict=True)):
         rows.setdefault("{}-{}".format(*cell), []).append(at)
     entries = [photos.Photo(str(at), true=0, predicted=1, confidence=1.0, src="s" * 1000) for at in range(2000)]
-    full = photos.Gallery("test", [str(at) for at in range(100)], counts.tolist(), rows, [], [], entries, {})
-    shown = confusion.shown_classes(counts.tolist())
+    full = photos.Gallery("test", [str(at) for at in range(100)], counts_of(counts.tolist()), rows, [], [], entries, {})
+    shown = confusion.shown_classes(counts_of(counts.tolist()))
     wrong = [f"{true}-{guess}" for true in shown for guess in shown if true != guess and counts[true, guess]]
     fitting = photos.fit_gallery(full, 2000 * len(wrong))
     assert all(fitting.cells[cell] for cell in wrong) and fitting.photo_count < 1.2 * len(wrong)
@@ -154,7 +155,7 @@ def test_confusion_shows_all_classes_or_the_most_confused(classes: int, wrong: i
     rng = np.random.default_rng(seed)
     counts = np.diag(rng.integers(0, 9, classes))
     np.add.at(counts, (rng.integers(0, classes, wrong), rng.integers(0, classes, wrong)), 1)
-    shown = confusion.shown_classes(counts.tolist())
+    shown = confusion.shown_classes(counts_of(counts.tolist()))
     assert shown == sorted(set(shown)) and len(shown) == min(classes, confusion.MAX_SHOWN_CLASSES)
     off = counts - np.diag(np.diag(counts))
     most = np.maximum(off.max(axis=0), off.max(axis=1))  # largest confusion of each class, in either direction
@@ -165,8 +166,8 @@ def test_confusion_shows_all_classes_or_the_most_confused(classes: int, wrong: i
 
 def test_run_writes_its_gallery(run: Path) -> None:
     pictures = photos.load_gallery(run)
-    confusion = json.loads((run / "result.json").read_text())["test"]["confusion"]
-    assert pictures is not None and pictures.counts == confusion and pictures.split == "test"
+    confusion = read_table(run)
+    assert pictures is not None and table_of(pictures.counts) == confusion and pictures.split == "test"
     with np.load(run / "artifacts" / "predictions.npz") as arrays:
         labels = dict(zip(arrays["image"].tolist(), arrays["label"].tolist(), strict=True))
     assert {photo.key for photo in pictures.photos} <= set(labels)
@@ -195,7 +196,8 @@ def test_damaged_gallery_is_ignored(run: Path, tmp_path: Path) -> None:
     path = tmp_path / "run" / "artifacts" / "gallery.zip"
     path.write_bytes(path.read_bytes()[:200])
     assert photos.load_gallery(tmp_path / "run") is None
-    for wrong in ([], {"photos": [{}]}, {"split": "test", "classes": ["a"], "counts": [["x"]], "cells": {"0-0": [7]},
+    counts = {"classes": 1, "true": ["x"], "predicted": [0], "counts": [1]}
+    for wrong in ([], {"photos": [{}]}, {"split": "test", "classes": ["a"], "counts": counts, "cells": {"0-0": [7]},
                                          "lists": {"mistakes": [], "least_confident": []}, "photos": []}):  # fmt: skip
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("index.json", json.dumps(wrong))

@@ -35,6 +35,7 @@ from headstart.reporter import ArmStatus, NullReporter, StudyStatus
 from headstart.storage.schemas.verdict import Verdict
 from headstart.text import format_duration, format_remaining
 from tests import recompute
+from tests.handmade import counts_of
 from tests.messages import fields_of, values_of
 
 ARMS = ("scratch", "scratch@adam")
@@ -223,7 +224,7 @@ def test_estimate_is_close_where_all_runs_take_the_same_time(small_study) -> Non
 
 def test_score_after_a_rung_is_that_of_its_last_epoch() -> None:
     """Heads that are trained together run to the end although a rung was requested."""
-    lines = [SimpleNamespace(confusion=[[correct, 4 - correct], [0, 0]]) for correct in (1, 2, 3)]
+    lines = [SimpleNamespace(confusion=counts_of([[correct, 4 - correct], [0, 0]])) for correct in (1, 2, 3)]
     record = SimpleNamespace(epochs=lines, rung=2, val_score=lambda _metric: 0.75)
     progress = Progress(make_spec())
     scores = []

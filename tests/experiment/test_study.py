@@ -40,6 +40,7 @@ from headstart.storage.schemas.split_counts import SplitCounts
 from headstart.storage.schemas.study import VariantsFile
 from tests.cli.test_train_errors import write_images
 from tests.files import read_json
+from tests.handmade import counts_of
 from tests.messages import fields_of, values_of
 
 TINY = {
@@ -67,7 +68,7 @@ class FakeRecord:
     def epochs(self) -> list[EpochLine]:
         score = SplitScore(loss=1.0, accuracy=self.score, n=10**6)
         correct = round(self.score * score.n)
-        counts = [[correct, score.n - correct], [0, 0]]
+        counts = counts_of([[correct, score.n - correct], [0, 0]])
         speed = Speed(images_per_second=1.0, mfu=0.1, train_seconds=1.0, val_seconds=1.0)
         return [
             EpochLine(step=1, epoch=1, train=score, val=score, lr={}, best=True, confusion=counts, speed=speed, time=0)

@@ -17,6 +17,7 @@ from headstart.storage.schemas.metrics import Evaluation
 from headstart.storage.schemas.search import ArmSearch, SearchGroup, TrialScores
 from headstart.storage.schemas.verdict import ExportedRun, Outcome
 from tests.handmade import (
+    counts_of,
     epoch_line,
     histogram,
     probe_line,
@@ -52,7 +53,9 @@ def confusion_of(rng: np.random.Generator, classes: int) -> list[list[int]]:
 
 def evaluation_of(counts: list[list[int]]) -> Evaluation:
     correct, n = int(np.trace(counts)), int(np.sum(counts))
-    return Evaluation(loss=0.5, accuracy=correct / n, n=n, correct=correct, interval=(0.0, 1.0), confusion=counts)
+    return Evaluation(
+        loss=0.5, accuracy=correct / n, n=n, correct=correct, interval=(0.0, 1.0), confusion=counts_of(counts)
+    )
 
 
 def write_run(folder: Path, made: Made, arm: str, seed: int, *, in_study: bool = True) -> Path:

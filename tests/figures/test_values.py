@@ -20,6 +20,7 @@ from headstart.report.page import read_inputs
 from headstart.report.photos import FILTER_COLUMNS, GAP_PX, UPSCALE
 from tests.figures.made import STEPS, Made, write_initial_filters, write_study
 from tests.files import read_json
+from tests.handmade import read_table
 from tests.messages import values_of
 
 ARMS = ("imagenet", "scratch")
@@ -156,7 +157,7 @@ def test_verdict_has_the_seeds_intervals_and_contrasts(study: Path, drawings: di
 def test_confusion_matrix_has_the_counts_of_the_exported_run(study: Path, drawings: dict[str, DrawnFigure]) -> None:
     (axes,) = panels_of(drawings["confusion-matrix"])
     exported = read_json(study / "verdict.json")["exported"]["run"]
-    counts = np.array(read_json(study / exported / "result.json")["test"]["confusion"])
+    counts = np.array(read_table(study / exported))
     np.testing.assert_allclose(axes.images[0].get_array(), counts / counts.sum(axis=1, keepdims=True))
     written = {text.get_position(): text.get_text() for text in axes.texts}
     expected = {(column, row): str(counts[row, column]) for row, column in zip(*np.nonzero(counts), strict=True)}

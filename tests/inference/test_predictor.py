@@ -25,6 +25,7 @@ from headstart.inference.evaluate import SPLIT_NOTES, ModelEvaluation, describe_
 from headstart.inference.predictor import Prediction, Predictor, require_predictions
 from headstart.reporter import NullReporter
 from headstart.text import printable
+from tests.handmade import counts_of, table_of
 from tests.messages import fields_of, values_of
 from tests.trained import SETTINGS, train, trained
 from tests.training.test_setup import RecordingReporter
@@ -237,7 +238,7 @@ def test_evaluation_equals_sklearn_and_wilson(folder, predictor, digits: Path) -
     labels = [p.label for p in predictions]
     assert evaluation.split == "all" and evaluation.own is False and evaluation.n == 24
     assert evaluation.accuracy == pytest.approx(accuracy_score(true_labels, labels))
-    assert evaluation.confusion == confusion_matrix(true_labels, labels, labels=evaluation.classes).tolist()
+    assert table_of(evaluation.confusion) == confusion_matrix(true_labels, labels, labels=evaluation.classes).tolist()
     assert evaluation.interval == pytest.approx(
         wilson_interval(sum(a == b for a, b in zip(true_labels, labels, strict=True)), 24)
     )
@@ -249,7 +250,8 @@ def test_evaluation_on_one_class_equals_its_row_of_the_confusion_matrix(folder, 
     full, name = evaluate(folder, str(digits), NullReporter()), "2"
     shutil.copytree(digits / name, tmp_path / "photos" / name)
     evaluation = evaluate(folder, str(tmp_path / "photos"), NullReporter())
-    assert evaluation.confusion[int(name)] == full.confusion[int(name)] and evaluation.n == sum(evaluation.confusion[2])
+    part, whole = table_of(evaluation.confusion), table_of(full.confusion)
+    assert part[int(name)] == whole[int(name)] and evaluation.n == sum(part[2])
 
 
 @pytest.mark.parametrize("named", [".", "model", ".."])
@@ -295,7 +297,7 @@ def test_evaluation_knows_its_data_in_any_layout(digits: Path, tmp_path: Path) -
     evaluation = evaluate(run, source, NullReporter(), allow_outside=True)
     assert (evaluation.own, evaluation.split, evaluation.n, evaluation.classes) == (True, "test", 4, ("0", "1"))
     result = json.loads((run / "result.json").read_text())
-    assert evaluation.confusion == result["test"]["confusion"]
+    assert evaluation.to_json()["confusion"] == result["test"]["confusion"]
 
 
 def test_evaluation_on_each_split_of_the_training_data(folder: Path) -> None:
@@ -303,7 +305,7 @@ def test_evaluation_on_each_split_of_the_training_data(folder: Path) -> None:
     counts = json.loads((folder / "plan.json").read_text())["plan"]["facts"]["split_counts"]
     evaluations = {name: evaluate(folder, SETTINGS["source"], NullReporter(), split=name) for name in ("train", "val")}
     assert {name: evaluations[name].n for name in evaluations} == {name: counts[name] for name in evaluations}
-    assert evaluations["val"].confusion == result["val"]["confusion"]
+    assert evaluations["val"].to_json()["confusion"] == result["val"]["confusion"]
     assert split_note(evaluations["train"]) == {"split": "train", "note": SPLIT_NOTES["train"]}
 
 
@@ -311,10 +313,11 @@ def test_selected_classes_never_add_training_images(folder: Path) -> None:
     full = evaluate(folder, SETTINGS["source"], NullReporter())
     part = evaluate(folder, SETTINGS["source"], NullReporter(), classes=["1", "3"])
     assert part.own and part.split == "test"
-    assert [part.confusion[i] for i in (1, 3)] == [full.confusion[i] for i in (1, 3)]
-    assert part.n == sum(map(sum, (full.confusion[1], full.confusion[3])))
+    rows, selected = table_of(full.confusion), table_of(part.confusion)
+    assert [selected[i] for i in (1, 3)] == [rows[i] for i in (1, 3)]
+    assert part.n == sum(rows[1]) + sum(rows[3])
     single = evaluate(folder, SETTINGS["source"], NullReporter(), classes=["2"])
-    assert single.n == sum(full.confusion[2])
+    assert single.n == sum(rows[2])
 
 
 def test_evaluation_on_data_with_other_classes(folder, digits, tmp_path: Path) -> None:
@@ -337,8 +340,8 @@ def test_evaluation_on_data_with_other_classes(folder, digits, tmp_path: Path) -
         shutil.copytree(digits / name, subset / name)
     part = evaluate(folder, str(subset), NullReporter())
     full = evaluate(folder, str(digits), NullReporter())
-    assert part.n == 12 and part.confusion[1] == full.confusion[1]
-    assert [sum(row) for row in part.confusion] == [0, 6, 0, 6]
+    assert part.n == 12 and table_of(part.confusion)[1] == table_of(full.confusion)[1]
+    assert part.confusion.true_totals.tolist() == [0, 6, 0, 6]
     other = tmp_path / "other"
     for name in ("a", "b"):
         shutil.copytree(digits / "0", other / name)
@@ -389,7 +392,7 @@ def test_training_data_is_recognised_without_classes_and_bad_images(damaged: Pat
         evaluate(folder, str(damaged), NullReporter())
     assert values_of(error.value.message) == ["3", "other", "0", "1", "2"]
     evaluation = evaluate(folder, str(damaged), NullReporter(), skip_bad=True)
-    assert evaluation.own and evaluation.confusion == result["test"]["confusion"]
+    assert evaluation.own and evaluation.to_json()["confusion"] == result["test"]["confusion"]
 
 
 def test_bad_image_is_reported_or_left_out(folder, damaged, capsys) -> None:
@@ -432,14 +435,14 @@ def test_many_classes_are_described_by_their_most_confused_pairs() -> None:
     confusion[4, 2] = 2
     evaluation = ModelEvaluation(
         loss=0.3, accuracy=0.9, n=277, correct=249, interval=(0.8, 0.95), split="all", own=False,
-        classes=tuple(f"c{i}" for i in range(count)), confusion=confusion.tolist(),
+        classes=tuple(f"c{i}" for i in range(count)), confusion=counts_of(confusion.tolist()),
     )  # fmt: skip
     assert [fields_of(line) for line in describe_evaluation(evaluation)[2:]] == [
         {},
         {"count": 5, "true": "c3", "predicted": "c7"},
         {"count": 2, "true": "c4", "predicted": "c2"},
     ]
-    correct = evaluation.model_copy(update={"confusion": np.eye(count, dtype=int).tolist()})
+    correct = evaluation.model_copy(update={"confusion": counts_of(np.eye(count, dtype=int).tolist())})
     assert [fields_of(line) for line in describe_evaluation(correct)[2:]] == [{}]
 
 
@@ -448,7 +451,7 @@ def test_folder_of_runs_gives_the_best_on_val(folder: Path, tmp_path: Path) -> N
         shutil.copytree(folder, tmp_path / name)
         result = json.loads((folder / "result.json").read_text())
         result["val"]["accuracy"], result["test"]["accuracy"] = val, test
-        result["val"]["confusion"] = [[round(100 * val), round(100 - 100 * val)], [0, 0]]
+        result["val"]["confusion"] = counts_of([[round(100 * val), round(100 - 100 * val)], [0, 0]]).model_dump()
         (tmp_path / name / "result.json").write_text(json.dumps(result))
     assert find_model(tmp_path) == tmp_path / "b" / "model"
     shutil.copytree(folder, tmp_path / "d")  # unfinished: ignored
@@ -459,7 +462,8 @@ def test_folder_of_runs_gives_the_best_on_val(folder: Path, tmp_path: Path) -> N
         content["plan"]["recipe"]["select"] = "balanced"
         (tmp_path / name / "plan.json").write_text(json.dumps(content))
         result = json.loads((tmp_path / name / "result.json").read_text())
-        result["val"]["confusion"] = [[9, 1], [0, 2]] if name == "c" else [[10, 0], [2, 0]]
+        table = [[9, 1], [0, 2]] if name == "c" else [[10, 0], [2, 0]]
+        result["val"]["confusion"] = counts_of(table).model_dump()
         (tmp_path / name / "result.json").write_text(json.dumps(result))
     assert find_model(tmp_path) == tmp_path / "c" / "model"
     with pytest.raises(ModelFileError) as missing:
@@ -519,7 +523,7 @@ def test_failure_of_all_predictions_names_the_first_image(count: int) -> None:
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_number_of_evaluated_images_selects_the_plural(count: int) -> None:
-    confusion = [[count, 0], [0, 0]]
+    confusion = counts_of([[count, 0], [0, 0]])
     evaluation = ModelEvaluation(
         loss=0.3, accuracy=1.0, n=count, correct=count, interval=(0.8, 1.0), split="all", own=False,
         classes=("a", "b"), confusion=confusion,

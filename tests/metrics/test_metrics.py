@@ -18,16 +18,17 @@ from headstart.cli.options import _flag_help
 from headstart.config.recipe_config import RecipeConfig
 from headstart.config.study_config import StudyConfig
 from headstart.factories import load_factory
-from headstart.metrics.accuracy import confusion_counts, wilson_interval
+from headstart.metrics.accuracy import wilson_interval
 from headstart.metrics.confusion import balanced_weights
+from headstart.metrics.confusion_counts import ConfusionCounts
 from headstart.metrics.registry import METRICS, MetricSpec, is_study_metric, selects_epochs
 from headstart.metrics.values import counts_value, image_values, image_weights, metric_value
 from headstart.training.objective import Objective
 from headstart.training.scoring import score
-from tests.handmade import epoch_line
+from tests.handmade import counts_of, epoch_line, table_of
 from tests.messages import fields_of
 
-CASES = {  # labels, and the number of classes
+CASES = {  # labels, table_of
     "unequal classes": (np.repeat([0, 1, 2], [50, 7, 1]), 3),
     "a class without images": (np.repeat([0, 3], [9, 4]), 4),
     "one class": (np.zeros(5, dtype=np.int64), 2),
@@ -96,20 +97,20 @@ def test_brier_score_is_0_if_certain_and_right_and_2_if_certain_and_wrong() -> N
     )
 )
 def test_metrics_of_counts_equal_formulas(table: list[list[int]]) -> None:
-    counts, total = np.array(table), sum(map(sum, table))
+    counts, sparse, total = np.array(table), counts_of(table), sum(map(sum, table))
     recalls = [counts[k, k] / counts[k].sum() for k in range(3) if counts[k].sum()]
     seen = [k for k in range(3) if counts[k].sum() + counts[:, k].sum()]
     f1 = [2 * counts[k, k] / (counts[k].sum() + counts[:, k].sum()) for k in seen]
-    assert counts_value("accuracy", table) == pytest.approx(sum(counts[k, k] for k in range(3)) / total, abs=1e-12)
-    assert counts_value("balanced", table) == pytest.approx(sum(recalls) / len(recalls), abs=1e-12)
-    assert counts_value("macro-f1", table) == pytest.approx(sum(f1) / len(f1), abs=1e-12)
+    assert counts_value("accuracy", sparse) == pytest.approx(sum(counts[k, k] for k in range(3)) / total, abs=1e-12)
+    assert counts_value("balanced", sparse) == pytest.approx(sum(recalls) / len(recalls), abs=1e-12)
+    assert counts_value("macro-f1", sparse) == pytest.approx(sum(f1) / len(f1), abs=1e-12)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30))
 def test_confusion_counts_equal_those_of_sklearn(pairs: list[tuple[int, int]]) -> None:
     labels, predicted = np.array(pairs).T
     expected = sk.confusion_matrix(labels, predicted, labels=range(4))
-    assert confusion_counts(labels, predicted, 4).tolist() == expected.tolist()
+    assert ConfusionCounts.of_labels(labels, predicted, 4) == counts_of(expected.tolist())
 
 
 @given(n=st.integers(1, 10_000), share=st.floats(0, 1), level=st.sampled_from([0.8, 0.95, 0.999]))
@@ -131,7 +132,7 @@ def test_score_has_the_counts_and_the_cross_entropy() -> None:
     table = np.zeros((4, 4), dtype=int)
     for true, predicted in zip(labels, logits.argmax(1), strict=True):
         table[true, predicted] += 1
-    assert result.counts.tolist() == confusion_counts(labels, logits.argmax(1), 4).tolist() == table.tolist()
+    assert table_of(result.counts) == table.tolist()
     assert result.loss == pytest.approx(image_values("log-loss", labels, logits).mean(), rel=1e-6)
     assert result.accuracy == np.trace(table) / 5
 
@@ -150,7 +151,7 @@ def test_row_has_functions_that_exist(name: str) -> None:
 def test_value_that_a_metric_does_not_have_is_an_error() -> None:
     labels, logits = np.array([0, 1]), np.eye(2, dtype=np.float32)
     for name, call in (
-        ("brier", lambda: counts_value("brier", [[1, 0], [0, 1]])),
+        ("brier", lambda: counts_value("brier", counts_of([[1, 0], [0, 1]]))),
         ("macro-f1", lambda: image_values("macro-f1", labels, logits)),
         ("macro-f1", lambda: image_weights("macro-f1", labels)),
     ):
@@ -206,7 +207,7 @@ def test_metric_of_a_plugin_needs_one_row(monkeypatch: pytest.MonkeyPatch) -> No
     kappas = [sk.cohen_kappa_score(labels, rows.argmax(1)) for rows in logits]
     ranks = [Objective(select="kappa").rank(evaluation)[0] for evaluation in evaluations]
     assert ranks == pytest.approx(kappas)
-    line = epoch_line(1, 1, confusion=evaluations[0].counts.tolist())
+    line = epoch_line(1, 1, confusion=table_of(evaluations[0].counts))
     assert epoch_score(line, "kappa") == pytest.approx(kappas[0])
 
     assert math.isclose(metric_value("graded", labels, logits[0]), graded_values(labels, logits[0]).mean())
@@ -217,9 +218,9 @@ def test_metric_of_a_plugin_needs_one_row(monkeypatch: pytest.MonkeyPatch) -> No
     assert contrast.mean == pytest.approx(np.mean(means[:3]) - np.mean(means[3:]))
 
 
-def kappa(counts: np.ndarray) -> float:
-    expected_agreement = (counts.sum(0) * counts.sum(1)).sum() / counts.sum() ** 2
-    return float((np.trace(counts) / counts.sum() - expected_agreement) / (1 - expected_agreement))
+def kappa(counts: ConfusionCounts) -> float:
+    expected_agreement = (counts.true_totals * counts.predicted_totals).sum() / counts.images**2
+    return float((counts.correct / counts.images - expected_agreement) / (1 - expected_agreement))
 
 
 def graded_values(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
@@ -227,6 +228,6 @@ def graded_values(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
     return 1 - np.abs(logits.argmax(1) - labels) / 2
 
 
-def graded_of_counts(counts: np.ndarray) -> float:
-    true, predicted = np.indices(counts.shape)
-    return float((counts * (1 - np.abs(true - predicted) / 2)).sum() / counts.sum())
+def graded_of_counts(counts: ConfusionCounts) -> float:
+    cells = zip(counts.true, counts.predicted, counts.counts, strict=True)
+    return sum(count * (1 - abs(true - predicted) / 2) for true, predicted, count in cells) / counts.images

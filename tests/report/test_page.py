@@ -58,9 +58,22 @@ from headstart.storage.schemas.verdict import SeedResult, TimeToTarget, Verdict
 from tests import browser
 from tests.browser import NARROW, WIDE, accessibility_faults, needs_browser, open_browser, save_screenshot
 from tests.files import read_json
-from tests.handmade import SPEED, arm_spec, epoch_line, histogram, probe_line, run_result, snapshot_line, split_score
-from tests.messages import fields_of, values_of
-from tests.verdicts import arm_result, changed, contrast, seed_result, times_to_target, verdict
+from tests.handmade import (
+    SPEED,
+    arm_spec,
+    changed,
+    contrast,
+    epoch_line,
+    histogram,
+    probe_line,
+    read_table,
+    run_result,
+    seed_result,
+    snapshot_line,
+    split_score,
+)
+from tests.messages import fields_of, times_to_target, values_of
+from tests.verdicts import arm_result, verdict
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 names = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="￾￿"), min_size=1, max_size=60)
@@ -642,9 +655,7 @@ def test_charts_of_a_study_render_in_a_notebook(study_folder: Path, tmp_path: Pa
         assert chart.title and 'class="headstart"' in shown and HOSTILE not in shown and "<script" not in shown
         page = chart.save(tmp_path / "chart.html").read_text(encoding="utf-8")
         assert shown in page
-    counts = read_json(study_folder / read_json(study_folder / "verdict.json")["exported"]["run"] / "result.json")[
-        "test"
-    ]["confusion"]
+    counts = read_table(study_folder / read_json(study_folder / "verdict.json")["exported"]["run"])
     svg = str(study_charts[3].html).partition("<svg")[2].partition("</svg>")[0]
     assert all(str(count) in texts(f"<svg{svg}</svg>") for row in counts for count in row)
     assert all("<summary>" in chart.html and "<table" in chart.html for chart in study_charts[:4])
@@ -1136,9 +1147,7 @@ def test_pages_are_accessible(study_folder: Path, grid: Path, tmp_path: Path, wi
 
 @needs_browser
 def test_printed_page_is_light_and_complete(study_folder: Path) -> None:
-    counts = read_json(study_folder / read_json(study_folder / "verdict.json")["exported"]["run"] / "result.json")[
-        "test"
-    ]["confusion"]
+    counts = read_table(study_folder / read_json(study_folder / "verdict.json")["exported"]["run"])
     with open_browser() as visits:
         tab = visits.open((study_folder / "report.html").as_uri(), WIDE, "dark")
         tab.emulate_media(media="print", color_scheme="dark")

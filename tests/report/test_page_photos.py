@@ -12,7 +12,7 @@ from headstart.experiment import study
 from headstart.report import curves, page, series
 from headstart.reporter import NullReporter
 from tests.browser import NARROW, WIDE, accessibility_faults, needs_browser, open_browser, save_screenshot
-from tests.files import read_json
+from tests.handmade import read_table
 from tests.messages import fields_of
 
 pytestmark = [pytest.mark.photos, pytest.mark.slow]
@@ -34,7 +34,7 @@ def test_page_of_a_photo_study_works_in_a_browser(clothing: Path, cifar_weights:
     first_frozen = series.load_run(read_run(next(folder.glob("*frozen-s0/plan.json")).parent))
     missing = missing_probe_reason(first_frozen.history)
     assert fields_of(missing)["layer"] == "fc"  # the only layer with a gradient
-    confused = read_json(folder / verdict.exported.run / "result.json")["test"]["confusion"]
+    confused = read_table(folder / verdict.exported.run)
     true, predicted = next((i, j) for i, row in enumerate(confused) for j, count in enumerate(row) if count and i != j)
     with open_browser() as visits:
         for width, scheme in ((WIDE, "light"), (NARROW, "dark")):

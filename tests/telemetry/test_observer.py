@@ -15,8 +15,10 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from headstart.analysis.confusion import MAX_SHOWN_CLASSES, shown_classes
 from headstart.artifacts import predictions
 from headstart.config.run_config import RunConfig
+from headstart.metrics.confusion_counts import ConfusionCounts
 from headstart.models import structure
 from headstart.storage.journal import Journal
 from headstart.storage.schemas.metrics import (
@@ -38,7 +40,7 @@ from headstart.telemetry.observer import Observer
 from headstart.telemetry.tensor_stats import BINS, TensorSnapshot, histogram
 from headstart.training import loop, scoring
 from headstart.training.state import State
-from tests.handmade import evaluation, snapshot_line, write_run_files
+from tests.handmade import counts_of, evaluation, snapshot_line, table_of, write_run_files
 from tests.short_runs import prepared
 from tests.tensorboard_server import CONFIGURATION_PLUGINS, points
 
@@ -250,8 +252,8 @@ def test_lines_agree_with_the_steps_and_epochs_of_the_run() -> None:
     assert list(snapshot.weights) == structure.layer_names(state.network)
     assert list(snapshot.gradients) == list(snapshot.update_ratio) == ["fc"]
     epoch = next(line for line in lines if isinstance(line, EpochLine))
-    assert np.sum(epoch.confusion) == epoch.val.n == len(setup.context.val)
-    assert np.trace(epoch.confusion) == round(epoch.val.accuracy * epoch.val.n)
+    assert epoch.confusion.images == epoch.val.n == len(setup.context.val)
+    assert epoch.confusion.correct == round(epoch.val.accuracy * epoch.val.n)
     times = [line.time for line in lines if isinstance(line, TimedLine)]
     assert times == sorted(times)
 
@@ -259,7 +261,7 @@ def test_lines_agree_with_the_steps_and_epochs_of_the_run() -> None:
 def test_confusion_counts_true_by_predicted() -> None:
     logits = np.eye(3, dtype=np.float32)[[0, 1, 1, 2]]
     score = scoring.score(logits, np.array([0, 0, 1, 1]))
-    assert score.counts.tolist() == [[1, 1, 0], [0, 1, 1], [0, 0, 0]] and score.accuracy == 0.5
+    assert table_of(score.counts) == [[1, 1, 0], [0, 1, 1], [0, 0, 0]] and score.accuracy == 0.5
 
 
 # --- event files -------------------------------------------------------------------------------------------------
@@ -364,7 +366,7 @@ def cell_colors(picture: np.ndarray, classes: int, cell: int) -> np.ndarray:
 @pytest.mark.parametrize("names", [(), ("cat", "dog", "a very long name of a class of things"), ("кот", "", "猫")])
 def test_confusion_picture_shades_shares_of_rows(names: tuple[str, ...]) -> None:
     counts = np.array([[90, 0, 10], [0, 0, 0], [5, 0, 15]])
-    picture = np.asarray(confusion_picture(counts, names).convert("RGB"))
+    picture = np.asarray(confusion_picture(counts_of(counts.tolist()), names).convert("RGB"))
     assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[0] == picture.shape[1]
     white, ink = np.array([255, 255, 255]), np.array([0, 114, 178])
     shares = np.array([[0.9, 0, 0.1], [0, 0, 0], [0.25, 0, 0.75]])
@@ -375,10 +377,29 @@ def test_confusion_picture_shades_shares_of_rows(names: tuple[str, ...]) -> None
     assert dark[-8 - 2 * 48 : -8 - 48].any()  # a row without images has zeros
 
 
-@pytest.mark.parametrize("classes", [1, 2, 21, 22, 100, 1000])
+@pytest.mark.parametrize("classes", [1, 2, 21, 22, 30, 31, 1000, 20_000])
 def test_confusion_picture_of_any_size(classes: int) -> None:
-    picture = confusion_picture(np.eye(classes, dtype=int) * 123456, [f"class {i}" for i in range(classes)])
-    assert picture.width == picture.height <= 1100
+    counts = ConfusionCounts.of_labels(range(classes), [0] * classes, classes)
+    picture = confusion_picture(counts, [f"class {i}" for i in range(classes)])
+    assert max(picture.size) <= 1100
+    assert (picture.height > picture.width) == (classes > MAX_SHOWN_CLASSES)
+
+
+def test_confusion_picture_of_many_classes_is_that_of_the_most_confused() -> None:
+    """The cells are those of a matrix of these classes alone; a line below says how many are left out."""
+    classes = MAX_SHOWN_CLASSES + 5
+    labels = np.repeat(np.arange(classes), 10)
+    predicted = labels.copy()
+    predicted[50::10] = 0  # classes 5 and above are confused with class 0, which 1 to 4 are not
+    counts = ConfusionCounts.of_labels(labels, predicted, classes)
+    names = [str(label) for label in range(classes)]
+    shown = shown_classes(counts)
+    part = counts_of(counts.block(shown).tolist())
+    whole = np.asarray(confusion_picture(counts, names).convert("RGB"))
+    alone = np.asarray(confusion_picture(part, [names[label] for label in shown]).convert("RGB"))
+    height, width = alone.shape[0] - 8, alone.shape[1] - 8
+    assert np.array_equal(whole[:height, :width], alone[:height, :width])
+    assert whole.shape[0] > alone.shape[0] and (whole[height + 1 :] < 100).any()
 
 
 def test_samples_are_the_images_of_the_first_batch(tmp_path: Path) -> None:

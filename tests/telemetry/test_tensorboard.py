@@ -184,7 +184,7 @@ def test_images_are_those_of_the_run(board: TensorBoardServer, runs: Path) -> No
         for picture in pictures:
             assert np.array_equal(
                 pixels(board, picture),
-                np.asarray(confusion_picture(np.array(epochs[picture["step"]]), ["0", "1"]).convert("RGB")),
+                np.asarray(confusion_picture(epochs[picture["step"]], ["0", "1"]).convert("RGB")),
             )
         (samples,) = board.get("plugin/images/images", run=run, tag="samples/train", sample=0)
         with Image.open(runs / run / "artifacts" / "samples.jpg") as recorded:

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import math
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,6 +16,7 @@ from headstart.i18n import verbatim
 from headstart.metrics.registry import METRICS, MetricSpec
 from headstart.storage.schemas.checkpoint import TrainingProgress
 from headstart.training import events, loop, objective, scoring
+from tests.handmade import counts_of
 from tests.messages import fields_of
 from tests.short_runs import prepared
 
@@ -174,14 +174,13 @@ def test_nan_in_validation_raises_diverged_error() -> None:
 def scripted(monkeypatch: pytest.MonkeyPatch, accuracies: list[float]) -> None:
     """Replace the validation accuracies of the epochs."""
     correct = iter(round(100 * accuracy) for accuracy in accuracies)
-    original = scoring.score
+    original = scoring.Scorer.score
 
-    def score(logits: np.ndarray, labels: np.ndarray) -> scoring.Score:
-        counts = np.diag([next(correct), 0])
-        counts[0, 1] = 100 - counts.sum()
-        return dataclasses.replace(original(logits, labels), confusion=counts)
+    def score(scorer: scoring.Scorer) -> scoring.Score:
+        right = next(correct)
+        return dataclasses.replace(original(scorer), confusion=counts_of([[right, 100 - right], [0, 0]]))
 
-    monkeypatch.setattr(loop, "score", score)
+    monkeypatch.setattr(scoring.Scorer, "score", score)
 
 
 def test_early_stopping_ends_after_patience_epochs_without_improvement(monkeypatch) -> None:

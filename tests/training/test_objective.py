@@ -1,6 +1,5 @@
 """The training objective equals torch, for one head and for stacked heads."""
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -9,6 +8,7 @@ from torch.nn.functional import cross_entropy
 from headstart.errors import DivergedError
 from headstart.training.objective import Objective, count_correct, require_finite
 from headstart.training.scoring import Score
+from tests.handmade import counts_of
 from tests.messages import fields_of
 
 SHAPE = (2, 3)  # seeds, recipes
@@ -67,8 +67,8 @@ def test_correct_predictions_are_counted_per_head() -> None:
 
 
 def test_epochs_are_ranked_by_the_metric_and_then_by_the_loss() -> None:
-    first = Score(loss=0.5, accuracy=0.8, n=10, confusion=np.array([[7, 1], [1, 1]]))
-    second = Score(loss=0.4, accuracy=0.8, n=10, confusion=np.array([[8, 0], [2, 0]]))
+    first = Score(loss=0.5, accuracy=0.8, n=10, confusion=counts_of([[7, 1], [1, 1]]))
+    second = Score(loss=0.4, accuracy=0.8, n=10, confusion=counts_of([[8, 0], [2, 0]]))
     assert Objective(select="accuracy").rank(second) > Objective(select="accuracy").rank(first)
     assert Objective(select="balanced").rank(first) > Objective(select="balanced").rank(second)
 

@@ -15,7 +15,7 @@ from headstart.metrics.confusion_counts import ConfusionCounts
 from headstart.metrics.top_logits import MAX_FULL_CLASSES, Logits, TopLogits, concatenate, top_logits
 from headstart.storage.schemas.metrics import SplitScore
 
-MAX_BLOCK_LOGITS = 2**26  # logits that are computed together
+MAX_BLOCK_LOGITS = 2**24  # logits that are computed together
 
 
 @dataclass(frozen=True)
