@@ -1,12 +1,13 @@
 """Hand-made lines of a record, results and roles; values that a test does not give are plausible."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from headstart.config.plan_file import PlanFile, write_plan_file
 from headstart.config.run_config import RunConfig
 from headstart.metrics.confusion_counts import ConfusionCounts
-from headstart.storage.files import read_json, write_json
+from headstart.storage.files import write_json
 from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.metrics import (
     EpochLine,
@@ -92,7 +93,7 @@ def table_of(counts: ConfusionCounts) -> list[list[int]]:
 
 def read_table(run: Path) -> list[list[int]]:
     """Return the confusion matrix [true][predicted] of a run on test, from result.json."""
-    return table_of(ConfusionCounts.model_validate(read_json(run / RESULT_FILE)["test"]["confusion"]))
+    return table_of(ConfusionCounts.model_validate(json.loads((run / RESULT_FILE).read_text())["test"]["confusion"]))
 
 
 def split_score(loss: float = 1.0, accuracy: float = 0.5, n: int = 10) -> SplitScore:
