@@ -153,7 +153,8 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
             )
         if len(predictions) != len(paths):
             raise UsageError(_("X contains a folder."), _("Pass the paths of image files."))
-        columns = [predictor.classes.index(str(label).strip()) for label in self.classes_]
+        position = {name: index for index, name in enumerate(predictor.classes)}
+        columns = [position[str(label).strip()] for label in self.classes_]
         rows = np.array([prediction.probabilities for prediction in predictions], dtype=np.float64)
         return rows.reshape(len(paths), len(columns))[:, columns]
 

@@ -50,7 +50,7 @@ def predict(
     """
     with trusting(trust):
         predictor = Predictor(_folder(model), device)
-    return list(predictor.predict(images))
+    return list(predictor.predict(images, top=predictor.kept_classes))
 
 
 def evaluate(

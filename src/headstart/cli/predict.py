@@ -39,7 +39,9 @@ def predict(
     with reporter() as output:
         if predictor.selection_note:
             output.say(predictor.selection_note)
-        predictions = list(predictor.predict(images, output))
+        if predictor.kept_note:
+            output.say(predictor.kept_note)
+        predictions = list(predictor.predict(images, output, top=predictor.kept_classes))
     require_predictions(predictions)
     if json:
         print_json([p.to_json(predictor.classes) for p in predictions])

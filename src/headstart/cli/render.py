@@ -40,14 +40,18 @@ def as_table(predictions: Sequence[Prediction]) -> str:
 def as_csv(predictions: Sequence[Prediction], classes: Sequence[str]) -> str:
     """Format predictions as CSV with the header image, label, confidence, error, and `p(CLASS)` for each class.
 
+    If only the most probable classes are kept, their names and probabilities are in the columns `top N`, `p(top N)`.
     Names are not escaped, also those that begin with `=`: a spreadsheet must import the columns as text.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["image", "label", "confidence", "error", *(f"p({name})" for name in classes)])
+    kept = max((len(p.top) for p in predictions), default=0)
+    columns = [part for n in range(1, kept + 1) for part in (f"top {n}", f"p(top {n})")]
+    columns = columns or [f"p({name})" for name in classes]
+    writer.writerow(["image", "label", "confidence", "error", *columns])
     for p in predictions:
-        probabilities = p.probabilities or [""] * len(classes)
-        writer.writerow([p.image, p.label, p.confidence if p.probabilities else "", p.error, *probabilities])
+        values = [part for pair in p.top for part in pair] or p.probabilities or [""] * len(columns)
+        writer.writerow([p.image, p.label, "" if p.error else p.confidence, p.error, *values])
     return buffer.getvalue()
 
 

@@ -97,7 +97,8 @@ class ImageIndex:
                 _("Name two classes or more, as in --classes a --classes b."),
             )
         number = np.full(len(self.classes), -1)
-        number[[self.classes.index(name) for name in names]] = np.arange(len(names))
+        position = {name: index for index, name in enumerate(self.classes)}
+        number[[position[name] for name in names]] = np.arange(len(names))
         picked = self._take(np.flatnonzero(number[self.labels] >= 0).tolist())
         return replace(picked, classes=names, labels=number[picked.labels])
 

@@ -20,6 +20,7 @@ from headstart.errors import DataError
 from headstart.hardware import devices
 from headstart.i18n import Message, _, ngettext, verbatim
 from headstart.inference.preprocessing import ImageInput, Preprocessing, checked_image, image_list
+from headstart.metrics.top_logits import KEPT_LOGITS, MAX_FULL_CLASSES
 from headstart.reporter import NullReporter, Reporter
 from headstart.storage.files import JsonData
 
@@ -35,8 +36,9 @@ class Prediction:
         image: Path of the image; of pixels `image N`, their place among the images from 0.
         label: Most probable class; "" after an error.
         confidence: Its probability; 0 after an error.
-        probabilities: [classes], with a sum of 1; empty after an error.
+        probabilities: [classes], with a sum of 1; empty after an error, and if only the most probable classes are kept.
         error: Why the image could not be read, as a sentence without its path; "" without an error.
+        top: If only the most probable classes are kept, these and their probabilities, the most probable first.
 
     Examples:
         >>> (prediction,) = run.predict(Image.new("RGB", (16, 16)))
@@ -49,12 +51,13 @@ class Prediction:
     confidence: float
     probabilities: tuple[float, ...]
     error: Message = NO_ERROR
+    top: tuple[tuple[str, float], ...] = ()
 
     def to_json(self, classes: Sequence[str]) -> dict[str, JsonData]:
-        """Return the prediction as JSON: image and error, or image, label, confidence and each class's probability."""
+        """Return the prediction as JSON: image and error, or image, label, confidence and the kept probabilities."""
         if self.error:
             return {"image": self.image, "error": self.error}
-        probabilities = dict(zip(classes, self.probabilities, strict=True))
+        probabilities = dict(self.top or zip(classes, self.probabilities, strict=True))
         return {
             "image": self.image,
             "label": self.label,
@@ -131,7 +134,7 @@ class Predictor:
         return np.asarray(self.model.network(self.preprocessing.batch(images, self.device)).cpu().numpy())
 
     def predict(
-        self, images: ImageInput | Iterable[ImageInput], reporter: Reporter | None = None
+        self, images: ImageInput | Iterable[ImageInput], reporter: Reporter | None = None, *, top: int | None = None
     ) -> Iterator[Prediction]:
         """Predict each image, in order.
 
@@ -141,6 +144,7 @@ class Predictor:
             images: Image files, folders that are searched for images recursively, contents of files, images of Pillow,
                 and uint8 arrays [h, w, 3]; one or several, or an array [n, h, w, 3].
             reporter: Reports progress.
+            top: Keep only this number of most probable classes, see `kept_classes`; None keeps all.
 
         Raises:
             UsageError: An item is not an image.
@@ -148,10 +152,10 @@ class Predictor:
         reporter = reporter or NullReporter()
         items = list(_items(image_list(images)))
         for begin in range(0, len(items), INFERENCE_BATCH_SIZE):
-            yield from self._predict_batch(items[begin : begin + INFERENCE_BATCH_SIZE])
+            yield from self._predict_batch(items[begin : begin + INFERENCE_BATCH_SIZE], top)
             reporter.progress(_("predicting"), min(begin + INFERENCE_BATCH_SIZE, len(items)), len(items))
 
-    def _predict_batch(self, items: Sequence[_Item | Prediction]) -> list[Prediction]:
+    def _predict_batch(self, items: Sequence[_Item | Prediction], top: int | None) -> list[Prediction]:
         pixels: dict[int, np.ndarray] = {}
         names: list[str] = []  # of the images with pixels
         predictions = {index: item for index, item in enumerate(items) if isinstance(item, Prediction)}
@@ -165,12 +169,32 @@ class Predictor:
                         predictions[index] = _failed(item.name, error.reason)
         if pixels:
             rows = softmax(self.logits(list(pixels.values())).astype(np.float64), axis=1)
-            predicted = (self._prediction(name, row) for name, row in zip(names, rows, strict=True))
+            predicted = (self._prediction(name, row, top) for name, row in zip(names, rows, strict=True))
             predictions |= dict(zip(pixels, predicted, strict=True))
         return [predictions[index] for index in range(len(items))]
 
-    def _prediction(self, name: str, probabilities: np.ndarray) -> Prediction:
+    @property
+    def kept_classes(self) -> int | None:
+        """Number of classes whose probabilities a prediction keeps if there are many; None if it keeps all."""
+        return KEPT_LOGITS if len(self.classes) > MAX_FULL_CLASSES else None
+
+    @property
+    def kept_note(self) -> Message | None:
+        """Sentence that says how many probabilities are kept; None if it is all of them."""
+        if self.kept_classes is None:
+            return None
+        return _(
+            "The model has {classes:,} classes: of each image the {kept} most probable classes are kept.",
+            classes=len(self.classes),
+            kept=self.kept_classes,
+        )
+
+    def _prediction(self, name: str, probabilities: np.ndarray, top: int | None) -> Prediction:
         best = int(probabilities.argmax())
+        if top is not None:
+            order = np.argsort(-probabilities, kind="stable")[:top].tolist()
+            kept = tuple((self.classes[index], float(probabilities[index])) for index in order)
+            return Prediction(name, self.classes[best], float(probabilities[best]), (), top=kept)
         values = tuple(float(p) for p in probabilities)
         return Prediction(name, self.classes[best], values[best], values)
 

@@ -94,7 +94,8 @@ class Run:
             >>> len(run.predict([np.zeros((8, 8, 3), np.uint8), Image.new("L", (9, 9))]))
             2
         """
-        return list(Predictor(self.folder, device).predict(images))
+        predictor = Predictor(self.folder, device)
+        return list(predictor.predict(images, top=predictor.kept_classes))
 
     def evaluate(
         self, data: DataSource | None = None, *, split: str = "auto", skip_bad: bool = False, device: str | int = "cpu"
