@@ -46,6 +46,7 @@ from headstart.training.setup import TrainingSetup, make_network
 from headstart.weights.files import model_weights, tensor_bytes
 from headstart.weights.starts import architecture_of
 
+MAX_CARD_CLASSES = 50  # named in the heading of the model card
 SEPARATE_WEIGHTS = """
 The weights are in two files, `backbone.safetensors` (frozen) and `head.safetensors`; together they are the state dict.
 """
@@ -227,7 +228,7 @@ def _preprocess(setup: TrainingSetup) -> Preprocess:
 
 def _card(setup: TrainingSetup, event: Epoch, *, whole: bool) -> str:
     plan = setup.plan
-    return f"""# {plan.network.label} for {_escape(", ".join(plan.facts.class_names))}
+    return f"""# {plan.network.label} for {_escape(_class_list(plan.facts.class_names))}
 
 Arm {_escape(arm_words(plan.arm_spec))}, seed {plan.seeding.seed}, epoch {event.epoch}: accuracy
 {event.val.accuracy:.3f} on {event.val.n} validation images, which also selected this epoch.
@@ -257,6 +258,14 @@ def _other_order(classes: Sequence[str]) -> str:
 def _escape(text: str) -> str:
     """Return untrusted text in one line, escaped for HTML."""
     return html.escape(" ".join(text.split()), quote=False)
+
+
+def _class_list(names: Sequence[str]) -> str:
+    """Return the class names; of very many the first ones, and how many others there are."""
+    listed = ", ".join(names[:MAX_CARD_CLASSES])
+    return (
+        f"{listed} and {others:,} other classes" if (others := len(names) - MAX_CARD_CLASSES) > 1 else ", ".join(names)
+    )
 
 
 def _usage(network: NetworkConfig, head: str, classes: int) -> str:

@@ -71,7 +71,8 @@ class History:
         images = [count for count in self.plan.facts.class_counts.values() if count]
         if len(images) < 2 or self.plan.recipe.class_weights != "none":
             return self.uniform_loss
-        return -sum(count / sum(images) * math.log(count / sum(images)) for count in images)
+        total = sum(images)
+        return -sum(count / total * math.log(count / total) for count in images)
 
     @property
     def uniform_loss(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from headstart.analysis.run_records import RunRecord, runs_in
@@ -35,6 +36,7 @@ RUN_HEADER = (
     _("folder"),
 )
 SEARCH_HEADER = (_("arm"), _("seed"), _("learning rate"), _("length"), _("state"), _("best val, %"), _("folder"))
+MAX_LISTED_CLASSES = 50  # with their numbers of images; a page of 20,000 would consist of them
 NO_EPOCH = "–"  # of a run that diverged before its first evaluation on val
 SETS_DEFAULTS = ("network", "start", "optimizer")  # settings that determine the defaults of others
 
@@ -273,11 +275,19 @@ def _origins(run: PlottedRun, content: PlanFile) -> dict[str, str]:
         _("data"): content.plan.data.source,
         _("fingerprint of the data"): facts.fingerprint,
         _("images"): ", ".join(f"{name} {count:,}" for name, count in facts.split_counts),
-        _("classes"): ", ".join(f"{isolate_bidi(name)} {count:,}" for name, count in facts.class_counts.items()),
+        _("classes"): _class_counts(facts.class_counts),
         **({_("sha256 of {weights}", weights=start): weights} if weights else {}),
         **({_("license of {weights}", weights=start): license} if license else {}),
         **{name: str(value) for name, value in content.environment.items()},
     }
+
+
+def _class_counts(counts: Mapping[str, int]) -> str:
+    """Return the classes with their numbers of images; of very many the first ones."""
+    listed = [f"{isolate_bidi(name)} {count:,}" for name, count in islice(counts.items(), MAX_LISTED_CLASSES)]
+    if len(counts) <= MAX_LISTED_CLASSES:
+        return ", ".join(listed)
+    return _("{classes:,} classes: {names}, …", classes=len(counts), names=", ".join(listed))
 
 
 def _license(run: PlottedRun) -> str:
