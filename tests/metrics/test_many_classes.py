@@ -22,7 +22,7 @@ from headstart.errors import UsageError
 from headstart.metrics import top_logits as kept
 from headstart.metrics.confusion_counts import ConfusionCounts
 from headstart.metrics.registry import METRICS, MetricSpec
-from headstart.metrics.values import counts_value, image_values, metric_value
+from headstart.metrics.values import counts_value, image_values, metric_value, require_kept_logits
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import EpochLine
 from headstart.training.scoring import Scorer
@@ -135,6 +135,9 @@ def test_metric_without_a_function_of_the_largest_logits_says_so(monkeypatch: py
     assert len(image_values("full", labels, logits)) == 5
     with pytest.raises(UsageError, match="full"):
         image_values("full", labels, kept.top_logits(labels, logits))
+    require_kept_logits("full", kept.MAX_FULL_CLASSES)
+    with pytest.raises(UsageError, match="full"):  # which a study does before it trains
+        require_kept_logits("full", kept.MAX_FULL_CLASSES + 1)
 
 
 @settings(max_examples=20, deadline=None)

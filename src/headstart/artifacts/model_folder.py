@@ -262,10 +262,8 @@ def _escape(text: str) -> str:
 
 def _class_list(names: Sequence[str]) -> str:
     """Return the class names; of very many the first ones, and how many others there are."""
-    listed = ", ".join(names[:MAX_CARD_CLASSES])
-    return (
-        f"{listed} and {others:,} other classes" if (others := len(names) - MAX_CARD_CLASSES) > 1 else ", ".join(names)
-    )
+    others = len(names) - MAX_CARD_CLASSES
+    return ", ".join(names) if others <= 1 else f"{', '.join(names[:MAX_CARD_CLASSES])} and {others:,} other classes"
 
 
 def _usage(network: NetworkConfig, head: str, classes: int) -> str:

@@ -24,6 +24,7 @@ from headstart.data.splits import Split, overlaps
 from headstart.errors import DataError, HeadstartError, MissingWeightsError, UsageError
 from headstart.experiment.study_kind import COMPARISON, StudyKind
 from headstart.i18n import Message, _
+from headstart.metrics.values import require_kept_logits
 from headstart.models.user_code import is_user_network
 from headstart.reporter import NullReporter, Reporter
 from headstart.runs.job_protocol import RunRequest
@@ -58,7 +59,7 @@ def resolve_arms(
         The resolved variants, in order, and the resolved sources by name.
 
     Raises:
-        UsageError: Two arms are the same.
+        UsageError: Two arms are the same, or the metric needs the logits of more classes than are kept.
         DataError: The evaluation split has too few images, or images or weights are missing.
     """
     arms: list[setup.ResolvedRun] = []
@@ -78,6 +79,7 @@ def resolve_arms(
             reporter.say(_("{arm}: {note}", arm=arm_words(variant.arm), note=note))
         reported |= notes
         kind.require_images(arm.plan)
+        require_kept_logits(spec.protocol.metric, len(arm.plan.facts.class_names))
         if not arms:  # all arms have the same images
             for seed in (*spec.seed_range, *spec.search_seed_range):
                 seeded = arm.plan.changed(seed=seed)

@@ -38,14 +38,23 @@ def image_values(name: str, labels: npt.NDArray[np.int64], logits: Logits) -> np
     """
     path = _mean_path(name)
     if isinstance(logits, TopLogits):
+        require_kept_logits(name, logits.class_count)
         path = METRICS[name].of_top_logits
-        if not path:
-            raise UsageError(
-                _("{name} needs the logits of all classes, which are kept of up to {limit:,} classes.",
-                  name=name, limit=MAX_FULL_CLASSES),
-                _("Use another metric, or give its row in the registry `of_top_logits`."),
-            )  # fmt: skip
     return np.asarray(load_factory(path)(labels, logits), dtype=np.float64)
+
+
+def require_kept_logits(name: str, classes: int) -> None:
+    """Raise UsageError if the metric `name` needs logits that predictions of this number of classes do not keep."""
+    if classes > MAX_FULL_CLASSES and not METRICS[name].of_top_logits:
+        raise UsageError(
+            _(
+                "{name} needs the logits of all classes, which are kept of up to {limit:,} classes; these are {classes:,}.",
+                name=name,
+                limit=MAX_FULL_CLASSES,
+                classes=classes,
+            ),
+            _("Use another metric, or give its row in the registry `of_top_logits`."),
+        )
 
 
 def image_weights(name: str, labels: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
