@@ -48,7 +48,7 @@ def require_kept_logits(name: str, classes: int) -> None:
     if classes > MAX_FULL_CLASSES and not METRICS[name].of_top_logits:
         raise UsageError(
             _(
-                "{name} needs the logits of all classes, which are kept of up to {limit:,} classes; these are {classes:,}.",
+                "{name} needs all logits, which are kept of up to {limit:,} classes, not of {classes:,}.",
                 name=name,
                 limit=MAX_FULL_CLASSES,
                 classes=classes,
