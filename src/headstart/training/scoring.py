@@ -45,19 +45,21 @@ class Scorer:
         """Begin with the labels of the split, [n]; `keep` keeps the logits that predictions have."""
         self._labels, self._keep, self._seen = labels, keep, 0
         self._classes = 0
-        self._log_probabilities: list[Tensor] = []  # of the labels
-        self._predicted: list[np.ndarray] = []
+        # small arrays of each batch would lie between the logits in memory, which could then not be used again
+        self._log_probabilities = np.empty((len(labels), 1), dtype=np.float32)  # of the labels
+        self._predicted = np.empty(len(labels), dtype=np.int64)
         self._full: list[np.ndarray] = []
         self._top: list[TopLogits] = []
 
     def add(self, logits: np.ndarray) -> None:
         """Add the logits of the next images, float32 [b, classes]."""
-        labels = self._labels[self._seen : self._seen + len(logits)]
+        rows = slice(self._seen, self._seen + len(logits))
+        labels = self._labels[rows]
         self._seen += len(logits)
         self._classes = logits.shape[1]
         logs = F.log_softmax(torch.from_numpy(logits), 1)
-        self._log_probabilities.append(logs.gather(1, torch.from_numpy(labels)[:, None]))
-        self._predicted.append(logits.argmax(1))
+        self._log_probabilities[rows] = logs.gather(1, torch.from_numpy(labels)[:, None]).numpy()
+        self._predicted[rows] = logits.argmax(1)
         if self._keep and self._classes > MAX_FULL_CLASSES:
             self._top.append(top_logits(labels, logits))
         elif self._keep:
@@ -65,10 +67,10 @@ class Scorer:
 
     def score(self) -> Score:
         """Return the mean cross-entropy, accuracy and confusion counts of all images."""
-        logs = torch.cat(self._log_probabilities)
+        logs = torch.from_numpy(self._log_probabilities)
         # the reduction of cross_entropy, so that the loss does not depend on the batches
         loss = float(F.nll_loss(logs, torch.zeros(len(logs), dtype=torch.int64)))
-        counts = ConfusionCounts.of_labels(self._labels, np.concatenate(self._predicted), self._classes)
+        counts = ConfusionCounts.of_labels(self._labels, self._predicted, self._classes)
         kept: Logits | None = None
         if self._keep:
             kept = concatenate(self._top) if self._top else np.concatenate(self._full)
