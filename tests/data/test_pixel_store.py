@@ -215,7 +215,8 @@ DAMAGED, NO_IMAGE, OTHER_FORMAT = {"name", "format", "text"}, {"name", "formats"
         ("layers.png", psd(), OTHER_FORMAT),
         ("script.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\nshowpage\n", OTHER_FORMAT),
         ("sky.png", b"SIMPLE  =                    T".ljust(80) + b"END".ljust(2800), OTHER_FORMAT),
-        ("notes.jpg", b"cat, dog", NO_IMAGE),
+        ("notes.jpg", b"cat, dog", OTHER_FORMAT),
+        ("noise.jpg", b"\x01\xfe noise", NO_IMAGE),
         ("header.png", b"\x89PNG\r\n\x1a\n", {"name", "format"}),
     ],
 )
@@ -417,7 +418,7 @@ def test_file_that_is_wrongly_listed_as_undecodable_is_read(tmp_path: Path, root
 def test_data_with_only_bad_files_is_refused(tmp_path: Path, root: Path) -> None:
     for name in ("a/1.jpg", "b/1.jpg"):
         (tmp_path / "photos" / name).parent.mkdir(parents=True)
-        (tmp_path / "photos" / name).write_bytes(b"no image")
+        (tmp_path / "photos" / name).write_bytes(b"\x01no image")
     images = read_index(str(tmp_path / "photos"))
     with pytest.raises(DataError) as error:
         open_store(images, hash_files(images), side=32, threads=1, skip_bad=True)

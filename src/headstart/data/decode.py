@@ -17,14 +17,8 @@ from typing import BinaryIO
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from headstart.data.conversion import DEFAULT_CONVERSION, Conversion, choose_conversion
-from headstart.data.image_formats import (
-    FORMATS,
-    ForeignFormatError,
-    format_of,
-    is_text_limit,
-    open_image,
-    without_large_text,
-)
+from headstart.data.foreign_formats import ForeignFormatError, reject_variant
+from headstart.data.image_formats import FORMATS, format_of, open_image
 from headstart.data.pixels import (
     MAX_PIXELS,
     DecodedImage,
@@ -35,11 +29,13 @@ from headstart.data.pixels import (
     decode_unknown_tiff,
     target_size,
 )
+from headstart.data.png_chunks import without_metadata
+from headstart.data.samples import LayoutError
 from headstart.errors import DataError
 from headstart.i18n import Message, _
 from headstart.text import end_sentence, message_of
 
-DECODER_VERSION = 2  # of this module's output: increase it when the same bytes give other pixels
+DECODER_VERSION = 3  # of this module's output: increase it when the same bytes give other pixels
 REPLACE_HINT = _("Replace or remove it.")
 
 
@@ -165,17 +161,17 @@ def decode_file(file: BinaryIO, side: int, name: str, conversion: Conversion = D
         ImageFileError: The bytes cannot be read.
     """
     try:
-        try:
-            return _decode_open(file, side, conversion)
-        except ValueError as error:
-            if not is_text_limit(error):
-                raise
-            return _decode_open(without_large_text(file), side, conversion)
+        return _decode_variant(file, side, conversion)
     except ImageTooLargeError as error:
         raise _too_large(name, error) from None
     except ForeignFormatError as error:
         values = {**error.message.values, "name": name}
         raise UndecodableError(Message(error.message.template, values), error.hint) from None
+    except LayoutError as error:
+        raise UndecodableError(
+            _("{name} is a TIFF file of a layout that is not read ({layout})", name=name, layout=message_of(error)),
+            _("Save it in gray, RGB or CMYK with 8 or 16 bits per channel."),
+        ) from error
     except UnidentifiedImageError:
         raise _no_image(file, name) from None
     except MemoryError:
@@ -230,7 +226,7 @@ def _no_image(file: BinaryIO, name: str) -> UndecodableError:
     if file.seek(0, io.SEEK_END) == 0:
         return UndecodableError(_("{name} is empty", name=name), REPLACE_HINT)
     if _format(file):
-        return _damaged(file, name, _("it has no complete header"))
+        return _damaged(file, name, _("its header is incomplete or damaged"))
     *formats, last_format = FORMATS
     fault = _(
         "{name} is not a {formats} or {last_format} image",
@@ -248,8 +244,28 @@ def _format(file: BinaryIO) -> str:
 
 def _damaged(file: BinaryIO, name: str, reason: Message) -> UndecodableError:
     kind = _format(file) or _("image")
+    reason = reason or _("its content cannot be decoded")
     fault = _("{name} is a damaged {format} file ({reason})", name=name, format=kind, reason=reason)
     return UndecodableError(fault, REPLACE_HINT)
+
+
+def _decode_variant(file: BinaryIO, side: int, conversion: Conversion) -> DecodedImage:
+    """Decode a file; a PNG file that Pillow refuses is decoded without its metadata.
+
+    Raises:
+        ForeignFormatError: It is a JPEG file of a kind that Pillow does not read.
+    """
+    try:
+        return _decode_open(file, side, conversion)
+    except (ImageTooLargeError, ForeignFormatError, LayoutError, MemoryError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        if (pixels := without_metadata(file)) is None:
+            reject_variant(file)
+            raise
+    return _decode_open(pixels, side, conversion)
 
 
 def _decode_open(file: BinaryIO, side: int, conversion: Conversion) -> DecodedImage:

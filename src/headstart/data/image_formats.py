@@ -1,20 +1,17 @@
-"""Formats of image files: which are read, how a file is opened, and what a file is that is none of them.
+"""Formats of image files: which are read, and how a file is opened.
 
 The format is detected from the content. Pillow's other readers (EPS, FITS, PSD, …) are never used.
 """
 
 from __future__ import annotations
 
-import io
 import os
-import struct
-import zlib
-from collections.abc import Iterator
 from typing import BinaryIO
 
-from PIL import Image, JpegImagePlugin, TiffImagePlugin
+from PIL import Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
-from headstart.i18n import Message, _, verbatim
+from headstart.data.foreign_formats import ForeignFormatError, foreign_format, reject_foreign, reject_tiff_variant
+from headstart.i18n import _
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "JPEG2000", "AVIF", "HEIF")
 IMAGE_SUFFIXES = frozenset({
@@ -33,60 +30,11 @@ HEIF_INSTALL = "pip install pillow-heif"
 _PILLOW_FORMATS = tuple(name for name in FORMATS if name != "HEIF")
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"})
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
+_JPEG_LS_START = b"\xff\xd8\xff\xf7"
 _JPEG_START, _PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
-_HEAD_BYTES = 512
+_HEAD_BYTES = 1024
+_UNNAMED_FORMATS = frozenset({"JPEG", "PNG", "WEBP", "GIF", "JPEG2000", "AVIF", "HEIF"})  # found by their content
 _SUBFILE_TYPE_TAG, _DNG_VERSION_TAG = 254, 50706
-_TEXT_CHUNKS = (b"iCCP", b"zTXt", b"iTXt", b"tEXt")
-_MAX_CHUNK_TEXT = 1 << 20  # Pillow refuses a chunk that unpacks to more
-_MAX_ALL_TEXT = 32 << 20  # of a file; Pillow refuses more than 64 MiB
-_CONVERT = _("Convert it to JPEG or PNG.")
-
-# start of the content, name of the format, what to do
-_OTHER_FORMATS: tuple[tuple[bytes, str, Message], ...] = (
-    (b"8BPS", "Photoshop (PSD)", _CONVERT),
-    (b"%PDF", "PDF", _("Export its images to JPEG or PNG.")),
-    (b"%!PS", "PostScript", _CONVERT),
-    (b"\xc5\xd0\xd3\xc6", "EPS", _CONVERT),
-    (b"\xff\x0a", "JPEG XL", _CONVERT),
-    (b"\0\0\0\x0cJXL ", "JPEG XL", _CONVERT),
-    (b"\xff\xd8\xff\xf7", "JPEG-LS", _CONVERT),
-    (b"II\xbc", "JPEG XR", _CONVERT),
-    (b"FUJIFILMCCD-RAW", "camera raw (RAF)", _CONVERT),
-    (b"IIRO", "camera raw (ORF)", _CONVERT),
-    (b"IIRS", "camera raw (ORF)", _CONVERT),
-    (b"IIU\0", "camera raw (RW2)", _CONVERT),
-    (b"FOVb", "camera raw (X3F)", _CONVERT),
-    (b"gimp xcf", "GIMP (XCF)", _CONVERT),
-    (b"SIMPLE  =", "FITS", _CONVERT),
-    (b"v/1\x01", "OpenEXR", _CONVERT),
-    (b"#?RADIANCE", "Radiance HDR", _CONVERT),
-    (b"DDS ", "DDS", _CONVERT),
-    (b"qoif", "QOI", _CONVERT),
-    (b"\0\0\x01\0", "icon (ICO)", _CONVERT),
-    (b"icns", "icon (ICNS)", _CONVERT),
-    (b"\x93NUMPY", "NumPy", _("Save its arrays as PNG.")),
-    (b"\x89HDF", "HDF5", _("Save its arrays as PNG.")),
-    (b"PK\x03\x04", "ZIP", _("Unpack it.")),
-    (b"\x1f\x8b", "gzip", _("Unpack it.")),
-    (b"Rar!", "RAR", _("Unpack it.")),
-    (b"7z\xbc\xaf", "7-Zip", _("Unpack it.")),
-    (b"\x1aE\xdf\xa3", "Matroska or WebM video", _("Export frames as JPEG or PNG.")),
-    (b"version https://git-lfs", "Git LFS pointer", _("Download the image with git lfs pull.")),
-    (b"/annex/objects/", "git-annex pointer", _("Download the image with git annex get.")),
-)
-
-
-class ForeignFormatError(Exception):
-    """The file is none of `FORMATS`, or its reader is missing.
-
-    Args:
-        message: What is wrong, a clause whose field `name` is the file.
-        hint: What to do.
-    """
-
-    def __init__(self, message: Message, hint: Message) -> None:
-        super().__init__(message)
-        self.message, self.hint = message, hint
 
 
 def open_image(file: BinaryIO) -> Image.Image:
@@ -100,17 +48,27 @@ def open_image(file: BinaryIO) -> Image.Image:
     """
     head = file.read(_HEAD_BYTES)
     file.seek(0)
-    if head.startswith(_JPEG_START) and head[3:4] != b"\xf7":  # 0xf7: JPEG-LS
+    if format_of(head) == "JPEG":
         return JpegImagePlugin.JpegImageFile(file)
     if format_of(head) == "HEIF":
         return _open_heif(file)
     _reject_foreign(head)
     image = Image.open(file, formats=_PILLOW_FORMATS)
     if isinstance(image, TiffImagePlugin.TiffImageFile) and _is_preview(image):
-        raise ForeignFormatError(
-            _("{name} is in the format {format}, which is not read", name="", format="camera raw"), _CONVERT
-        )
+        raise foreign_format("camera raw")
+    if isinstance(image, PngImagePlugin.PngImageFile):
+        if head[12:16] == b"CgBI":
+            raise foreign_format("PNG of iOS apps (CgBI)")
+        _scale_transparent_level(image)
     return image
+
+
+def _scale_transparent_level(image: PngImagePlugin.PngImageFile) -> None:
+    """Scale the transparent level of a gray image of 2 or 4 bits to 8 bits, as Pillow scales its pixels."""
+    level = image.info.get("transparency")
+    rawmode = image.tile[0].args if image.tile else ""
+    if isinstance(level, int) and rawmode in ("L;2", "L;4"):
+        image.info["transparency"] = level * 255 // (2 ** int(str(rawmode)[-1]) - 1)
 
 
 def _is_preview(image: TiffImagePlugin.TiffImageFile) -> bool:
@@ -120,10 +78,10 @@ def _is_preview(image: TiffImagePlugin.TiffImageFile) -> bool:
 
 
 def has_image_name(path: str) -> bool:
-    """Return True for a file with a suffix of `IMAGE_SUFFIXES`, or a JPEG under a suffix that is not known.
+    """Return True for a file with a suffix of `IMAGE_SUFFIXES`, or an image under another suffix or none.
 
-    Some sites and programs name JPEG files so. Previews, backups, downloads in progress and files with the suffix of
-    another format are not meant.
+    Some sites and programs name images so. Previews, backups, downloads in progress and files with the suffix of
+    another format are not meant. BMP and TIFF files need a suffix: other files begin alike.
     """
     suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122
     if suffix in IMAGE_SUFFIXES:
@@ -132,13 +90,15 @@ def has_image_name(path: str) -> bool:
         return False
     try:
         with open(path, "rb") as file:  # noqa: PTH123
-            return file.read(3) == _JPEG_START
+            return format_of(file.read(64)) in _UNNAMED_FORMATS
     except OSError:
         return False
 
 
 def format_of(head: bytes) -> str:
     """Return the format of a file that begins with `head`, one of `FORMATS`; "" if it is none of them."""
+    if head.startswith(_JPEG_LS_START):
+        return ""
     if head[4:8] == b"ftyp":
         brands = {head[i : i + 4] for i in range(8, min(len(head), int.from_bytes(head[:4])), 4)}
         if brands & _AVIF_BRANDS:
@@ -189,9 +149,9 @@ def _reject_foreign(head: bytes) -> None:
         raise ForeignFormatError(
             _("{name} begins with zeros, so it was not saved completely", name=""), _("Copy it again.")
         )
-    name, hint = _foreign_format(head)
-    if name:
-        raise ForeignFormatError(_("{name} is in the format {format}, which is not read", name="", format=name), hint)
+    if not format_of(head):
+        reject_foreign(head)
+    reject_tiff_variant(head)
     if format_of(head) == "AVIF" and not _reads_avif():
         raise ForeignFormatError(
             _("{name} is an {format} image, which this installation of Pillow does not read", name="", format="AVIF"),
@@ -199,71 +159,7 @@ def _reject_foreign(head: bytes) -> None:
         )
 
 
-def _foreign_format(head: bytes) -> tuple[str, Message]:
-    """Return the name of a known format that is not read, and what to do; "" if it is not known."""
-    for start, name, hint in _OTHER_FORMATS:
-        if head.startswith(start):
-            return name, hint
-    if head[4:8] == b"ftyp" and not format_of(head):
-        is_raw = head[8:12] == b"crx "
-        return ("camera raw (CR3)", _CONVERT) if is_raw else ("MP4 video", _("Export frames as JPEG or PNG."))
-    if head.startswith(b"RIFF") and head[8:12] == b"AVI ":
-        return "AVI video", _("Export frames as JPEG or PNG.")
-    if head[:4] == b"II*\0" and head[8:10] == b"CR":
-        return "camera raw (CR2)", _CONVERT
-    if head[128:132] == b"DICM":
-        return "DICOM", _("Export its images to PNG.")
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith((b"<!doctype html", b"<html")):
-        return "HTML", _("Download the image again: this is a web page.")
-    if text.startswith(b"<svg") or (text.startswith((b"<?xml", b"<!doctype svg")) and b"<svg" in text):
-        return "SVG", _CONVERT
-    return "", verbatim("")
-
-
 def _reads_avif() -> bool:
     from PIL import features
 
     return features.check("avif") is True
-
-
-def is_text_limit(error: Exception) -> bool:
-    """Return True for Pillow's error about text or a profile of a PNG file that unpacks to too many bytes."""
-    return isinstance(error, ValueError) and "MAX_TEXT_" in str(error)
-
-
-def without_large_text(file: BinaryIO) -> io.BytesIO:
-    """Return a PNG file without the text and profiles that are too large for Pillow; they do not change pixels.
-
-    Nothing is unpacked beyond the limits.
-    """
-    file.seek(0)
-    kept, unpacked = [file.read(len(_PNG_START))], 0
-    for kind, chunk in _png_chunks(file):
-        if kind in _TEXT_CHUNKS:
-            size = _unpacked_bytes(kind, chunk[8:-4])
-            if size > _MAX_CHUNK_TEXT or unpacked + size > _MAX_ALL_TEXT:
-                continue
-            unpacked += size
-        kept.append(chunk)
-    return io.BytesIO(b"".join(kept))
-
-
-def _png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
-    """Yield (kind, whole chunk) of each chunk of a PNG file, from the position after its signature."""
-    while len(header := file.read(8)) == 8:
-        length, kind = struct.unpack(">I4s", header)
-        yield kind, header + file.read(length + 4)
-
-
-def _unpacked_bytes(kind: bytes, body: bytes) -> int:
-    """Return the size of the unpacked text of a chunk; one more than the limit stands for all above it."""
-    if kind == b"tEXt" or (kind == b"iTXt" and body.partition(b"\0")[2][:1] == b"\0"):
-        return len(body)
-    packed = body.partition(b"\0")[2][1:]  # after the keyword and the method of compression
-    if kind == b"iTXt":
-        packed = packed[1:].split(b"\0", 2)[-1]  # after the method, the language and the translated keyword
-    try:
-        return len(zlib.decompressobj().decompress(packed, _MAX_CHUNK_TEXT + 1))
-    except zlib.error:
-        return len(body)

@@ -10,10 +10,17 @@ from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageChops, ImageFile
+from PIL import Image, ImageChops, ImageFile, TiffImagePlugin
 
 from headstart.data.conversion import MAX_16_BIT, Conversion, ImageFacts, eight_bit_image, stretched, visible_on
-from headstart.data.samples import Samples, is_tile_of_16_bits, png_samples, tiff_samples
+from headstart.data.samples import (
+    Samples,
+    is_misread_tiff,
+    is_tile_of_16_bits,
+    png_samples,
+    tiff_samples,
+    with_transparent_color,
+)
 
 MAX_PIXELS = 64_000_000  # width x height of an image that is decoded at full size
 MAX_LARGE_FILE_PIXELS = 160_000_000  # the same for a file with enough bytes for that many pixels, such as a scan
@@ -101,26 +108,24 @@ def _is_progressive(image: Image.Image) -> bool:
 
 
 def _file_samples(image: Image.Image, file: BinaryIO) -> Samples | None:
-    """Return the samples of an opened file of 16 bits, where Pillow would reduce them to the high byte; else None."""
-    if image.format in ("PNG", "TIFF") and image.mode != "CMYK" and is_tile_of_16_bits(image):
-        if image.format == "TIFF":
-            try:
-                return tiff_samples(file, MAX_LARGE_FILE_PIXELS)
-            except ValueError:  # a layout that only Pillow reads
-                file.seek(0)
-                return None
-        if "transparency" in image.info:  # a transparent color, which Pillow compares with 8 bits
-            return None
-        orientation = _orientation(image)
-        file.seek(0)
-        return png_samples(file.read(), orientation)
-    return None
+    """Return the samples of an opened file that Pillow would reduce to the high byte, or misread; else None."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return tiff_samples(file, MAX_LARGE_FILE_PIXELS) if is_misread_tiff(image) else None
+    if image.format != "PNG" or not is_tile_of_16_bits(image):
+        return None
+    orientation = _orientation(image)
+    file.seek(0)
+    samples = png_samples(file.read(), orientation)
+    color = image.info.get("transparency")  # Pillow compares it with 8 bits
+    return samples if color is None else with_transparent_color(samples, color)
 
 
 def _loaded_samples(image: Image.Image) -> Samples | None:
     """Return the samples of a decoded image with one channel of 16 bits; None for other images."""
     if image.mode.startswith("I;16") or (image.mode == "I" and _has_16_bits(image)):
-        return Samples(np.asarray(image).astype(np.uint16)[..., None], "L", _orientation(image))
+        samples = Samples(np.asarray(image).astype(np.uint16)[..., None], "L", _orientation(image))
+        color = image.info.get("transparency")
+        return with_transparent_color(samples, color) if isinstance(color, int) else samples
     return None
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin
 
-from headstart.i18n import _
+from headstart.data.foreign_formats import foreign_format
+from headstart.i18n import Message, _
 
 IntArray = npt.NDArray[np.integer[Any]]
 _PNG_COLOR_TYPE = 25  # position in a file
@@ -20,9 +21,20 @@ _PNG_GRAY_ALPHA, _PNG_RGBA = 4, 6
 _WIDTH, _BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES = 256, 258, 262, 274, 277
 _PLANES, _PREDICTOR, _TILE_WIDTH, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 284, 317, 322, 338, 339
 _HARMLESS_TAG = 337  # text that readers ignore
-_SHORT, _LONG = 3, 4
+_MAX_VALUE = 281
+_PARTS = (273, 279, 324, 325)  # places and sizes of strips and tiles
+_BYTE, _SHORT, _LONG, _LONG8 = 1, 3, 4, 16
+_LETTERS = {_BYTE: "B", _SHORT: "H", _LONG: "I", _LONG8: "Q"}
+_MAX_COUNT = 64  # of values of a tag that is read
+_BIG = 43  # version of a file with 64-bit places
+_RAW_PHOTOMETRIC = frozenset({32803, 34892})  # color filter arrays, and what is computed from them
 _COLORS = {0: 1, 1: 1, 2: 3, 5: 4}  # channels of a photometric interpretation, without extra samples
 _ASSOCIATED, _UNASSOCIATED = 1, 2  # kinds of alpha
+_PLANAR_CHANNELS = (1, 3, 4)  # of planar files of 8 bits that Pillow reads
+
+
+class LayoutError(ValueError):
+    """A TIFF file has a layout that is not read; the message is the layout."""
 
 
 @dataclass(frozen=True)
@@ -58,69 +70,105 @@ def png_samples(content: bytes, orientation: int) -> Samples:
         return Samples(high << 8 | np.asarray(image), mode, orientation)
 
 
+def with_transparent_color(samples: Samples, color: int | tuple[int, ...]) -> Samples:
+    """Return 16-bit samples with an alpha channel that hides the pixels of one color (tRNS)."""
+    is_hidden = (samples.values == np.asarray(color)).all(axis=2, keepdims=True)
+    opacity = np.where(is_hidden, 0, np.iinfo(np.uint16).max).astype(np.uint16)
+    return Samples(np.concatenate([samples.values, opacity], axis=2), f"{samples.mode}A", samples.orientation)
+
+
 def tiff_samples(file: BinaryIO, max_pixels: int) -> Samples:
     """Return the samples of the first image of a TIFF file: gray, RGB or CMYK, with or without extra samples.
 
-    Its directory is rewritten so that Pillow and libtiff unpack the rows as bytes, whatever the compression.
+    Its directory is rewritten so that Pillow and libtiff unpack the rows as bytes, whatever the compression. Channels
+    that are stored one after another are unpacked one by one.
 
     Raises:
-        ValueError: The file has another layout, is damaged or has more than `max_pixels` pixels.
+        LayoutError: The file has another layout.
+        ForeignFormatError: It is the raw file of a camera.
+        ValueError: It is damaged or has more than `max_pixels` pixels.
     """
     file.seek(0)
-    content = bytearray(file.read())
-    order = "<" if content[:2] == b"II" else ">"
-    tags = _Directory(content, order)
+    content = file.read()
+    tags = _Directory(bytearray(content))
     width, depth, channels = tags.value(_WIDTH, 0), tags.value(_BITS, 1), tags.value(_SAMPLES, 1)
     photometric, predictor, extra = tags.value(_PHOTOMETRIC, 1), tags.value(_PREDICTOR, 1), tags.values(_EXTRA_SAMPLES)
     colors = _COLORS.get(photometric, 0)
-    orientation = tags.value(_ORIENTATION, 1)
-    is_plain = tags.value(_PLANES, 1) == 1 and tags.value(_SAMPLE_FORMAT, 1) == 1 and predictor in (1, 2)
-    if not is_plain or depth not in (8, 16) or not colors or channels < colors or len(set(tags.values(_BITS))) > 1:
-        raise ValueError(
-            _("its layout is not read: {channels} channels of {bits} bits, photometric {photometric}",
-              channels=channels, bits=depth, photometric=photometric)
-        )  # fmt: skip
-    row = channels * depth // 8
+    _require_layout(tags, depth, channels, photometric)
+    planes = channels if tags.value(_PLANES, 1) == 2 else 1
+    row = channels // planes * depth // 8
     tile_width = tags.value(_TILE_WIDTH, 0)
-    tags.set(_WIDTH, _LONG, width * row)
-    tags.set(_TILE_WIDTH, _LONG, tile_width * row)
-    for tag, value in ((_BITS, 8), (_PHOTOMETRIC, 1), (_SAMPLES, 1), (_PREDICTOR, 1), (_ORIENTATION, 1)):
-        tags.set(tag, _SHORT, value)
-    tags.set(_SAMPLE_FORMAT, _SHORT, 1)
-    tags.rename(_EXTRA_SAMPLES, _HARMLESS_TAG)
-    rows = _unpack(bytes(content), max_pixels * row)
-    values = rows.reshape(len(rows), -1, row).view(np.dtype(f"{order}u{depth // 8}"))
+    parts = []
+    for plane in range(planes):
+        tags = _Directory(bytearray(content))
+        orientation, top = tags.value(_ORIENTATION, 1), tags.value(_MAX_VALUE, 0)
+        tags.describe_rows(width * row, tile_width * row)
+        if planes > 1:
+            tags.take_plane(plane, planes)
+        rows = _unpack(tags.content, max_pixels * row)
+        parts.append(rows.reshape(len(rows), -1, row).view(np.dtype(f"{tags.order}u{depth // 8}")))
+    values = parts[0] if planes == 1 else np.concatenate(parts, axis=2)
     if predictor == 2:
         values = _undo_differences(values, tile_width or width)
-    return _channels(values.astype(f"u{depth // 8}"), photometric, colors, extra, orientation)
+    return _channels(values.astype(f"u{depth // 8}"), photometric, colors, extra, orientation, top)
+
+
+def _require_layout(tags: _Directory, depth: int, channels: int, photometric: int) -> None:
+    if photometric in _RAW_PHOTOMETRIC:
+        raise foreign_format("camera raw")
+    formats, predictor = set(tags.values(_SAMPLE_FORMAT)) or {1}, tags.value(_PREDICTOR, 1)
+    is_plain = tags.value(_PLANES, 1) in (1, 2) and formats == {1} and predictor in (1, 2)
+    colors = _COLORS.get(photometric, 0)
+    if not is_plain or depth not in (8, 16) or not colors or channels < colors or len(set(tags.values(_BITS))) > 1:
+        raise LayoutError(_layout(depth, channels, photometric, formats, predictor))
+
+
+def _layout(depth: int, channels: int, photometric: int, formats: set[int], predictor: int) -> Message:
+    kind = {1: _("integers"), 2: _("signed integers"), 3: _("floating-point numbers")}.get(min(formats), _("values"))
+    return _(
+        "{channels} channels of {bits} bits, {kind}, photometric {photometric}, predictor {predictor}",
+        channels=channels, bits=depth, kind=kind, photometric=photometric, predictor=predictor,
+    )  # fmt: skip
 
 
 class _Directory:
-    """The first directory of a TIFF file, changed in place."""
+    """The first directory of a TIFF file, changed in place; that of a BigTIFF file has longer fields."""
 
-    def __init__(self, content: bytearray, order: str) -> None:
-        self._content, self._order = content, order
+    def __init__(self, content: bytearray) -> None:
+        self.content = content
+        self.order = order = "<" if content[:2] == b"II" else ">"
         try:
-            start = struct.unpack_from(f"{order}4xI", content)[0]
-            count = struct.unpack_from(f"{order}H", content, start)[0]
-            positions = range(start + 2, start + 2 + 12 * count, 12)
+            is_big = struct.unpack_from(f"{order}2xH", content)[0] == _BIG
+            self._word, head, number, size = ("Q", 8, "Q", 20) if is_big else ("I", 4, "H", 12)
+            start = struct.unpack_from(f"{order}{self._word}", content, head)[0]
+            count = struct.unpack_from(f"{order}{number}", content, start)[0]
+            begin = start + struct.calcsize(f"<{number}")
+            positions = range(begin, begin + size * count, size)
             self._positions = {struct.unpack_from(f"{order}H", content, p)[0]: p for p in positions}
         except struct.error as error:
             raise ValueError(_("its directory is incomplete")) from error
+        self._inline = struct.calcsize(f"<{self._word}")  # bytes of values that stand in the directory
+
+    def _field(self, tag: int) -> tuple[str, int, int, int]:
+        """Return the letter of a type, the number of values, their position, and that of the field for them."""
+        position = self._positions[tag]
+        kind, count = struct.unpack_from(f"{self.order}H{self._word}", self.content, position + 2)
+        field = position + 4 + self._inline
+        if (letter := _LETTERS.get(kind)) is None:
+            raise ValueError(_("its directory is damaged"))
+        if struct.calcsize(f"<{count}{letter}") <= self._inline:
+            return letter, count, field, field
+        return letter, count, struct.unpack_from(f"{self.order}{self._word}", self.content, field)[0], field
 
     def values(self, tag: int) -> tuple[int, ...]:
         """Return the integers of a tag; none if it is absent."""
-        if (position := self._positions.get(tag)) is None:
+        if tag not in self._positions:
             return ()
-        kind, count = struct.unpack_from(f"{self._order}HI", self._content, position + 2)
-        letter = {1: "B", _SHORT: "H", _LONG: "I"}.get(kind)
-        if letter is None or count > 64:
-            raise ValueError(_("its directory is damaged"))
-        layout = f"{self._order}{count}{letter}"
-        inline = struct.calcsize(layout) <= 4
-        place = position + 8 if inline else struct.unpack_from(f"{self._order}I", self._content, position + 8)[0]
         try:
-            return struct.unpack_from(layout, self._content, place)
+            letter, count, place, _field = self._field(tag)
+            if count > _MAX_COUNT:
+                raise ValueError(_("its directory is damaged"))
+            return struct.unpack_from(f"{self.order}{count}{letter}", self.content, place)
         except struct.error as error:
             raise ValueError(_("its directory is incomplete")) from error
 
@@ -128,19 +176,47 @@ class _Directory:
         """Return the first integer of a tag."""
         return next(iter(self.values(tag)), default)
 
-    def set(self, tag: int, kind: int, value: int) -> None:
+    def describe_rows(self, width: int, tile_width: int) -> None:
+        """Declare one channel of `width` bytes in a row, upright, without a predictor."""
+        self._set(_WIDTH, _LONG, width)
+        self._set(_TILE_WIDTH, _LONG, tile_width)
+        for tag, value in ((_BITS, 8), (_PHOTOMETRIC, 1), (_SAMPLES, 1), (_PREDICTOR, 1), (_ORIENTATION, 1)):
+            self._set(tag, _SHORT, value)
+        self._set(_SAMPLE_FORMAT, _SHORT, 1)
+        self._set(_PLANES, _SHORT, 1)
+        if (position := self._positions.get(_EXTRA_SAMPLES)) is not None:
+            self._put(position, _HARMLESS_TAG, 2, 1, 0)
+
+    def take_plane(self, plane: int, planes: int) -> None:
+        """Keep the strips or tiles of one of `planes` channels that are stored one after another."""
+        for tag in _PARTS:
+            if tag not in self._positions:
+                continue
+            try:
+                letter, count, place, field = self._field(tag)
+                size = struct.calcsize(f"<{letter}")
+                kept = count // planes
+                place += plane * kept * size
+                struct.pack_into(f"{self.order}{self._word}", self.content, field - self._inline, kept)
+                if kept * size <= self._inline:
+                    numbers = bytes(self.content[place : place + kept * size])
+                    self.content[field : field + self._inline] = numbers.ljust(self._inline, b"\0")
+                else:
+                    struct.pack_into(f"{self.order}{self._word}", self.content, field, place)
+            except struct.error as error:
+                raise ValueError(_("its directory is incomplete")) from error
+
+    def _set(self, tag: int, kind: int, value: int) -> None:
         """Give a tag that is present one value."""
         if (position := self._positions.get(tag)) is not None:
-            packed = struct.pack(f"{self._order}{'H2x' if kind == _SHORT else 'I'}", value)
-            struct.pack_into(f"{self._order}HI4s", self._content, position + 2, kind, 1, packed)
+            self._put(position, tag, kind, 1, value)
 
-    def rename(self, tag: int, other: int) -> None:
-        """Replace a tag that is present by an empty text under another number."""
-        if (position := self._positions.get(tag)) is not None:
-            struct.pack_into(f"{self._order}HHI4x", self._content, position, other, 2, 1)
+    def _put(self, position: int, tag: int, kind: int, count: int, value: int) -> None:
+        packed = struct.pack(f"{self.order}{_LETTERS.get(kind, 'B')}", value).ljust(self._inline, b"\0")
+        struct.pack_into(f"{self.order}HH{self._word}{self._inline}s", self.content, position, tag, kind, count, packed)
 
 
-def _unpack(content: bytes, max_bytes: int) -> npt.NDArray[np.uint8]:
+def _unpack(content: bytearray, max_bytes: int) -> npt.NDArray[np.uint8]:
     """Return the rows of a file whose directory declares one channel of 8 bits: uint8 [h, bytes of a row]."""
     with TiffImagePlugin.TiffImageFile(io.BytesIO(content)) as image:
         if image.width * image.height > max_bytes:
@@ -158,12 +234,18 @@ def _undo_differences(values: IntArray, tile_width: int) -> IntArray:
     return np.concatenate(parts, axis=1)
 
 
-def _channels(values: IntArray, photometric: int, colors: int, extra: tuple[int, ...], orientation: int) -> Samples:
-    """Keep the colors and the first alpha channel; other extra samples, such as spot colors, are left out."""
+def _channels(
+    values: IntArray, photometric: int, colors: int, extra: tuple[int, ...], orientation: int, highest: int
+) -> Samples:
+    """Keep the colors and the first alpha channel; other extra samples, such as spot colors, are left out.
+
+    Where 0 is white, `highest` is black if the file declares it.
+    """
     top = np.iinfo(values.dtype).max
     kept, mode = values[..., :colors], {1: "L", 3: "RGB", 4: "CMYK"}[colors]
     if photometric == 0:
-        kept = top - kept
+        black = highest if kept.size and 0 < int(kept.max()) <= highest < top else top
+        kept = black - kept
     alpha = next((i for i, kind in enumerate(extra) if kind in (_ASSOCIATED, _UNASSOCIATED)), None)
     if alpha is None or mode == "CMYK" or values.shape[2] <= colors + alpha:
         return Samples(kept, mode, orientation)
@@ -187,3 +269,16 @@ def is_tile_of_16_bits(image: Image.Image) -> bool:
         and not image.mode.startswith("I")
         and ";16" in str(image.tile[0][3])
     )
+
+
+def is_misread_tiff(image: TiffImagePlugin.TiffImageFile) -> bool:
+    """Return True if Pillow would reduce 16-bit values to their high byte, mix up channels, or show a negative."""
+    tags = image.tag_v2
+    if image.mode in ("I", "F"):
+        return False
+    is_planar, is_deep = tags.get(_PLANES, 1) == 2, 16 in tags.get(_BITS, ())
+    if is_planar:
+        return is_deep or tags.get(_SAMPLES, 1) not in _PLANAR_CHANNELS
+    if image.mode.startswith("I;16"):
+        return tags.get(_PHOTOMETRIC) == 0
+    return is_deep and image.mode != "CMYK"
