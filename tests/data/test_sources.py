@@ -193,12 +193,12 @@ def test_unreadable_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_missing_and_unusable_sources_are_refused(tmp_path: Path) -> None:
-    touch(tmp_path, "photos/a/1.jpg", "file.zip")
+    touch(tmp_path, "photos/a/1.jpg", "file.dat")
     assert fields_of(refused(tmp_path / "photo").hint) == {"choice": "photos"}
     (tmp_path / ".digit").mkdir()
     assert fields_of(refused(tmp_path / "digit").hint) == {"choice": "digits"}
-    error = refused(tmp_path / "file.zip")
-    assert fields_of(error.message) == {"source": str(tmp_path / "file.zip")}
+    error = refused(tmp_path / "file.dat")
+    assert fields_of(error.message) == {"source": str(tmp_path / "file.dat")}
     assert fields_of(error.hint) == {"suffixes": ".csv, .jsonl, .ndjson, .parquet, .tsv"}
     fields = fields_of(refused("x" * 300).message)
     assert fields["source"] == "x" * 300
@@ -219,8 +219,8 @@ def test_pick_and_without_select_images(tmp_path: Path) -> None:
 
 
 def test_skipped_files_are_named_if_a_class_has_no_images(tmp_path: Path) -> None:
-    touch(tmp_path, "cat/1.svg", "cat/2.svg", "dog/3.svg")
-    skipped, root = [3, "3 .svg"], str(tmp_path)
+    touch(tmp_path, "cat/1.txt", "cat/2.txt", "dog/3.txt")
+    skipped, root = [3, "3 .txt"], str(tmp_path)
     assert sentences_in(refused(tmp_path).message) == [[root], ["cat"], ["dog"], skipped]
     touch(tmp_path, "cat/1.png")
     assert sentences_in(refused(tmp_path).message) == [[root, "cat"], ["dog"], skipped]

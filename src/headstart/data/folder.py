@@ -28,6 +28,12 @@ _CLUTTER = frozenset(
         "thumbs.db",
     }
 )
+# lower-case names of folders that hold all images of a data set, and of folders with what belongs to them
+IMAGE_FOLDERS = frozenset({"images", "image", "imgs", "img", "jpegimages"})
+ANNOTATION_FOLDERS = frozenset({
+    *("masks", "mask", "labels", "label", "annotations", "annotation", "segmentationclass", "segmentationobject"),
+    *("groundtruth", "ground_truth", "gt"),
+})  # fmt: skip
 
 
 class SkippedLink(Enum):
@@ -65,18 +71,23 @@ class Walk:
         root: The folder that links must not leave.
         allow_outside: Follow links that lead out of `root`.
         any_name: Accept names that are not UTF-8, for images whose names are only printed.
+        with_annotations: Also list folders of masks and the like beside a folder of images.
     """
 
-    def __init__(self, root: Path, *, allow_outside: bool, any_name: bool = False) -> None:
+    def __init__(
+        self, root: Path, *, allow_outside: bool, any_name: bool = False, with_annotations: bool = True
+    ) -> None:
         self.root = str(root)
         self._real_root = os.path.realpath(root)
         self._allow_outside = allow_outside
         self._any_name = any_name
+        self._with_annotations = with_annotations
         self._entries: dict[str, tuple[dict[str, str], list[str]]] = {}
         self._has_images: dict[str, bool] = {}
         self._skipped_links: Counter[tuple[str, SkippedLink]] = Counter()  # by their folder
         self._skipped_folders: dict[str, list[str]] = {}  # names of links to folders outside, by their folder
-        self._skipped_files: Counter[str] = Counter()
+        self._skipped_files: Counter[tuple[str, str]] = Counter()  # by their folder and suffix
+        self._skipped_annotations: list[str] = []
 
     def entries(self, folder: str) -> tuple[dict[str, str], list[str]]:
         """Return the visible subfolders (name -> path) and the images (paths) directly in `folder`."""
@@ -129,20 +140,33 @@ class Walk:
         self.entries(folder)
         return self._skipped_folders.get(folder, [])
 
+    def skipped_files(self, folder: str) -> Counter[str]:
+        """Return the numbers of files in `folder` and below it that are no images by their names, by suffix."""
+        counts: Counter[str] = Counter()
+        for (parent, suffix), count in self._skipped_files.items():
+            if is_inside(parent, folder):
+                counts[suffix] += count
+        return counts
+
     def notes(self) -> list[Message]:
         """Return one sentence for each kind of entry that was skipped."""
         notes = [reason.note(count) for reason in SkippedLink if (count := self.skipped_links(self.root, reason))]
-        if self._skipped_files:
-            kinds = (
-                verbatim(f"{count:,} {suffix}") if suffix else _("{count:,} other", count=count)
-                for suffix, count in self._skipped_files.most_common(5)
+        if self._skipped_annotations:
+            notes.append(
+                ngettext(
+                    "Skipped {count:,} folder of masks or annotations beside images: {folder}.",
+                    "Skipped {count:,} folders of masks or annotations beside images, such as {folder}.",
+                    len(self._skipped_annotations),
+                    folder=self._skipped_annotations[0],
+                )
             )
+        if counts := self.skipped_files(self.root):
             notes.append(
                 ngettext(
                     "Skipped {count:,} file without an image suffix: {kinds}.",
                     "Skipped {count:,} files without an image suffix: {kinds}.",
-                    self._skipped_files.total(),
-                    kinds=join(kinds, ", "),
+                    counts.total(),
+                    kinds=suffixes_text(counts),
                 )
             )
         return notes
@@ -168,11 +192,14 @@ class Walk:
             if entry.is_dir():
                 folders[entry.name] = entry.path
             elif not entry.is_file():
-                self._skipped_files[""] += 1
+                self._skipped_files[folder, ""] += 1
             elif has_image_name(entry.path):
                 images.append(entry.path)
             else:
-                self._skipped_files[os.path.splitext(entry.name)[1].lower()] += 1  # noqa: PTH122
+                self._skipped_files[folder, os.path.splitext(entry.name)[1].lower()] += 1  # noqa: PTH122
+        if not self._with_annotations and not IMAGE_FOLDERS.isdisjoint(map(str.casefold, folders)):
+            for name in [name for name in folders if name.casefold() in ANNOTATION_FOLDERS]:
+                self._skipped_annotations.append(folders.pop(name))
         return folders, images
 
     def _follows(self, entry: os.DirEntry[str]) -> bool:
@@ -191,6 +218,15 @@ class Walk:
             return True
         self._skipped_links[folder, reason] += 1
         return False
+
+
+def suffixes_text(counts: Counter[str]) -> Message:
+    """Return the most frequent suffixes with their numbers: `12 .dng, 3 .txt`."""
+    kinds = (
+        verbatim(f"{count:,} {suffix}") if suffix else _("{count:,} other", count=count)
+        for suffix, count in counts.most_common(5)
+    )
+    return join(kinds, ", ")
 
 
 def is_inside(path: str, root: str) -> bool:

@@ -22,6 +22,7 @@ from headstart.data.class_folders import (
     used_folders,
 )
 from headstart.data.folder import Walk
+from headstart.data.folder_checks import reject_splits_beside_classes
 from headstart.data.image_index import SPLIT_NAMES, class_name
 from headstart.data.split_folders import layout_with_splits, splits_in
 from headstart.data.split_names import split_names
@@ -57,13 +58,15 @@ def find_class_folders(
         return Layout(class_folders_in(walk, root), layout.notes)
     if names := splits_in(walk, root, to_train=to_train):
         return layout_with_splits(walk, root, names, layout)
+    grid = _grid(walk, root)
     if reading == "inner":
-        return Layout(_inner_folders(walk, walk.entries(root)[0]), layout.notes)
+        return Layout(_inner_folders(walk, grid or walk.entries(root)[0]), layout.notes)
     if (divided := _splits_in_classes(walk, root)) is not None:
         return Layout(divided.folders, [*layout.notes, *divided.notes])
-    grid = _grid(walk, root)
     if grid and _is_inner(walk, root, grid, known_classes):
         return Layout(_inner_folders(walk, grid), layout.notes)
+    if not known_classes and to_train:
+        reject_splits_beside_classes(walk, root)
     return Layout(_without_copy(walk, class_folders_in(walk, root), root, layout.notes), layout.notes)
 
 
@@ -103,12 +106,22 @@ def _grid(walk: Walk, root: str) -> dict[str, str]:
     At least half of all names of subfolders, and two of them, must be in each folder. Such folders may be splits or
     parts of one data set, or classes with a further division.
     """
-    folders = used_folders(walk, root)
+    folders = {name: _descended(walk, path) for name, path in used_folders(walk, root).items()}
     inner = [class_names(used_folders(walk, path)) for path in folders.values()]
     if len(inner) < 2 or not all(holds_folders(walk, path) for path in folders.values()):
         return {}
     common, together = set.intersection(*inner), set.union(*inner)
     return folders if len(common) >= 2 and 2 * len(common) >= len(together) else {}
+
+
+def _descended(walk: Walk, path: str) -> str:
+    """Return the folder below `path` that has several folders, if all above contain one: `amazon/images/bike`."""
+    while not walk.entries(path)[1]:
+        used = list(used_folders(walk, path).values())
+        if len(used) != 1 or not holds_folders(walk, used[0]):
+            break
+        path = used[0]
+    return path
 
 
 def _is_inner(walk: Walk, root: str, grid: Mapping[str, str], known_classes: Collection[str]) -> bool:

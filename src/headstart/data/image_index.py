@@ -24,6 +24,7 @@ SPLIT_NAMES = {  # in lower case, as folders and manifests name the splits
     **dict.fromkeys(("val", "valid", "validation", "dev", "devel", "development", "eval", "evaluation"), "val"),
     **dict.fromkeys(("test", "testing", "holdout", "hold-out", "hold_out"), "test"),
 }
+_WITHOUT_WIDTH = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
 _NUMBER = re.compile(r"[0-9]+")
 _MAX_NAMED_CLASSES = 100  # in one message
 _MAX_CLASSES_SHOWN = 30  # classes that `describe` lists one by one
@@ -169,9 +170,13 @@ class LazyPaths(Sequence[Path]):
 def class_name(folder: str) -> str:
     """Return the class that the name of a folder stands for: composed accents (NFC), no blanks around it.
 
-    Systems store accents in two forms that look alike, and blanks at the ends cannot be seen.
+    Systems store accents in two forms that look alike, and blanks and other signs without width at the ends cannot be
+    seen.
     """
-    return unicodedata.normalize("NFC", folder).strip() or folder
+    text = unicodedata.normalize("NFC", folder)
+    while (stripped := text.strip().strip(_WITHOUT_WIDTH)) != text:
+        text = stripped
+    return text or folder
 
 
 def natural_key(text: str) -> tuple[str, str]:
@@ -284,7 +289,8 @@ def several_names_hint(text: str, classes: Sequence[str]) -> Message | None:
 def _clashes(classes: Iterable[str]) -> Iterable[Message]:
     same_spelling = defaultdict(list)
     for name in classes:
-        same_spelling[unicodedata.normalize("NFC", name).casefold().strip()].append(name)
+        folded = class_name(unicodedata.normalize("NFKC", name)).casefold()
+        same_spelling[folded.lstrip("0") or "0" if folded.isdecimal() else folded].append(name)
     for names in same_spelling.values():
         if len(names) > 1:
             listed = join_list(map(repr, names))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from headstart.config.run_config import ClassFolders
-from headstart.data.class_folders import ClassFolder, outside_links_error
+from headstart.data.class_folders import SHOWN_NAMES, ClassFolder, outside_links_error, used_folders
 from headstart.data.folder import SkippedLink, Walk
+from headstart.data.folder_checks import reject_annotations, reject_other_formats
 from headstart.data.folder_layout import find_class_folders
 from headstart.data.image_index import ImageIndex, build_index, class_name
 from headstart.errors import DataError
@@ -43,12 +45,17 @@ def read_folder(
         DataError: There are no class folders, images lie beside them, a class has no images because its links are not
             followed, a name is not UTF-8, or a folder is not readable.
     """
-    walk = Walk(root, allow_outside=allow_outside)
+    walk = Walk(root, allow_outside=allow_outside, with_annotations=class_folders == "outer")
     layout = find_class_folders(walk, class_folders, known_classes, to_train=to_train)
     images = [walk.images(folder.path) for folder in layout.folders]
     empty = [folder for folder, paths in zip(layout.folders, images, strict=True) if not paths]
     _require_followed_links(walk, empty)
-    notes = [*layout.notes, *map(_empty_note, empty), *_name_notes(folder.name for folder in layout.folders)]
+    if to_train:
+        reject_other_formats(walk, empty)
+        if class_folders != "outer":
+            reject_annotations(walk, layout)
+    notes = [*layout.notes, *_nested_notes(walk, layout.folders), *map(_empty_note, empty)]
+    notes += _name_notes(folder.name for folder in layout.folders)
     keys: list[str] = []
     names: list[str] = []
     splits: list[str] = []
@@ -90,6 +97,18 @@ def _empty_note(folder: ClassFolder) -> Message:
     return _("Class folder {name!r} has no images and is left out.", name=folder.name)
 
 
+def _nested_notes(walk: Walk, folders: Sequence[ClassFolder]) -> Iterable[Message]:
+    """Yield a note on class folders with several subfolders, which might be the classes."""
+    names = dict.fromkeys(repr(folder.name) for folder in folders if len(used_folders(walk, folder.path)) > 1)
+    if names:
+        yield ngettext(
+            "Images in the subfolders of {classes} are images of this class.",
+            "Images in the subfolders of {classes} are images of these classes.",
+            len(names),
+            classes=join_first([*names], SHOWN_NAMES),
+        )
+
+
 def _name_notes(folders: Iterable[str]) -> Iterable[Message]:
     """Yield notes on folders whose name is not that of their class: blanks around it, or accents in two forms."""
     by_class = defaultdict(set)
@@ -99,7 +118,7 @@ def _name_notes(folders: Iterable[str]) -> Iterable[Message]:
         if len(names) > 1:
             listed = join_list(map(ascii, sorted(names)))  # escapes: the names may look alike
             yield _("The folders {names} are read as one class, {class_!r}.", names=listed, class_=class_)
-        elif class_ != (name := next(iter(names))) and name.strip() != name:
+        elif class_ != unicodedata.normalize("NFC", name := next(iter(names))):
             yield _("The folder {name!r} is read as the class {class_!r}.", name=name, class_=class_)
 
 

@@ -15,6 +15,8 @@ from headstart.i18n import _
 from headstart.path_names import name_fault
 from headstart.text import replacement_hint
 
+_SPREADSHEET_SUFFIXES = frozenset({".xlsx", ".xls", ".xlsm", ".ods", ".numbers"})
+
 
 def read_index(
     source: str,
@@ -161,6 +163,10 @@ def _unreadable(source: str, error: OSError) -> DataError:
 
 
 def _not_data(source: str, path: Path) -> DataError:
+    if "://" in source:
+        return DataError(_("{source} is an address.", source=source), _("Download the images, and name their folder."))
+    if path.exists() and (error := _other_file(source, path.suffix.lower())):
+        return error
     if path.exists():
         return DataError(
             _("{source} is neither a folder nor a manifest.", source=source),
@@ -174,3 +180,19 @@ def _not_data(source: str, path: Path) -> DataError:
         _("{source} does not exist.", source=source),
         replacement_hint(path.name, ["digits", *siblings]) or _("Name a folder, a manifest, or the built-in digits."),
     )
+
+
+def _other_file(source: str, suffix: str) -> DataError | None:
+    """Return the error for an archive, a spreadsheet or an image instead of data."""
+    from headstart.data.class_folders import ARCHIVE_SUFFIXES  # Pillow is slow to import
+    from headstart.data.image_formats import IMAGE_SUFFIXES
+
+    if suffix in ARCHIVE_SUFFIXES:
+        return DataError(_("{source} is an archive.", source=source), _("Unpack it, and name the folder."))
+    if suffix in _SPREADSHEET_SUFFIXES:
+        return DataError(_("{source} is a spreadsheet.", source=source), _("Save it as CSV, and name that file."))
+    if suffix in IMAGE_SUFFIXES:
+        return DataError(
+            _("{source} is an image.", source=source), _("Name a folder that has one folder of images per class.")
+        )
+    return None

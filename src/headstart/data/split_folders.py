@@ -25,7 +25,8 @@ def splits_in(walk: Walk, root: str, *, to_train: bool) -> list[SplitName]:
 
     `train` may also be a class (of vehicles). It is a split if it contains folders and no images, and if there are only
     splits beside it or a `val` or `test` exists. A name that only contains that of a split, such as `seg_test`, also
-    needs a `train` with some of its class folders, or a name like it: `test_images` beside `train_images`.
+    needs a `train` with some of its class folders, or a name like it: `test_images` beside `train_images`. If there are
+    only such names, the folders are splits although their images have no labels.
     """
     folders = walk.entries(root)[0]
     names = split_names(folders)
@@ -47,7 +48,11 @@ def splits_in(walk: Walk, root: str, *, to_train: bool) -> list[SplitName]:
             )
     train = by_split["train"]
     labeled = all(holds_folders(walk, _inner(walk, name.folder, folders[name.folder])) for name in train)
-    if not labeled and (others or not all_exact):
+    if not labeled and not all_exact:
+        if others or not _share_other_words(by_split):
+            return []
+        _require_one_folder_each(root, by_split)
+    if not labeled and others:
         return []
     if not all_exact and not _belong_together(walk, folders, names, train[0]):
         return []
@@ -55,6 +60,35 @@ def splits_in(walk: Walk, root: str, *, to_train: bool) -> list[SplitName]:
         if len(same) > 1:
             raise _two_folders(root, split, folders[same[0].folder], folders[same[1].folder])
     return names
+
+
+def _share_other_words(by_split: Mapping[str, list[SplitName]]) -> bool:
+    """Return True if a train folder and another split have the same other words, as train2017 and val2017."""
+    rests = {name.rest for name in by_split["train"]}
+    return any(name.rest in rests for split, names in by_split.items() if split != "train" for name in names)
+
+
+def _require_one_folder_each(root: str, by_split: Mapping[str, list[SplitName]]) -> None:
+    """Raise DataError if the names of folders are those of splits and of classes: train_cat, train_dog, test_cat."""
+    for split, names in by_split.items():
+        if len({name.rest for name in names}) > 1:
+            folders = [repr(name.folder) for name in names]
+            first = names[0]
+            raise DataError(
+                _(
+                    "The names of the folders {folders} in {root} contain {split} and something else.",
+                    folders=join_first(folders, SHOWN_NAMES),
+                    root=root,
+                    split=split,
+                ),
+                _(
+                    "If the other words are the classes, move the images of {folder} to {split}/{name}, and likewise "
+                    "for the others; if the folders are the classes, use --class-folders outer.",
+                    folder=first.folder,
+                    split=split,
+                    name="_".join(first.rest) or first.folder,
+                ),
+            )
 
 
 def layout_with_splits(walk: Walk, root: str, names: list[SplitName], layout: Layout) -> Layout:

@@ -1,0 +1,109 @@
+"""Reject folders that look like classes and are not: splits beside classes, annotations, files of other formats."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+
+from headstart.data.class_folders import (
+    ARCHIVE_SUFFIXES,
+    SHOWN_NAMES,
+    ClassFolder,
+    Layout,
+    holds_folders,
+    table_hint,
+    used_folders,
+)
+from headstart.data.folder import ANNOTATION_FOLDERS, IMAGE_FOLDERS, Walk, suffixes_text
+from headstart.data.image_index import SPLIT_NAMES, class_name
+from headstart.errors import DataError
+from headstart.i18n import Message, _, join, ngettext
+from headstart.text import join_first
+
+# of files that lie beside images and are none; a folder that has only these may be empty
+_TEXT_SUFFIXES = frozenset({
+    *("", ".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".html", ".htm"),
+    *(".py", ".ipynb", ".sh", ".log", ".ini", ".cfg", ".url", ".lnk", ".db", ".bak", ".tmp", ".aae", ".xmp", ".thm"),
+})  # fmt: skip
+
+_UNLABELED = frozenset({"unlabeled", "unlabelled"})
+
+
+def reject_splits_beside_classes(walk: Walk, root: str) -> None:
+    """Raise DataError if a folder beside class folders has the name of a split, which may be a class or not.
+
+    These are `test` and `val` in their usual spellings, `unlabeled`, and a `train` that has class folders. A `train`
+    with images may be a class of vehicles.
+    """
+    used = used_folders(walk, root)
+    names = [name for name, path in used.items() if _may_be_split(walk, name, path)]
+    if not names or len(names) == len(used):
+        return
+    raise DataError(
+        ngettext(
+            "The folder {names} in {root} may be a split or a class beside {others}.",
+            "The folders {names} in {root} may be splits or classes beside {others}.",
+            len(names),
+            names=join_first([*map(repr, names)], SHOWN_NAMES),
+            root=root,
+            others=join_first([repr(name) for name in used if name not in names], SHOWN_NAMES),
+        ),
+        _(
+            "If {names} and the others are classes, use --class-folders outer. Otherwise have only folders of splits "
+            "in {root}, train among them, or only folders of classes.",
+            names=join_first([*map(repr, names)], SHOWN_NAMES),
+            root=root,
+        ),
+    )
+
+
+def _may_be_split(walk: Walk, name: str, path: str) -> bool:
+    folded = class_name(name).casefold()
+    if folded in _UNLABELED:
+        return True
+    split = SPLIT_NAMES.get(folded, "")
+    return holds_folders(walk, path) and len(used_folders(walk, path)) > 1 if split == "train" else bool(split)
+
+
+def reject_annotations(walk: Walk, layout: Layout) -> None:
+    """Raise DataError if no folder of a layout is a class: all are called images, masks, labels and the like."""
+    names = {class_name(folder.name) for folder in layout.folders if walk.has_images(folder.path)}
+    if not names or any(name.casefold() not in IMAGE_FOLDERS | ANNOTATION_FOLDERS for name in names):
+        return
+    listed = join_first([*map(repr, sorted(names))], SHOWN_NAMES)
+    hint = _("Put the images into one folder per class, or name a table that lists the files and their labels.")
+    raise DataError(
+        _("{root} has images in {names}, but no folders of classes.", root=walk.root, names=listed),
+        join([hint, table]) if (table := table_hint(walk, walk.root)) else hint,
+    )
+
+
+def reject_other_formats(walk: Walk, empty: Sequence[ClassFolder]) -> None:
+    """Raise DataError if class folders without images have files of other formats, such as raw files of cameras."""
+    counts: Counter[str] = Counter()
+    names = []
+    for folder in empty:
+        skipped = walk.skipped_files(folder.path)
+        other = Counter({suffix: count for suffix, count in skipped.items() if suffix not in _TEXT_SUFFIXES})
+        if other:
+            counts += other
+            names.append(os.path.relpath(folder.path, walk.root))
+    if not names:
+        return
+    raise DataError(
+        ngettext(
+            "The class folder {names} has no images that are read, but other files: {kinds}.",
+            "The class folders {names} have no images that are read, but other files: {kinds}.",
+            len(names),
+            names=join_first([*map(repr, names)], SHOWN_NAMES),
+            kinds=suffixes_text(counts),
+        ),
+        _other_formats_hint(counts),
+    )
+
+
+def _other_formats_hint(counts: Counter[str]) -> Message:
+    if not ARCHIVE_SUFFIXES.isdisjoint(counts):
+        return _("Unpack the archives, or remove the folders.")
+    return _("Convert the files to JPEG or PNG, or remove the folders.")
