@@ -18,7 +18,6 @@ from safetensors.torch import save_file
 
 from headstart.cli.main import main
 from headstart.config.plan_file import PlanFile
-from headstart.data.image_formats import FORMATS
 from headstart.i18n import Message, Value
 from headstart.models.resnet import FAMILY, PUBLISHED
 from headstart.optim.registry import OPTIMIZERS, SCHEDULES
@@ -270,7 +269,7 @@ def test_unwritable_runs_folder_is_an_error(kind: str, files: Path, tmp_path: Pa
 
 def other_commands(files: Path, run: Path, tmp_path: Path) -> dict[str, tuple[list[str | Path], int, list[str]]]:
     """Return words, exit code and values of the message of invalid commands; `@` is the folder of the files."""
-    photo, missing, formats = files / "good" / "cat" / "0.png", tmp_path / "none", FORMATS
+    photo, missing = files / "good" / "cat" / "0.png", tmp_path / "none"
     return {
         "resume a missing folder": (["resume", missing], 3, [str(missing)]),
         "resume a folder without run": (["resume", files / "good"], 3, ["@/good"]),
@@ -288,7 +287,7 @@ def other_commands(files: Path, run: Path, tmp_path: Path) -> dict[str, tuple[li
         "predict a missing image": (["predict", run, tmp_path / "none.png"], 3, [str(tmp_path / "none.png")]),
         "predict an empty folder": (["predict", run, files / "empty"], 3, []),
         "predict a text file": (
-            ["predict", run, files / "notes.txt"], 3, ["1", "@/notes.txt", ", ".join(formats[:-1]), formats[-1]],
+            ["predict", run, files / "notes.txt"], 3, ["1", "@/notes.txt", "plain text"],
         ),
         "evaluate with an invalid model": (["evaluate", files / "good", files / "good"], 6, ["@/good"]),
         "evaluate on missing data": (["evaluate", run, missing], 3, [str(missing)]),
