@@ -10,12 +10,20 @@ def main() -> None:
     """Run the command line; Ctrl-C during its import ends the process without a traceback."""
     try:
         _restart_in_utf8()
+        from headstart import streams
+        from headstart.i18n import translated
+
+        streams.replace_streams()
         from headstart.hardware.garbage import collect_rarely
 
         collect_rarely()
         from headstart.cli.main import main as command
 
-        command()
+        try:
+            command()
+        finally:
+            if sentence := streams.lost_output():
+                print(translated(sentence), file=sys.stderr)  # noqa: T201
     except KeyboardInterrupt:
         print("Stopped by Ctrl-C.\nRun the command again.", file=sys.stderr)  # noqa: T201
         sys.exit(130)

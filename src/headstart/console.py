@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from contextlib import suppress
-from typing import TextIO
+from typing import IO, TextIO, cast
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -16,6 +15,7 @@ from rich.text import Text
 
 from headstart.i18n import Message, _, translated
 from headstart.reporter import StudyStatus
+from headstart.streams import TolerantStream
 from headstart.text import format_duration, printable
 
 PROGRESS_INTERVAL_S = 10.0  # minimum time between two plain lines of progress
@@ -27,19 +27,12 @@ def is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty()
 
 
-class _ErrorConsole(Console):
-    """A console on stderr. If its reader has closed the pipe, the command goes on without progress."""
-
-    def on_broken_pipe(self) -> None:
-        """Print nothing more; rich would also end the process and discard its results on stdout."""
-        self.quiet = True
-
-
 class ConsoleReporter:
     """Context manager that reports on stderr and removes its bar or table at the end, also after an error.
 
     Without a terminal (a log file, a notebook), progress and remaining time are a plain line at most every ten seconds.
-    A study whose runs are long prints one at least every minute.
+    A study whose runs are long prints one at least every minute. If stderr is closed or cannot be written, nothing is
+    reported, and the command goes on.
 
     Args:
         times: Begin each line with the seconds since the reporter was made.
@@ -47,8 +40,9 @@ class ConsoleReporter:
 
     def __init__(self, *, times: bool = False) -> None:
         self._start = time.monotonic() if times else None
-        self._console = _ErrorConsole(
-            stderr=True,
+        self._stream = TolerantStream(sys.stderr)
+        self._console = Console(
+            file=cast(IO[str], self._stream),
             highlight=False,
             soft_wrap=True,
             emoji=False,
@@ -132,15 +126,15 @@ class ConsoleReporter:
             now = time.monotonic()
             if self._status is not None and now - self._last_sentence >= SILENCE_S:
                 since = format_duration(now - self._status_time)
-                with suppress(OSError):  # a full disk, which the main thread reports
-                    self.say(_("{status}: no run has ended for {duration}.", status=self._status.title, duration=since))
+                self.say(_("{status}: no run has ended for {duration}.", status=self._status.title, duration=since))
 
     def _print_progress(self, task: Message, done: int, total: int) -> None:
         now = time.monotonic()
         if now - self._last_line >= PROGRESS_INTERVAL_S and done < total:
             self._last_line = self._last_sentence = now
             line = _("{task}: {done} of {total}", task=task, done=done, total=total)
-            print(translated(line), file=sys.stderr, flush=True)  # noqa: T201
+            self._stream.write(f"{translated(line)}\n")
+            self._stream.flush()
 
     def _stop_bar(self) -> None:
         if self._bar is not None:

@@ -17,6 +17,7 @@ from headstart.errors import UsageError
 from headstart.i18n import _
 from headstart.models.user_code import network_name
 from headstart.reporter import NullReporter, Reporter
+from headstart.streams import occupy_descriptors
 from headstart.telemetry.trackers.registry import require_trackers
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
@@ -63,7 +64,8 @@ def path_or_none(path: PathLike | None) -> Path | None:
 
 @contextmanager
 def reporter_for(quiet: bool) -> Iterator[Reporter]:
-    """Yield a reporter to the terminal, or a silent one."""
+    """Yield a reporter to the terminal, or a silent one. Closed descriptors of standard streams are opened before."""
+    occupy_descriptors()
     if quiet:
         yield NullReporter()
     else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import signal
 import sys
 from typing import NoReturn
@@ -34,13 +33,9 @@ def main(arguments: list[str] | None = None) -> None:
         load_plugins()
         app = _application()
         app.meta(words, exit_on_error=False, print_error=False)
-        if sys.stdout is not None:  # closed with `>&-`
-            sys.stdout.flush()
     except KeyboardInterrupt:
         _ignore_interrupts(arguments)
         _exit_with(HeadstartError(_("Stopped by Ctrl-C."), _("Run the command again.")), 130)
-    except BrokenPipeError:  # the reader of the output closed it, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         if debug:
             raise
