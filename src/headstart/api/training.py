@@ -14,16 +14,19 @@ from headstart.api.options import (
     reporter_for,
     tracker_names,
 )
-from headstart.config.plan_file import PLAN_FILE
+from headstart.config.new_place import NewPlace
+from headstart.config.plan_file import PLAN_FILE, read_plan_file
 from headstart.config.plan_values import TrainSettings
 from headstart.config.resolve import checkpoint_interval, resolve_settings
+from headstart.config.run_config import DataConfig
 from headstart.config.stored_code import trusting
+from headstart.config.study_file import read_study
 from headstart.data.frames import DataSource, is_path, stored_source
 from headstart.data.tables.options import TableOptions
 from headstart.engines.registry import EngineChoice
 from headstart.errors import DataError, UsageError
 from headstart.experiment import compare as orchestrator
-from headstart.experiment.ablation_grid import ABLATION_FILE
+from headstart.experiment.ablation_grid import ABLATION_FILE, read_ablation
 from headstart.experiment.ablation_summary import AblationSummary
 from headstart.i18n import _
 from headstart.results.run import Run
@@ -86,6 +89,7 @@ def train(
 def resume(
     folder: Run,
     *,
+    data: DataSource | None = None,
     save_every: str | None = None,
     engine: str | EngineChoice = "auto",
     log: str | Sequence[str] = (),
@@ -96,6 +100,7 @@ def resume(
 def resume(
     folder: Study,
     *,
+    data: DataSource | None = None,
     save_every: str | None = None,
     engine: str | EngineChoice = "auto",
     log: str | Sequence[str] = (),
@@ -106,6 +111,7 @@ def resume(
 def resume(
     folder: PathLike,
     *,
+    data: DataSource | None = None,
     save_every: str | None = None,
     engine: str | EngineChoice = "auto",
     log: str | Sequence[str] = (),
@@ -115,6 +121,7 @@ def resume(
 def resume(
     folder: PathLike | Run | Study,
     *,
+    data: DataSource | None = None,
     save_every: str | None = None,
     engine: str | EngineChoice = "auto",
     log: str | Sequence[str] = (),
@@ -127,6 +134,7 @@ def resume(
 
     Args:
         folder: its folder, or the run or study itself.
+        data: new place of the images, if they were moved, as in `train`; it is kept in the files of the run or study.
         save_every: of a run: interval between checkpoints, as in `train`.
         engine: of a study or an ablation: where its runs execute, as in `compare`.
         log: trackers, as in `train`; the curves in a tracker are continued.
@@ -150,15 +158,26 @@ def resume(
     _require_applicable(path, "save_every" if not is_run and interval else "")
     with reporter_for(quiet) as reporter, trusting(trust):
         if is_run:
-            return Run(runner.resume(path, reporter, save_every=interval, trackers=trackers))
+            place = _new_place(path, data, read_plan_file(path).plan.data) if data is not None else None
+            return Run(runner.resume(path, reporter, save_every=interval, trackers=trackers, place=place))
         if (path / ABLATION_FILE).is_file():
-            return orchestrator.resume_ablation(path, chosen, reporter, trackers)
+            place = _new_place(path, data, read_ablation(path).study.plan.data) if data is not None else None
+            return orchestrator.resume_ablation(path, chosen, reporter, trackers, place=place)
         if (path / "study.toml").is_file():
-            return Study(orchestrator.compare(path, path.parent, chosen, reporter, trackers=trackers).folder)
+            place = _new_place(path, data, read_study(path).plan.data) if data is not None else None
+            return Study(
+                orchestrator.compare(path, path.parent, chosen, reporter, trackers=trackers, place=place).folder
+            )
     raise DataError(
         _("{folder} is no run, study or ablation.", folder=path),
         _("Use the folder of a run, of a study or of an ablation."),
     )
+
+
+def _new_place(folder: Path, data: DataSource, former: DataConfig) -> NewPlace:
+    """Return the new place of images; a data frame is written beside the folder as in `train`."""
+    source = stored_source(data, folder.absolute().parent, TableOptions.of(former))
+    return NewPlace(source, allow_outside=not is_path(data))
 
 
 def _require_applicable(folder: Path, option: str) -> None:

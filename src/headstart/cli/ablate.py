@@ -9,6 +9,7 @@ from typing import Annotated
 from headstart.cli.app import RUNS, Address, Data, EngineName, Json, Log, Runs, command, reporter
 from headstart.cli.options import AblationFlags, parameter
 from headstart.cli.render import print_ablation
+from headstart.config.new_place import NewPlace
 from headstart.engines.registry import EngineChoice
 from headstart.i18n import _
 from headstart.telemetry.trackers.registry import require_trackers
@@ -41,10 +42,12 @@ def ablate(
     print_ablation(result, json)
 
 
-def resume_ablation(folder: Path, engine: EngineChoice, trackers: Sequence[str], json: bool) -> None:
+def resume_ablation(
+    folder: Path, engine: EngineChoice, trackers: Sequence[str], place: NewPlace | None, json: bool
+) -> None:
     """Resume the ablation in a folder, and print its result."""
     from headstart.experiment import compare as orchestrator
 
     with reporter() as output:
-        result = orchestrator.resume_ablation(folder, engine, output, trackers)
+        result = orchestrator.resume_ablation(folder, engine, output, trackers, place=place)
     print_ablation(result, json)

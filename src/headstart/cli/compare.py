@@ -12,6 +12,7 @@ from headstart.cli.foreign_flags import ALIASES, field_of
 from headstart.cli.options import COMPARISON, DATA, StudyFlags, parameter, switch
 from headstart.cli.render import print_forecast, print_study
 from headstart.config.field_help import is_list
+from headstart.config.new_place import NewPlace
 from headstart.config.registry.starts import SOURCE_START, STARTS
 from headstart.config.run_config import plan_fields
 from headstart.config.start_spec import start_form, start_forms
@@ -106,6 +107,17 @@ def compare(
         from headstart.experiment import best_model
 
         best_model.require_winner(finished.verdict)
+
+
+def resume_study(
+    folder: Path, engine: EngineChoice, trackers: Sequence[str], place: NewPlace | None, json: bool
+) -> None:
+    """Resume the study in a folder, and print its verdict."""
+    from headstart.experiment import compare as orchestrator
+
+    with reporter() as output:
+        finished = orchestrator.compare(folder, folder.parent, engine, output, trackers=trackers, place=place)
+    print_study(finished.folder, finished.verdict, json)
 
 
 def _parse_vary(texts: Sequence[str]) -> dict[str, list[str]]:

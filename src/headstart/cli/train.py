@@ -23,10 +23,11 @@ from headstart.cli.app import (
     reporter,
 )
 from headstart.cli.common_flags import TRAIN
-from headstart.cli.compare import compare
+from headstart.cli.compare import resume_study
 from headstart.cli.foreign_flags import ALIASES
 from headstart.cli.options import DATA, PlanFlags, parameter, switch
 from headstart.cli.render import print_json, print_run
+from headstart.config.new_place import NewPlace
 from headstart.config.plan_file import PLAN_FILE
 from headstart.config.resolve import checkpoint_interval, resolve_settings
 from headstart.config.start_spec import require_start
@@ -102,6 +103,12 @@ def resume(
     folder: Annotated[Path, parameter(_("Folder of a run, of a study or of an ablation."))],
     /,
     *,
+    data: Annotated[
+        str | None,
+        parameter(
+            _("New place of the images, if they were moved: a folder, or a manifest."), alias=ALIASES["source"][1:]
+        ),
+    ] = None,
     force_new: Annotated[bool, switch(_("New run of the same plan in a folder beside the run."))] = False,
     save_every: SaveEvery = None,
     log: Log = None,
@@ -112,11 +119,18 @@ def resume(
 ) -> None:
     """Resume an interrupted run, study or ablation; the result is bit-identical to that of an uninterrupted one."""
     with trusting(trust):
-        _resume(folder, force_new, save_every, log, EngineChoice(engine, address), json)
+        place = None if data is None else NewPlace(data)
+        _resume(folder, place, force_new, save_every, log, EngineChoice(engine, address), json)
 
 
 def _resume(
-    folder: Path, force_new: bool, save_every: str | None, log: list[str] | None, engine: EngineChoice, json: bool
+    folder: Path,
+    place: NewPlace | None,
+    force_new: bool,
+    save_every: str | None,
+    log: list[str] | None,
+    engine: EngineChoice,
+    json: bool,
 ) -> None:
     hint = _("Use the folder of a run, of a study or of an ablation.")
     if not folder.exists():
@@ -125,10 +139,10 @@ def _resume(
     if is_study or is_ablation:
         _reject(folder, {"force-new": force_new, "save-every": save_every}, _("a run"))
     if is_study:
-        compare(study=folder, engine=engine.name, address=engine.address, log=log, json=json)
+        resume_study(folder, engine, require_trackers(log or ()), place, json)
         return
     if is_ablation:
-        resume_ablation(folder, engine, require_trackers(log or ()), json)
+        resume_ablation(folder, engine, require_trackers(log or ()), place, json)
         return
     if not (folder / PLAN_FILE).is_file():
         raise DataError(_("{folder} is no run, study or ablation.", folder=folder), hint)
@@ -138,10 +152,10 @@ def _resume(
 
     with reporter() as output:
         if force_new:
-            draft, parent = runner.draft_from_run(folder), folder.absolute().parent
+            draft, parent = runner.draft_from_run(folder, place), folder.absolute().parent
             folder = runner.run_new(draft, parent, output, save_every=interval, trackers=trackers)
         else:
-            runner.resume(folder, output, save_every=interval, trackers=trackers)
+            runner.resume(folder, output, save_every=interval, trackers=trackers, place=place)
     print_run(folder, json)
 
 

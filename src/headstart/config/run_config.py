@@ -84,6 +84,8 @@ class DataConfig(ConfigSection):
 
 COLUMN_FIELDS = ("path_column", "label_column", "split_column", "group_column")
 TABLE_FIELDS = (*COLUMN_FIELDS, "merge_labels", "keep_labels")  # how a table is read
+# where and how the images are read, which the fingerprint covers
+READING_FIELDS = ("source", "min_per_class", "class_folders", "skip_bad", "allow_outside", *TABLE_FIELDS)
 
 
 class NetworkConfig(ConfigSection):
@@ -218,9 +220,8 @@ class RunConfig(ConfigSection):
             arm = arm.model_copy(update={"start": content_start(arm.start)})
         if self.facts.network_sha256:
             network = network.model_copy(update={"network": definition(network.network)})
-        reading = {"source", "min_per_class", "class_folders", "skip_bad", "allow_outside", *TABLE_FIELDS}
         content = self.model_copy(update={"arm": arm, "network": network})
-        return content.model_dump(mode="json", exclude={"data": reading})  # the fingerprint covers what was read
+        return content.model_dump(mode="json", exclude={"data": {*READING_FIELDS}})
 
     @property
     def hash(self) -> str:

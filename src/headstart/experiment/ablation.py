@@ -86,8 +86,8 @@ def begin(spec: AblationSpec, runs: Path, resumed: Path | None = None) -> BegunA
     folders.require_writable(runs)
     study = StudySpec(spec.study.protocol, calibration.resolve_machine(spec.study.plan))
     resolved, _unused = resolve_arms(study, NullReporter(), ABLATION)
-    folder, precision = _folder_and_precision(runs, study.plan, resolved)
-    if resumed is not None and folder.name != resumed.name:
+    folder, precision = _folder_and_precision(runs, study.plan, resolved, resumed)
+    if resumed is not None and folder != resumed:
         raise DataError(
             _("The images or the machine have changed since the ablation {folder} began.", folder=resumed),
             _("Restore them, or run the command of the ablation again."),
@@ -99,8 +99,12 @@ def begin(spec: AblationSpec, runs: Path, resumed: Path | None = None) -> BegunA
     return BegunAblation(folder, StudySpec(study.protocol, plan), networks)
 
 
-def _folder_and_precision(runs: Path, draft: RunConfig, resolved: Sequence[setup.ResolvedRun]) -> tuple[Path, str]:
+def _folder_and_precision(
+    runs: Path, draft: RunConfig, resolved: Sequence[setup.ResolvedRun], resumed: Path | None
+) -> tuple[Path, str]:
     """Return the ablation's folder and the precision of all its runs.
+
+    The folder that is resumed keeps the name of the images' former folder if its digest is right: they may be moved.
 
     A measured precision may differ when the command is run again. It is then not part of the folder's name, and the
     precision of the first existing run is used.
@@ -108,7 +112,10 @@ def _folder_and_precision(runs: Path, draft: RunConfig, resolved: Sequence[setup
     precision, first = common_precision(resolved), resolved[0].plan
     measured = draft.machine.precision == "auto"
     named = first.changed(precision="fp32" if measured else precision)
-    folder = runs / f"ablation-{folders.slug(Path(draft.data.source).stem)}-{named.hash[:12]}"
+    digest = named.hash[:12]
+    folder = runs / f"ablation-{folders.slug(Path(draft.data.source).stem)}-{digest}"
+    if resumed is not None and resumed.name.endswith(f"-{digest}"):
+        folder = resumed
     existing = next(runs_in(folder), None) if measured else None
     return folder, existing.plan.machine.precision if existing is not None else precision
 

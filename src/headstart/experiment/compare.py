@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from headstart.analysis.status import complete_verdict
+from headstart.config.new_place import NewPlace
 from headstart.config.start_spec import require_start
 from headstart.config.study_file import StudySpec, read_study
 from headstart.data.sources import require_source
 from headstart.engines.registry import EngineChoice, require_listener
 from headstart.experiment.ablation_grid import ABLATION_FILE, AblationSpec, read_ablation
+from headstart.experiment.relocation import relocate_ablation, relocate_study
 from headstart.i18n import _
 from headstart.models.user_code import pinned, require_network
 from headstart.reporter import Reporter
+from headstart.runs.relocation import suggesting_new_place
 from headstart.storage.locks import locked
 from headstart.storage.schemas.verdict import Verdict
 from headstart.telemetry.trackers.tracking import tracked
@@ -58,6 +61,7 @@ def compare(  # noqa: D418
     *,
     explicit: Container[str] | None = None,
     trackers: Sequence[str] = (),
+    place: NewPlace | None = None,
 ) -> FinishedStudy:
     """Run or resume a study."""
 
@@ -71,6 +75,7 @@ def compare(
     *,
     explicit: Container[str] | None = None,
     trackers: Sequence[str] = (),
+    place: NewPlace | None = None,
 ) -> FinishedStudy | AblationSummary:
     """Run a new study, resume the study in a folder, or run or resume an ablation.
 
@@ -82,6 +87,7 @@ def compare(
         explicit: Names of the settings set by the user, which a time budget does not change. None if the specification
             is complete, as that of a study.toml.
         trackers: Names of trackers to which the records of all runs are sent meanwhile.
+        place: The place to which the images of the study in a folder were moved; it is written to its files.
 
     Returns:
         The study with its verdict, or the summary of the ablation.
@@ -91,11 +97,16 @@ def compare(
         InterruptedRunError: A signal stopped the study, which can be resumed.
     """
     if isinstance(study, Path):
+        if place is not None:
+            relocate_study(study, place, reporter)
         if verdict := complete_verdict(study, read_study(study)):
             reporter.say(_("The study {study} is finished; this is its verdict.", study=study))
             with tracked(study, trackers, reporter):
                 pass  # what an earlier command has not sent
             return FinishedStudy(study, verdict)
+        data = read_study(study).plan.data
+        with suggesting_new_place(study, data):
+            require_source(data.source)
     else:
         require_inputs(study.study if isinstance(study, AblationSpec) else study)
     require_listener(engine)
@@ -120,16 +131,22 @@ def compare(
 
 
 def resume_ablation(
-    folder: Path, engine: EngineChoice, reporter: Reporter, trackers: Sequence[str] = ()
+    folder: Path,
+    engine: EngineChoice,
+    reporter: Reporter,
+    trackers: Sequence[str] = (),
+    *,
+    place: NewPlace | None = None,
 ) -> AblationSummary:
-    """Resume the ablation in a folder, and return its summary; `trackers` as in `compare`.
+    """Resume the ablation in a folder, and return its summary; `trackers` and `place` as in `compare`.
 
     Raises:
         DataError: The folder has no ablation, or its images or the machine have changed.
         HeadstartError: Every other error about the data, the machine or a run.
     """
-    spec = read_ablation(folder)
-    require_inputs(spec.study)
+    spec = read_ablation(folder) if place is None else relocate_ablation(folder, place, reporter)
+    with suggesting_new_place(folder, spec.study.plan.data):
+        require_inputs(spec.study)
     require_listener(engine)
     return _run_ablation(spec, folder.absolute().parent, engine, reporter, trackers, folder.absolute())
 

@@ -40,6 +40,7 @@ from headstart.report import page
 from headstart.reporter import NullReporter, Reporter
 from headstart.runs import runner
 from headstart.runs.job_protocol import RunRequest
+from headstart.runs.relocation import suggesting_new_place
 from headstart.storage import files, folders, locks
 from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.search import SearchResults
@@ -118,7 +119,8 @@ def _resolve_variants(study: StudyRuns) -> None:
             if source not in sources:
                 sources[source] = _train_source(study, variant.name, source)
             plan = plan.changed(start=run_start(sources[source]))
-        run = setup.resolve_run(plan, NullReporter())
+        with suggesting_new_place(study.folder, plan.data):
+            run = setup.resolve_run(plan, NullReporter())
         require_unchanged(study.folder, variant.name, input_fingerprints(draft, run.plan))
         study.add_variant(variant.name, run)
 

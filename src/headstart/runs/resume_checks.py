@@ -41,7 +41,7 @@ def require_unchanged_inputs(original: RunConfig, resolved: RunConfig) -> None:
     if changes:
         raise DataError(
             _("The data or the weights have changed since the run started: {changes}.", changes="; ".join(changes)),
-            _("Restore them, or start a new run with --force-new."),
+            _("Restore them, name the place of the original images with --data, or start a new run with --force-new."),
         )
 
 

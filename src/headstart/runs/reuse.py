@@ -101,6 +101,7 @@ def copy_finished(parent: Path, request: RunRequest, until: int | None = None) -
     if changed:
         shutil.rmtree(folder, ignore_errors=True)
         return None
+    content = content.model_copy(update={"plan": plan})  # the images may have been moved since the run
     write_plan_file(folder, with_origin(content, role, str(source)))
     register_finished(folder, plan, until)
     return folder

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from headstart.artifacts import predictions
 from headstart.artifacts.model_folder import write_model
+from headstart.config.new_place import NewPlace
 from headstart.config.plan_file import differences, read_plan_file
 from headstart.config.resolve import SaveInterval
 from headstart.config.run_config import ResolvedFacts, RunConfig, with_absolute_paths
@@ -24,6 +25,7 @@ from headstart.models.user_code import CODE_FOLDER
 from headstart.reporter import Reporter
 from headstart.runs import lifecycle
 from headstart.runs.checkpoints import RunCheckpoints
+from headstart.runs.relocation import relocate_run, suggesting_new_place
 from headstart.runs.resume_checks import require_reproducible_best, require_unchanged_inputs, unchanged_plan
 from headstart.runs.run_folder import make_run_folder
 from headstart.runs.session import RunSession
@@ -104,15 +106,23 @@ def resume(
     save_every: SaveInterval = None,
     until: int | None = None,
     trackers: Sequence[str] = (),
+    place: NewPlace | None = None,
 ) -> Path:
-    """Continue a stopped run, and return its folder; `save_every`, `until` and `trackers` as in `run_new`.
+    """Continue a stopped run, and return its folder.
+
+    Args:
+        folder: The folder of the run.
+        reporter: Receives progress.
+        save_every: As in `run_new`.
+        until: As in `run_new`.
+        trackers: As in `run_new`.
+        place: The place to which the images of the run were moved; it is written to plan.json.
 
     Raises:
         UsageError: The run has ended, or its plan was changed by hand.
         DataError: plan.json is damaged, or the data or the weights have changed.
     """
     content = unchanged_plan(folder)
-    plan = content.plan
     if (folder / RESULT_FILE).exists():
         is_finished = RunResult.read(folder / RESULT_FILE).state is RunState.FINISHED
         raise UsageError(
@@ -121,10 +131,14 @@ def resume(
             else _("The run {folder} has diverged.", folder=folder),
             _("View it with `headstart tensorboard`, or start a new run."),
         )
+    if place is not None:
+        content = relocate_run(folder, place, reporter)
+    plan = content.plan
     calibration.resolve_machine(plan)  # raises if the device is no longer available
     code = stored_code(folder / CODE_FOLDER, plan.network.network, plan.facts.network_sha256)
     with user_code.pinned(code), precision.deterministic(torch.device(plan.machine.device), plan.machine.threads):
-        setup = prepare(plan, reporter)
+        with suggesting_new_place(folder, plan.data):
+            setup = prepare(plan, reporter)
         require_unchanged_inputs(plan, setup.plan)
         if changes := differences(content.environment, environment.environment(plan.machine.device)):
             reporter.say(
@@ -136,9 +150,14 @@ def resume(
     return folder
 
 
-def draft_from_run(folder: Path) -> RunConfig:
-    """Return the plan of a run folder as a draft, without its resolved facts; a user's own network is its copy."""
+def draft_from_run(folder: Path, place: NewPlace | None = None) -> RunConfig:
+    """Return the plan of a run folder as a draft, without its resolved facts; a user's own network is its copy.
+
+    With a place, the draft reads the images there, whatever they are.
+    """
     plan = read_plan_file(folder).plan
+    if place is not None:
+        plan = plan.changed(source=place.source, allow_outside=plan.data.allow_outside or place.allow_outside)
     network = network_in(folder / CODE_FOLDER, plan.network.network, plan.facts.network_sha256)
     return plan.changed(network=network).with_facts(ResolvedFacts())
 
