@@ -55,7 +55,7 @@ def predict(
 
 def evaluate(
     model: Model,
-    data: DataSource,
+    data: DataSource | None = None,
     *,
     split: str = "auto",
     classes: str | Sequence[str] = (),
@@ -74,7 +74,7 @@ def evaluate(
 
     Args:
         model: run, study, model folder, or folder of runs (the best by val).
-        data: images, as in `train`.
+        data: images, as in `train`. Default: the data of the run, read as in its training.
         split: train, val, test, all, or auto (the images that the model was not trained on).
         classes: evaluate only these classes. Default: all.
         skip_bad: leave out images that cannot be decoded.

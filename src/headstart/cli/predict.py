@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from headstart.cli.app import Data, Device, Json, Model, Trust, command, reporter
+from headstart.cli.app import DATA_FORMS, Device, Json, Model, Trust, command, reporter
 from headstart.cli.options import parameter, switch
 from headstart.cli.render import as_csv, as_table, print_json
 from headstart.config.stored_code import trusting
@@ -62,7 +62,7 @@ def predict(
 )
 def evaluate(
     model: Model,
-    data: Data,
+    data: Annotated[str | None, parameter(_("{forms:cap} [default: that of the run].", forms=DATA_FORMS))] = None,
     /,
     *,
     split: Annotated[
@@ -85,7 +85,8 @@ def evaluate(
     from headstart.data.sources import require_source
 
     require_model(model)  # a wrong path is reported before the slow import of torch
-    require_source(data)
+    if data is not None:
+        require_source(data)
     from headstart.data.tables.options import TableOptions
     from headstart.inference import evaluate as evaluation
 

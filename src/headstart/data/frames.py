@@ -23,6 +23,7 @@ from headstart.data.tables.columns import find_columns
 from headstart.data.tables.options import TableOptions
 from headstart.errors import DataError, ResourceError, UsageError
 from headstart.i18n import _
+from headstart.path_names import expanded
 from headstart.storage.files import write_atomic
 from headstart.storage.folders import slug
 
@@ -72,7 +73,7 @@ def stored_source(data: DataSource, folder: Path, options: TableOptions | None =
     stem, columns = _columns_of(data, options or TableOptions())
     content = frame_reader.json_lines(columns).encode()
     name = f"{slug(stem)}-{hashlib.sha256(content).hexdigest()[:12]}.jsonl"
-    target = folder.expanduser().absolute() / MANIFEST_FOLDER / name
+    target = expanded(folder).absolute() / MANIFEST_FOLDER / name
     try:
         if not target.is_file() or target.read_bytes() != content:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -86,8 +87,14 @@ def stored_source(data: DataSource, folder: Path, options: TableOptions | None =
 
 
 @contextmanager
-def temporary_source(data: DataSource, options: TableOptions | None = None) -> Iterator[str]:
-    """Yield the source of the images as text; the manifest of values of Python exists until the end of the block."""
+def temporary_source(data: DataSource | None, options: TableOptions | None = None) -> Iterator[str | None]:
+    """Yield the source of the images as text; the manifest of values of Python exists until the end of the block.
+
+    None, for the data of the run, stays None.
+    """
+    if data is None:
+        yield None
+        return
     with tempfile.TemporaryDirectory(prefix="headstart-") as folder:
         yield stored_source(data, Path(folder), options)
 

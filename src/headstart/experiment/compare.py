@@ -104,9 +104,7 @@ def compare(
             with tracked(study, trackers, reporter):
                 pass  # what an earlier command has not sent
             return FinishedStudy(study, verdict)
-        data = read_study(study).plan.data
-        with suggesting_new_place(study, data):
-            require_source(data.source)
+        _require_images(study)
     else:
         require_inputs(study.study if isinstance(study, AblationSpec) else study)
     require_listener(engine)
@@ -128,6 +126,13 @@ def compare(
         tracked(folder, trackers, reporter),
     ):
         return FinishedStudy(folder, run_study(folder, run_engine, reporter, runs_here=runs_here))
+
+
+def _require_images(study: Path) -> None:
+    """Raise DataError, with how to name a new place, if the images of a study that has begun are not there."""
+    data = read_study(study).plan.data
+    with suggesting_new_place(study, data):
+        require_source(data.source)
 
 
 def resume_ablation(

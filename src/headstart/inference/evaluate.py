@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,10 +18,11 @@ from headstart.data.dataset import left_out_note
 from headstart.data.image_index import ImageIndex, several_names_hint
 from headstart.data.splits import divide
 from headstart.data.tables.options import TableOptions
-from headstart.errors import DataError, UsageError
+from headstart.errors import DataError, HeadstartError, UsageError
 from headstart.hardware.devices import usable_cores
 from headstart.i18n import Message, _, ngettext, verbatim
 from headstart.inference.predictor import INFERENCE_BATCH_SIZE, Predictor
+from headstart.inference.training_data import naming_data, require_data, training_data
 from headstart.metrics.confusion_counts import ConfusionCounts
 from headstart.reporter import Reporter
 from headstart.storage.schemas.metrics import Evaluation
@@ -71,7 +73,7 @@ class _EvaluationSet:
 
 def evaluate(
     model: str | Path,
-    source: str,
+    source: str | None,
     reporter: Reporter,
     *,
     split: str = "auto",
@@ -85,14 +87,14 @@ def evaluate(
 
     Args:
         model: A run, a model folder or a folder of runs.
-        source: Name or path of the data.
+        source: Name or path of the data. None: the data of the run, with all options of its plan.
         reporter: Reports progress and notes.
         split: train, val, test, all or auto. auto is the evaluation split of the run if `source` is the data that the
             model was trained on; else the test split if the data declares one; else all images.
         classes: Evaluate on images of these classes only.
         skip_bad: Leave out images that cannot be decoded.
         allow_outside: Allow files outside the folder of the data.
-        table: Columns of a table, and how labels in several spellings are read.
+        table: How a table is read. Without options: as the plan of the run says, if that is possible.
         device: Where the model runs: cpu, cuda, cuda:N or N, mps, or auto.
 
     Raises:
@@ -100,11 +102,13 @@ def evaluate(
         DataError: The data cannot be read, or does not match the model.
         UsageError: A split, a class or the device does not exist.
     """
-    if split not in SPLITS:
-        raise UsageError(
-            _("There is no split {split!r}.", split=split), _("Choose one of {splits}.", splits=", ".join(SPLITS))
-        )
+    _require_split(split)
     predictor = Predictor(model, device)
+    own = training_data(predictor.folder)
+    known = naming_data(predictor.path) if source is None else nullcontext()
+    if source is None:
+        own = require_data(own, predictor.path)
+        source, skip_bad, allow_outside = own.source, skip_bad or own.skip_bad, allow_outside or own.allow_outside
     open_store = partial(
         pixel_store.open_store,
         side=predictor.model.cache_side,
@@ -113,17 +117,34 @@ def evaluate(
         threads=usable_cores(),
         conversion=predictor.model.conversion,
     )
-    index = sources.read_evaluation_index(source, predictor.classes, allow_outside=allow_outside, table=table)
+    read = partial(sources.read_evaluation_index, source, predictor.classes, allow_outside=allow_outside)
+    with known:
+        index = _read(read, table or TableOptions(), TableOptions() if own is None else TableOptions.of(own))
     evaluation_set = _evaluation_set(predictor, index, split, classes, open_store if skip_bad else None)
-    selection = [predictor.selection_note] if predictor.selection_note else []
-    for note in [*selection, *index.notes, *_notes(evaluation_set)]:
-        reporter.say(note)
+    for note in [predictor.selection_note, *index.notes, *_notes(evaluation_set)]:
+        if note:
+            reporter.say(note)
     store = open_store(evaluation_set.index, evaluation_set.content_hashes)
     number = {name: i for i, name in enumerate(predictor.classes)}
     model_classes = np.array([number.get(name, -1) for name in evaluation_set.index.classes])  # -1: not evaluated
     labels = model_classes[evaluation_set.index.labels[evaluation_set.rows]]
     result = evaluation(_score(predictor, store, evaluation_set.rows, labels, reporter))
     return ModelEvaluation(**dict(result), split=evaluation_set.name, own=evaluation_set.own, classes=predictor.classes)
+
+
+def _require_split(split: str) -> None:
+    if split not in SPLITS:
+        raise UsageError(
+            _("There is no split {split!r}.", split=split), _("Choose one of {splits}.", splits=", ".join(SPLITS))
+        )
+
+
+def _read(read: Callable[..., ImageIndex], given: TableOptions, own: TableOptions) -> ImageIndex:
+    """Return the index, read with the given options, or without any as the plan of the run says, if that works."""
+    if given == TableOptions() and own != given:
+        with suppress(HeadstartError):  # another kind of data, or a table with other columns
+            return read(table=own)
+    return read(table=given)
 
 
 def _score(

@@ -14,7 +14,6 @@ from headstart.analysis.wording import arm_words, state_words
 from headstart.artifacts.model_folder import read_model
 from headstart.config.plan_file import read_plan_file
 from headstart.data.frames import DataSource, is_path, temporary_source
-from headstart.data.tables.options import TableOptions
 from headstart.i18n import Message, _, translated
 from headstart.inference.evaluate import ModelEvaluation, evaluate
 from headstart.inference.predictor import Prediction, Predictor
@@ -112,12 +111,6 @@ class Run:
             >>> run.evaluate().accuracy == run.test.accuracy
             True
         """
-        own, table = self.plan.data, TableOptions()
-        if data is None:
-            data, skip_bad, allow_outside = own.source, skip_bad or own.skip_bad, own.allow_outside
-            table = TableOptions.of(own)
-        else:
-            allow_outside = not is_path(data)
         with temporary_source(data) as source:
             return evaluate(
                 self.folder,
@@ -125,8 +118,7 @@ class Run:
                 NullReporter(),
                 split=split,
                 skip_bad=skip_bad,
-                allow_outside=allow_outside,
-                table=table,
+                allow_outside=not is_path(data),
                 device=device,
             )
 

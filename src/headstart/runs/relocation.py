@@ -145,9 +145,9 @@ def _hint(data: DataConfig, place: NewPlace) -> Message:
     former = Path(data.source)
     if former.suffix.lower() in MANIFEST_SUFFIXES and Path(place.source).is_dir():
         return _(
-            "The run has read the table {table}: copy it beside the images, where its paths lead to them, and name the "
-            "copy with --data.",
-            table=former.name,
+            "It has read the table {table}: copy it into the folder of the images, where its paths lead to them, and "
+            "name the copy with --data.",
+            table=former if former.is_file() else former.name,
         )
     return _("Name the place to which the images were moved, with their folders and names unchanged.")
 

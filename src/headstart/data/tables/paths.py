@@ -44,7 +44,8 @@ def find_files(table: Table, paths: Sequence[str], folder: Path, *, allow_outsid
 
     A path that names no file is looked up without blanks around it, with other separators, accents or capitals, and
     with an ending, if only one file can be meant. If the table was written in another place, the paths are looked up
-    without their beginning, or in one of the subfolders; then all files must be there.
+    without their beginning, or in one of the subfolders; then all files must be there. Absolute paths, of which none
+    exists, are then looked up beside the table.
 
     Args:
         table: The table, for messages.
@@ -71,8 +72,17 @@ def find_files(table: Table, paths: Sequence[str], folder: Path, *, allow_outsid
     if missing:
         if moved := _move(table, lookup, keys):
             return moved
+        if root != folder and not _are_here(paths) and (moved := _move(table, FileLookup(folder, True), paths)):
+            return _below_common_folder(moved)
         raise _missing_error(table, lookup, [keys[row] for row in missing], len(keys), foreign)
     return _found(table, lookup, keys, [match for match in matches if match is not None], [])
+
+
+def _below_common_folder(files: FoundFiles) -> FoundFiles:
+    """Return the files with keys relative to the folder that contains all, as those of absolute paths are."""
+    common = _common_parts([key.split("/") for key in files.keys])
+    keys = ["/".join(key.split("/")[len(common) :]) for key in files.keys]
+    return FoundFiles(files.root.joinpath(*common), keys, files.notes)
 
 
 def _require_paths(table: Table, paths: Sequence[str]) -> None:
