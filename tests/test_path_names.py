@@ -15,7 +15,7 @@ from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import with_absolute_paths
 from headstart.data.folder import list_images
 from headstart.errors import DataError, ModelFileError, ResourceError
-from headstart.path_names import name_fault
+from headstart.path_names import expanded, name_fault
 from headstart.results.pages import write_report
 from headstart.storage.folders import require_writable
 from headstart.storage.locks import locked
@@ -99,3 +99,16 @@ def test_images_under_any_name_are_listed_for_prediction(tmp_path: Path) -> None
     folder.mkdir()
     (folder / f"{LATIN}.jpg").touch()
     assert list_images(folder) == [folder / f"{LATIN}.jpg"]
+
+
+def test_home_is_expanded_only_where_it_is_meant(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert expanded("~/photos") == tmp_path / "photos"
+    assert expanded("~nobody-has-this-name/x") == Path("~nobody-has-this-name/x")
+    assert expanded("a/~/b") == Path("a/~/b")
+    (tmp_path / "~").mkdir()
+    assert expanded("~") == Path("~")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    assert expanded("~/photos") == Path("~/photos")

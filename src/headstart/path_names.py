@@ -1,12 +1,28 @@
-"""Names of files and folders that cannot be stored: plans, records and TensorBoard files are UTF-8."""
+"""Names of files and folders: those that cannot be stored, since plans and records are UTF-8, and `~` in paths."""
 
 from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
 from headstart.i18n import Message, _
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Return a path with `~` and `~USER` at its beginning replaced by the home folder.
+
+    A path that exists as it is written is unchanged, and so is one whose user or home folder is unknown: names of
+    folders may begin with `~`.
+    """
+    literal = Path(path)
+    if not str(literal).startswith("~") or os.path.lexists(literal):
+        return literal
+    try:
+        return literal.expanduser()
+    except RuntimeError:
+        return literal
 
 
 class NameFault(NamedTuple):

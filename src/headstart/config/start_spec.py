@@ -17,6 +17,7 @@ from headstart.config.registry.starts import (
 from headstart.errors import DataError, UsageError
 from headstart.factories import load_factory
 from headstart.i18n import Message, _
+from headstart.path_names import expanded
 from headstart.text import did_you_mean, end_sentence, suggestion
 
 # The row of a kind that is not registered here: reports may show the runs of another process.
@@ -150,13 +151,13 @@ def require_start(name: str, *, in_study: bool = False) -> None:
 
 def require_weights_file(path: str) -> None:
     """Raise DataError if there is no weights file or folder at `path`."""
-    if not (absolute := Path(path).expanduser()).exists():
+    if not (absolute := expanded(path)).exists():
         raise unreadable_weights_error(absolute, os.strerror(errno.ENOENT))
 
 
 def require_run_folder(path: str) -> None:
     """Raise DataError if there is no folder at `path`."""
-    if not Path(path).expanduser().is_dir():
+    if not expanded(path).is_dir():
         raise DataError(_("There is no folder {path}.", path=path), _("Use the folder of a finished run."))
 
 
@@ -188,7 +189,7 @@ def absolute_start(start: str) -> str:
 
 def absolute_source(path: str) -> str:
     """Return the path made absolute; the name of the built-in digits stays as it is."""
-    return path if _BUILTIN.fullmatch(path) else str(Path(path).expanduser().absolute())
+    return path if _BUILTIN.fullmatch(path) else str(expanded(path).absolute())
 
 
 def without_kind(start: str) -> str:

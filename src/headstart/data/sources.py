@@ -12,7 +12,7 @@ from headstart.data.image_index import ImageIndex, validate_index
 from headstart.data.tables.options import TableOptions
 from headstart.errors import DataError, UsageError
 from headstart.i18n import _
-from headstart.path_names import name_fault
+from headstart.path_names import expanded, name_fault
 from headstart.text import replacement_hint
 
 _SPREADSHEET_SUFFIXES = frozenset({".xlsx", ".xls", ".xlsm", ".ods", ".numbers"})
@@ -98,7 +98,7 @@ def _read(
     from headstart.data import builtin, image_folder, labeled_folder
 
     require_source(source)
-    path = Path(source).expanduser().absolute()
+    path = expanded(source).absolute()
     if class_folders != "auto" and (builtin.is_builtin(source) or not path.is_dir()):
         raise UsageError(
             _("--class-folders is for a folder of images, and {source} is none.", source=source), _("Remove the flag.")
@@ -134,7 +134,7 @@ def require_source(source: str) -> None:
     """
     from headstart.data import builtin
 
-    path = Path(source).expanduser().absolute()
+    path = expanded(source).absolute()
     if fault := name_fault(path):
         raise DataError(*fault)
     try:

@@ -15,6 +15,7 @@ from headstart.i18n import Message, _, translated
 from headstart.report.inputs import PageInputs
 from headstart.report.page import read_inputs
 from headstart.reporter import NullReporter, Reporter
+from headstart.storage.folders import require_output_folder
 from headstart.text import join_first
 
 if TYPE_CHECKING:
@@ -63,9 +64,12 @@ def write_figures(
     Raises:
         UsageError: A format is unknown, `dpi` is out of range, or matplotlib is not installed.
         DataError: The folder has no runs.
+        ResourceError: The folder of the figures cannot be written.
     """
     names, reporter = parse_figure_options(formats, dpi), reporter or NullReporter()
-    figures = draw_figures(read_inputs(folder), output, names, dpi, reporter)
+    inputs = read_inputs(folder)
+    require_output_folder(output, _("Choose another folder for the figures: --output DIR, or output=DIR in Python."))
+    figures = draw_figures(inputs, output, names, dpi, reporter)
     for figure in figures:
         text = f"{translated(figure.title)}\n\n{translated(figure.caption)}\n"
         keep.write_text(output / f"{figure.name}.caption.txt", text.encode(), reporter)

@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 
 from headstart.errors import UsageError
 from headstart.i18n import _
+from headstart.path_names import expanded
 from headstart.text import end_sentence, join_first, suggestion
 
 CODE_FOLDER = "code"  # in the folder of a run, and in its model folder
@@ -211,9 +212,9 @@ def read_code(path: Path, *, is_copy: bool = False) -> UserCode:
 def _split(network: str) -> tuple[str, str]:
     """Return path and name of a network. Raises UsageError without a name."""
     if (match := _FORM.fullmatch(network)) is not None:
-        return str(Path(match["path"]).expanduser().absolute()), match["name"]
+        return str(expanded(match["path"]).absolute()), match["name"]
     path = Path(network)
-    names = _definitions(ast.parse(_read(path.expanduser())))
+    names = _definitions(ast.parse(_read(expanded(path))))
     raise UsageError(
         _("{network} does not say which class of the file is the network.", network=network),
         _("Write {network}:{name}.", network=network, name=names[-1]) if names else _HINT,

@@ -24,6 +24,7 @@ from headstart.report.series import load_run, with_unique_names
 from headstart.report.svg import charts
 from headstart.report.svg.labels import text_width
 from headstart.storage.files import JsonData, write_atomic
+from headstart.storage.folders import require_output_folder
 from headstart.storage.schemas.study import Stage
 
 PAGE_NAME = "report.html"
@@ -57,8 +58,11 @@ def write_page(folder: Path, logged: Sequence[LoggedRun] = (), tags: Sequence[st
 
     Raises:
         DataError: The folder has no runs.
+        ResourceError: The folder cannot be written.
     """
-    write_atomic(folder / PAGE_NAME, _render_within_limit(read_inputs(folder, logged, tags)))
+    inputs = read_inputs(folder, logged, tags)
+    require_output_folder(folder)
+    write_atomic(folder / PAGE_NAME, _render_within_limit(inputs))
     return folder / PAGE_NAME
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import stat
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -12,8 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from headstart.errors import ResourceError
-from headstart.i18n import _
+from headstart.i18n import Message, _
+from headstart.path_names import expanded
 from headstart.storage.files import temp_suffix, write_atomic
+from headstart.storage.folders import can_be_written
 
 _MAX_STALE_AGE_S = 7 * 24 * 3600
 _scratch_lock = threading.Lock()
@@ -21,12 +25,52 @@ _HINT = _("Set HEADSTART_CACHE to a writable folder with free space.")
 
 
 def cache_root() -> Path:
-    """Return `$HEADSTART_CACHE`, else `$XDG_CACHE_HOME/headstart`, else `~/.cache/headstart`; it may not exist yet."""
+    """Return `$HEADSTART_CACHE`, else `$XDG_CACHE_HOME/headstart`, else `~/.cache/headstart`; it may not exist yet.
+
+    If the latter two cannot be written, or if there is no home, it is a folder of this user for temporary files.
+
+    Raises:
+        ResourceError: there is no such folder either.
+    """
     if configured := os.environ.get("HEADSTART_CACHE"):
-        return Path(configured).expanduser().absolute()
+        return expanded(configured).absolute()
+    usual = _usual_root()
+    return usual if usual is not None and can_be_written(usual) else _temporary_root()
+
+
+def cache_note() -> Message | None:
+    """Return a sentence if the cache is not where it usually is; else None."""
+    if os.environ.get("HEADSTART_CACHE") or cache_root() == (usual := _usual_root()):
+        return None
+    reason = _("there is no home folder") if usual is None else _("{folder} cannot be written", folder=usual)
+    return _(
+        "The cache is in {folder}, since {reason}; HEADSTART_CACHE names another folder.",
+        folder=cache_root(),
+        reason=reason,
+    )
+
+
+def _usual_root() -> Path | None:
+    """Return the cache of the user's settings or home; None without a home."""
     if shared := os.environ.get("XDG_CACHE_HOME"):
-        return Path(shared).expanduser().absolute() / "headstart"
-    return Path.home() / ".cache" / "headstart"
+        return expanded(shared).absolute() / "headstart"
+    try:
+        return Path.home().absolute() / ".cache" / "headstart"
+    except RuntimeError:  # no HOME, and the user is not in the list of users
+        return None
+
+
+def _temporary_root() -> Path:
+    """Return a folder for temporary files that only this user can read; it is created."""
+    try:
+        folder = Path(tempfile.gettempdir()) / f"headstart-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+    except OSError as error:
+        raise ResourceError(_("There is no folder for the cache ({reason}).", reason=error.strerror), _HINT) from None
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
+        raise ResourceError(_("The cache folder {folder} belongs to another user.", folder=folder), _HINT)
+    return folder
 
 
 @contextmanager

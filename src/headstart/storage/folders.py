@@ -68,11 +68,31 @@ def require_writable(folder: Path) -> None:
     """Raise ResourceError when runs cannot be created in `folder`, which may not exist yet; creates nothing."""
     if fault := name_fault(folder.absolute()):
         raise ResourceError(fault.message, _("Choose another folder with --runs DIR."))
-    existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+    if not can_be_written(folder.absolute()):
         raise ResourceError(
             _("Runs cannot be written into {folder}.", folder=folder), _("Choose another folder with --runs DIR.")
         )
+
+
+def require_output_folder(folder: Path, hint: Message | None = None) -> None:
+    """Raise ResourceError when output on finished runs cannot be written into `folder`; creates nothing.
+
+    The default hint is for output that has its place in the folder of the runs.
+    """
+    if not can_be_written(folder.absolute()):
+        raise ResourceError(
+            _("{folder} can be read, but not written.", folder=folder),
+            hint or _("Copy the folder to a place that you can write to, and name the copy."),
+        )
+
+
+def can_be_written(folder: Path) -> bool:
+    """Return whether files can be created in an absolute folder, which may not exist yet."""
+    try:
+        existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    except OSError:
+        return False
+    return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
 
 
 def require_space(folder: Path, needed: int) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
+from headstart.path_names import expanded
 from headstart.storage.schemas.schema import VersionedSchema
 
 INDEX_FILE = "runs.jsonl"
@@ -30,9 +31,9 @@ class IndexLine(VersionedSchema):
 def data_root() -> Path:
     """Return the folder of the user's records; it may not exist yet."""
     if configured := os.environ.get("HEADSTART_DATA"):
-        return Path(configured).expanduser().absolute()
+        return expanded(configured).absolute()
     if shared := os.environ.get("XDG_DATA_HOME"):
-        return Path(shared).expanduser().absolute() / "headstart"
+        return expanded(shared).absolute() / "headstart"
     return Path.home() / ".local" / "share" / "headstart"
 
 

@@ -34,6 +34,7 @@ from headstart.i18n import _, ngettext
 from headstart.models import factory, freezing, heads, structure, user_code
 from headstart.optim import optimizers
 from headstart.reporter import Reporter
+from headstart.storage.cache import cache_note
 from headstart.storage.schemas.arm import TuningKind
 from headstart.text import format_duration
 from headstart.training.batched_heads import HeadSpec
@@ -172,8 +173,9 @@ def check_plan(draft: RunConfig, reporter: Reporter) -> None:
 def _load(draft: RunConfig, reporter: Reporter) -> LoadedRun:
     """Read the inputs of a draft and check it. Arguments and errors are those of `resolve_run`."""
     plan, index, start = load_inputs(draft)
-    for sentence in (*index.summary(), *index.notes):
-        reporter.say(sentence)
+    for sentence in (*index.summary(), *index.notes, cache_note()):
+        if sentence is not None:
+            reporter.say(sentence)
     network = _initialized_network(plan, start, len(index.classes))
     plan = check_image_size_and_precision(plan, network, reporter)
 

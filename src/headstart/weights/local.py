@@ -11,6 +11,7 @@ from headstart.config.stored_code import network_in
 from headstart.errors import DataError, ModelFileError
 from headstart.i18n import _
 from headstart.models.user_code import CODE_FOLDER, is_user_network, label
+from headstart.path_names import expanded
 from headstart.weights.adapt import adapt_weights
 from headstart.weights.files import WeightsFile, model_weights, read_weights
 from headstart.weights.folder_settings import (
@@ -31,7 +32,7 @@ from headstart.weights.starts import (
 
 def from_file(path: str, target: NetworkTarget) -> Start:
     """Return the weights in a file or folder."""
-    file = read_weights(Path(path).expanduser())
+    file = read_weights(expanded(path))
     license = "unknown: ask whoever made the file"
     _require_usual_strides(file.path.parent)
     return _from_weights_file(f"{FILE_START}:{path}", file, target, license=license, key=target.weights_key)
@@ -44,7 +45,7 @@ def from_run(folder: str, target: NetworkTarget) -> Start:
         DataError: The folder has no model.
         ModelFileError: The model is of another network, or does not name its network.
     """
-    model = _model_folder(Path(folder).expanduser())
+    model = _model_folder(expanded(folder))
     if model is None:
         raise DataError(
             _("{folder} contains no trained model (model/model.safetensors).", folder=folder),
@@ -75,7 +76,7 @@ def network_of_run(folder: str) -> str | None:
     Raises:
         ModelFileError: It is another user's own network, and its code is not trusted.
     """
-    model = _model_folder(Path(folder).expanduser())
+    model = _model_folder(expanded(folder))
     network = _stored_network(model) if model else ""
     if model and is_user_network(network):
         config = read_model_config(model)

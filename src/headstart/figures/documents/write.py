@@ -14,6 +14,7 @@ from headstart.figures.draw import draw_figures
 from headstart.i18n import ngettext
 from headstart.report.page import read_inputs
 from headstart.reporter import NullReporter, Reporter
+from headstart.storage.folders import require_output_folder
 from headstart.storage.schemas.ablation import AblationResult
 
 FOLDER = "report-figures"  # the user has other figures, of another resolution, in `figures`
@@ -44,9 +45,11 @@ def write_documents(
     Raises:
         UsageError: A format is unknown, or a package that it needs is not installed.
         DataError: The folder has no runs.
+        ResourceError: The folder cannot be written.
     """
     names, reporter = parse_document_formats(formats), reporter or NullReporter()
     inputs = read_inputs(folder)
+    require_output_folder(folder)
     figure_formats = sorted({DOCUMENT_FORMATS[name].figure_format for name in names})
     figures = draw_figures(inputs, folder / FOLDER, figure_formats, reporter=reporter)
     paths = []
