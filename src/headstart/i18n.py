@@ -25,7 +25,8 @@ Value: TypeAlias = str | SupportsFloat | Path | Exception | None
 class _Formatter(string.Formatter):
     """Format the fields of a template as `str.format` does, with two more formats.
 
-    `cap` capitalizes the first letter. `shell` quotes a word of a command, which users copy into a shell.
+    `cap` capitalizes the first letter. `shell` quotes a word of a command, which users copy into a shell; a path is
+    written so that it cannot be taken for a flag.
     """
 
     def format_field(self, value: Value, format_spec: str) -> str:
@@ -34,7 +35,8 @@ class _Formatter(string.Formatter):
             text = str(value)
             return text[:1].upper() + text[1:]
         if format_spec == "shell":
-            return shlex.quote(str(value))
+            text = str(value)
+            return shlex.quote(f"./{text}" if isinstance(value, Path) and text.startswith("-") else text)
         return str(super().format_field(value, format_spec))
 
 

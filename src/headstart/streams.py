@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 
+MIN_COLUMNS, MAX_COLUMNS = 20, 1000  # of a terminal
+
+
 class _LossyFile(io.FileIO):
     """A file that drops what it cannot write, and keeps the first error."""
 
@@ -79,8 +82,14 @@ def occupy_descriptors() -> None:
 
 
 def replace_streams() -> None:
-    """Replace the standard streams of a process of our own by streams that are open and drop what cannot be written."""
+    """Replace the standard streams of a process of our own by streams that are open and drop what cannot be written.
+
+    A width in the environment that no terminal has is ignored: help is laid out in lines of that length.
+    """
     occupy_descriptors()
+    columns = os.environ.get("COLUMNS", "")
+    if columns and not (columns.isdecimal() and MIN_COLUMNS <= int(columns[:9]) <= MAX_COLUMNS):
+        del os.environ["COLUMNS"]
     if sys.stdin is None:
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stdout, sys.stderr = _lossy_stream(1, sys.stdout), _lossy_stream(2, sys.stderr)

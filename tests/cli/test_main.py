@@ -432,11 +432,12 @@ def test_foreign_errors_get_documented_exit_codes(
 
 def test_closed_output_pipe_is_no_error() -> None:
     code = (
-        "import os, sys; from headstart.cli.main import main\n"
+        "import os, sys; from headstart.__main__ import main\n"
         "read, write = os.pipe(); os.close(read); os.dup2(write, 1)\n"
         "from headstart.runs import runner\n"
         "runner.check = lambda *_: None\n"
-        "main(['train', '--dry-run'])\n"
+        "sys.argv[1:] = ['train', '--dry-run']\n"
+        "main()\n"
     )
     process = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment_for_processes(), timeout=120
