@@ -25,7 +25,7 @@ from headstart.data.decode import (
     decode,
     suppress_pillow_warnings,
 )
-from headstart.data.hashing import fingerprint, hash_files
+from headstart.data.hashing import fingerprint, hash_file, hash_files
 from headstart.data.image_formats import FORMATS
 from headstart.data.image_index import ImageIndex
 from headstart.data.pixel_store import open_store
@@ -273,15 +273,12 @@ def test_decompression_bombs_are_refused_before_decoding(side: int) -> None:
 
 def test_hashes_are_cached_and_refreshed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = photos(tmp_path / "photos")
-    monkeypatch.setattr("headstart.data.hashing._MIN_AGE_NS", -(10**12))  # as if the files were old
+    monkeypatch.setattr("headstart.data.hash_cache._MIN_AGE_NS", -(10**12))  # as if the files were old
     calls: list[tuple[int, int]] = []
     first = hash_files(images, lambda done, total: calls.append((done, total)))
     assert calls[-1] == (12, 12) and len(set(first)) == 12 and {len(h) for h in first} == {32}
-    opened: list[Path] = []
-    original = sys.modules["headstart.data.hashing"].open_regular_file  # type: ignore[attr-defined]
-    monkeypatch.setattr(
-        "headstart.data.hashing.open_regular_file", lambda path: (opened.append(path), original(path))[1]
-    )
+    opened: list[str] = []
+    monkeypatch.setattr("headstart.data.hashing.hash_file", lambda file: (opened.append(file.name), hash_file(file))[1])
     assert hash_files(images) == first and opened == []
     status = images.paths[3].stat()
     data = bytearray(images.paths[3].read_bytes())
@@ -289,7 +286,7 @@ def test_hashes_are_cached_and_refreshed(tmp_path: Path, monkeypatch: pytest.Mon
     images.paths[3].write_bytes(data)
     os.utime(images.paths[3], ns=(status.st_atime_ns, status.st_mtime_ns))  # same size, same time of change
     second = hash_files(images)
-    assert opened == [images.paths[3]]
+    assert opened == [str(images.paths[3])]
     assert [a == b for a, b in zip(first, second, strict=True)] == [i != 3 for i in range(12)]
     next((tmp_path / "cache/contents").glob("*.npz")).write_bytes(b"damaged")
     assert hash_files(images) == second

@@ -1,0 +1,154 @@
+"""Tables and folders of many images: quick forms give what simple ones do, and finished hashes are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+
+from headstart.data import hash_cache, hashing, splits
+from headstart.data.hash_cache import NO_STAMP, HashCache
+from headstart.data.image_index import ImageIndex, build_index, natural_key, natural_order
+from headstart.data.tables import json_reader, paths
+
+NAMES = st.text(st.sampled_from("ab019_/ é²٣"), max_size=8)
+
+
+@hypothesis.given(st.lists(NAMES))
+def test_natural_order_is_that_of_the_natural_keys(names: list[str]) -> None:
+    order = sorted(range(len(names)), key=lambda i: natural_key(names[i]))
+    assert natural_order(names) == order
+
+
+@hypothesis.given(
+    st.lists(st.integers(0, 9999), min_size=1), st.sampled_from(["{:04d}", "a/{:04d}.jpg", "{:02d}x{:04d}"])
+)
+def test_natural_order_of_numbers_of_equal_length(numbers: list[int], name: str) -> None:
+    names = [name.format(number % 100, number) if name.count("{") > 1 else name.format(number) for number in numbers]
+    assert [names[i] for i in natural_order(names)] == sorted(names, key=natural_key)
+
+
+@hypothesis.given(st.lists(st.sampled_from(["", "a", "b", "c", "d"])))
+def test_shared_names_are_those_of_a_table_of_all_names(names: list[str]) -> None:
+    table = defaultdict(list)
+    for i, name in enumerate(names):
+        table[name].append(i)
+    assert splits._shared_names(names) == [members for name, members in table.items() if name and len(members) > 1]
+
+
+@hypothesis.given(st.text(st.sampled_from("aZ1é \t\n./\\:²")))
+def test_usual_paths_match_neither_pattern(path: str) -> None:
+    if not paths._is_unusual(path):
+        assert not paths._OUTSIDE.search(path) and not paths._WINDOWS.match(path.strip())
+
+
+@hypothesis.given(st.lists(st.dictionaries(st.sampled_from("abc"), st.none() | st.booleans() | st.text(max_size=2))))
+def test_columns_of_json_are_those_of_its_objects(rows: list[dict[str, bool | str | None]]) -> None:
+    columns, count = json_reader._columns(rows)
+    assert count == len(rows) and list(columns) == list(dict.fromkeys(name for row in rows for name in row))
+    assert columns == {name: [row.get(name) for row in rows] for name in columns}
+
+
+def test_numbers_of_json_lines_skip_blank_lines(tmp_path: Path) -> None:
+    rows = [{"path": "1.jpg", "label": 1}, {"path": "2.jpg", "label": 2}]
+    (tmp_path / "list.jsonl").write_text("\n\n".join(map(json.dumps, rows)) + "\n")
+    table = json_reader.read_json(tmp_path / "list.jsonl")
+    assert table.rows == 2 and [table.number(row) for row in range(2)] == [1, 3]
+
+
+# --- hashes that are kept --------------------------------------------------------------------------------------------
+
+
+def files(root: Path, count: int) -> ImageIndex:
+    root.mkdir()
+    keys = [f"{i}.bin" for i in range(count)]
+    for i, key in enumerate(keys):
+        (root / key).write_bytes(bytes([i % 256]) * i)
+    return build_index("files", root, keys, ["a"] * count, [""] * count, [""] * count)
+
+
+def true_hashes(images: ImageIndex) -> tuple[str, ...]:
+    return tuple(hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest() for path in images.paths)
+
+
+@contextmanager
+def names_of_read_files(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    names: list[str] = []
+    with monkeypatch.context() as patch:
+        read = hashing._read_hash
+        patch.setattr(hashing, "_read_hash", lambda path: (names.append(Path(path).name), read(path))[1])
+        yield names
+
+
+def stop_after(count: int, exception: BaseException) -> Callable[[int, int], None]:
+    def progress(done: int, total: int) -> None:
+        if done >= count:
+            raise exception
+
+    return progress
+
+
+@pytest.fixture
+def old_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the cache accept files that were written a moment ago, and read a few at a time."""
+    monkeypatch.setattr(hash_cache, "_MIN_AGE_NS", -(10**12))
+    monkeypatch.setattr(hashing, "_FILES_PER_TASK", 4)
+
+
+@pytest.mark.usefixtures("old_files")
+def test_interrupted_start_keeps_its_hashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = files(tmp_path / "files", 30)
+    with pytest.raises(KeyboardInterrupt):
+        hashing.hash_files(images, stop_after(12, KeyboardInterrupt()))
+    with names_of_read_files(monkeypatch) as names:
+        assert hashing.hash_files(images) == true_hashes(images)
+    assert sorted(names) == sorted(images.keys[12:])
+    with names_of_read_files(monkeypatch) as names:
+        assert hashing.hash_files(images) == true_hashes(images)
+    assert not names
+
+
+@pytest.mark.usefixtures("old_files")
+def test_hashes_are_saved_before_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hash_cache, "_SAVE_INTERVAL_S", 0.0)
+    monkeypatch.setattr(hash_cache, "_MAX_SAVE_SHARE", 1e9)
+    images = files(tmp_path / "files", 30)
+    kept: list[int] = []
+
+    def count_saved(done: int, total: int) -> None:
+        """Count the hashes that a start finds if this one is killed now."""
+        kept.append(len(HashCache(images.root)._rows) - done)
+
+    assert hashing.hash_files(images, count_saved) == true_hashes(images)
+    assert kept == [0] * 8
+
+
+@pytest.mark.usefixtures("old_files")
+def test_cache_keeps_files_of_other_tables_and_replaces_changed_ones(tmp_path: Path) -> None:
+    images = files(tmp_path / "files", 10)
+    hashing.hash_files(images.without(range(5)))
+    images.paths[7].write_bytes(b"other")
+    assert hashing.hash_files(images.without(range(8, 10))) == true_hashes(images)[:8]
+    cache = HashCache(images.root)
+    stamps = np.array([hashing._stamp(str(path)) for path in images.paths])
+    assert tuple(cache.lookup(images.keys, stamps)) == true_hashes(images)
+    assert cache.lookup(images.keys, stamps + 1) == [""] * 10
+    assert cache.lookup(["absent"], np.array([NO_STAMP])) == [""]
+
+
+def test_files_that_cannot_be_read_have_hashes_of_their_own(tmp_path: Path) -> None:
+    images = files(tmp_path / "files", 5)
+    images.paths[1].unlink()
+    images.paths[3].unlink()
+    images.paths[3].mkdir()
+    first = hashing.hash_files(images)
+    assert [content.startswith(hashing.UNREADABLE_PREFIX) for content in first] == [i in (1, 3) for i in range(5)]
+    assert len(set(first)) == 5 and hashing.hash_files(images) == first
