@@ -26,6 +26,7 @@ SPLIT_NAMES = {  # in lower case, as folders and manifests name the splits
 }
 _WITHOUT_WIDTH = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
 _NUMBER = re.compile(r"[0-9]+")
+_DIGITS = str.maketrans("123456789", "0" * 9)
 _MAX_NAMED_CLASSES = 100  # in one message
 _MAX_CLASSES_SHOWN = 30  # classes that `describe` lists one by one
 
@@ -184,6 +185,16 @@ def natural_key(text: str) -> tuple[str, str]:
     return _NUMBER.sub(_with_length, text), text
 
 
+def natural_order(texts: Sequence[str]) -> list[int]:
+    """Return the positions of texts in the order of their natural keys."""
+    order = sorted(range(len(texts)), key=texts.__getitem__)
+    shapes = (text.translate(_DIGITS) for text in texts)
+    first = next(shapes, "")
+    if any(shape != first for shape in shapes):  # else all numbers are as long as those of the other texts
+        order.sort(key=lambda i: _NUMBER.sub(_with_length, texts[i]))
+    return order
+
+
 def _with_length(match: re.Match[str]) -> str:
     digits = match[0].lstrip("0") or "0"
     return f"{len(digits):04d}{digits}"
@@ -199,7 +210,7 @@ def build_index(
     notes: Iterable[Message] = (),
 ) -> ImageIndex:
     """Return an index, in natural order, from columns of equal length; `names` are the class names."""
-    order = sorted(range(len(keys)), key=lambda i: natural_key(keys[i]))
+    order = natural_order(keys)
     classes = tuple(sorted(set(names), key=natural_key))
     number = {name: i for i, name in enumerate(classes)}
     ordered = tuple(keys[i] for i in order)

@@ -7,7 +7,7 @@ class is in each of them.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -151,16 +151,14 @@ def overlaps(images: ImageIndex, split: Split, content_hashes: Sequence[str]) ->
     for number, part in enumerate((split.train, split.val, split.test)):
         split_of[part] = number
     results = []
-    for kind, names in ((OverlapKind.IMAGE, content_hashes), (OverlapKind.GROUP, images.groups)):
-        sets = _shared_names(names)
+    equal_images = _shared_names(content_hashes)
+    for kind, sets in ((OverlapKind.IMAGE, equal_images), (OverlapKind.GROUP, _shared_names(images.groups))):
         for a, b in ((0, 1), (0, 2), (1, 2)):
             if shared := [members for members in sets if {a, b} <= set(split_of[members].tolist())]:
                 first, second = (next(images.keys[i] for i in shared[0] if split_of[i] == s) for s in (a, b))
                 pair = (SPLITS[a], SPLITS[b])
                 results.append(Overlap(kind=kind, splits=pair, count=len(shared), examples=(first, second)))
-    conflicting = [
-        members for members in _shared_names(content_hashes) if len(set(images.labels[members].tolist())) > 1
-    ]
+    conflicting = [members for members in equal_images if len(set(images.labels[members].tolist())) > 1]
     if conflicting:
         members = conflicting[0]
         other = next(i for i in members if images.labels[i] != images.labels[members[0]])
@@ -171,11 +169,14 @@ def overlaps(images: ImageIndex, split: Split, content_hashes: Sequence[str]) ->
 
 def _shared_names(names: Sequence[str]) -> list[list[int]]:
     """Return the indices of each name that occurs twice or more; empty names are ignored."""
+    if len(set(names)) == len(names):  # as most content hashes: lists for a million of them take seconds
+        return []
+    counts = Counter(names)
     sets = defaultdict(list)
     for i, name in enumerate(names):
-        if name:
+        if name and counts[name] > 1:
             sets[name].append(i)
-    return [members for members in sets.values() if len(members) > 1]
+    return list(sets.values())
 
 
 def _declared_splits(images: ImageIndex, names: npt.NDArray[np.str_]) -> str:

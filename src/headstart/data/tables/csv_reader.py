@@ -63,8 +63,9 @@ def read_csv(path: Path, options: TableOptions) -> Table:
         except _QuoteError:
             raise error.cause from None
     notes += [*notes_above, *_fit_to_header(path.name, header, rows, lines)]
-    columns = tuple(name.strip() for name in header)
-    return Table(path.name, columns, len(rows), lambda place: Column([row[place] for row in rows]), lines, tuple(notes))
+    names = tuple(name.strip() for name in header)
+    columns = [[row[place] for row in rows] for place in range(len(names))]  # a list for each row takes more memory
+    return Table(path.name, names, len(rows), lambda place: Column(columns[place]), lines, tuple(notes))
 
 
 def _layout(text: str, manifest: str, options: TableOptions) -> tuple[_Layout, list[Message]]:
@@ -235,6 +236,8 @@ def _fit_to_header(manifest: str, header: list[str], rows: list[list[str]], line
         width += 1
     short = 0
     for row, line in zip(rows, lines, strict=True):
+        if len(row) == width:
+            continue
         if any(map(str.strip, row[width:])):
             raise DataError(
                 _(

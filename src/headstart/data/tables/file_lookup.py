@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 from stat import S_ISREG
+from typing import NamedTuple
 
 from headstart.data.folder import is_inside
 from headstart.data.image_formats import IMAGE_SUFFIXES
@@ -28,8 +29,7 @@ class Fix(Enum):
     ENDING = auto()
 
 
-@dataclass(frozen=True)
-class Match:
+class Match(NamedTuple):
     """The file that a path means: its key, what was changed in the path, and whether the file may be read."""
 
     key: str
@@ -73,7 +73,8 @@ class FileLookup:
             key: Path relative to the root, with forward slashes and without `.` and `//`.
         """
         parent, _unused, name = key.rpartition("/")
-        return self._listing(parent).get(name)
+        listing = self._files.get(parent)
+        return (self._listing(parent) if listing is None else listing).get(name)
 
     def find(self, key: str) -> Match | None:
         """Return the only file that a path may mean; None if there is none, or if there are several."""

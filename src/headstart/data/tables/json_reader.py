@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -28,33 +28,59 @@ def read_json(path: Path) -> Table:
         DataError: A line is no JSON object. A column raises it for a value that is no text, number or boolean.
     """
     text, notes = decode_table(path.read_bytes(), path.name)
-    rows = _array(text)
+    rows: Iterable[dict[str, _Json]] | None = _array(text)
     lines: list[int] | None = None
     if rows is None:
-        rows, lines = [], []
-        for number, line in enumerate(text.split("\n"), 1):
-            if line.strip():
-                rows.append(_object(line, number, path.name))
-                lines.append(number)
-    columns = tuple(dict.fromkeys(name for row in rows for name in row))
+        lines = []
+        rows = _lines(text, path.name, lines)
+    columns, count = _columns(rows)
+    names = tuple(columns)
     table = Table(
         path.name,
-        tuple(map(str.strip, columns)),
-        len(rows),
-        lambda place: _column(table, rows, columns[place]),
+        tuple(map(str.strip, names)),
+        count,
+        lambda place: _column(table, columns[names[place]], names[place]),
         lines,
         tuple(notes),
     )
     return table
 
 
+def _lines(text: str, manifest: str, numbers: list[int]) -> Iterator[dict[str, _Json]]:
+    """Yield the objects of lines that are not blank, and append the numbers of these lines to `numbers`."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            numbers.append(number)
+            yield _object(line, number, manifest)
+
+
+def _columns(rows: Iterable[dict[str, _Json]]) -> tuple[dict[str, list[_Json]], int]:
+    """Return the values of all rows by name, None where a row has none, and the number of rows.
+
+    Lists of values take a fraction of the memory of one object for each row.
+    """
+    columns: dict[str, list[_Json]] = {}
+    count = 0
+    for count, row in enumerate(rows, 1):
+        for name, value in row.items():
+            if (column := columns.get(name)) is None:
+                column = columns[name] = [None] * (count - 1)
+            column.append(value)
+        if len(row) != len(columns):
+            for column in columns.values():
+                column += [None] * (count - len(column))
+    return columns, count
+
+
+_decoder = json.JSONDecoder(  # json.loads would make one for each line
+    parse_int=_Number,
+    parse_float=_Number,
+    parse_constant=lambda name: None if name == "NaN" else _Number(name),
+)
+
+
 def _loads(text: str) -> _Json:
-    value: _Json = json.loads(
-        text,
-        parse_int=_Number,
-        parse_float=_Number,
-        parse_constant=lambda name: None if name == "NaN" else _Number(name),
-    )
+    value: _Json = json.loads(text) if text.startswith("\ufeff") else _decoder.decode(text)  # json.loads refuses marks
     return value
 
 
@@ -87,12 +113,11 @@ def _bad_line(number: int, manifest: str, kind: Message) -> DataError:
     )
 
 
-def _column(table: Table, rows: Sequence[dict[str, _Json]], name: str) -> Column:
+def _column(table: Table, cells: Sequence[_Json], name: str) -> Column:
     values: list[str] = []
     texts: set[str] = set()
     others: set[str] = set()
-    for number, row in enumerate(rows):
-        value = row.get(name)
+    for number, value in enumerate(cells):
         if isinstance(value, bool):
             value = _Number("true" if value else "false")
         if not isinstance(value, str | None):

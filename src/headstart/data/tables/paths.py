@@ -61,8 +61,9 @@ def find_files(table: Table, paths: Sequence[str], folder: Path, *, allow_outsid
     root = _common_root(paths) if allow_outside and all(path.startswith("/") for path in paths) else folder
     lookup = FileLookup(root, allow_outside)
     keys = [_relative(path.strip(), root) if path.lstrip().startswith("/") else path for path in paths]
-    outside = [row for row, key in enumerate(keys) if _OUTSIDE.search(key)] if not allow_outside else []
-    foreign = [row for row, key in enumerate(keys) if _WINDOWS.match(key.strip())]
+    unusual = [row for row, key in enumerate(keys) if _is_unusual(key)]
+    outside = [row for row in unusual if _OUTSIDE.search(keys[row])] if not allow_outside else []
+    foreign = [row for row in unusual if _WINDOWS.match(keys[row].strip())]
     if outside:
         if not _are_here(keys) and (moved := _move(table, lookup, keys)):
             return moved
@@ -103,6 +104,11 @@ def _require_paths(table: Table, paths: Sequence[str]) -> None:
             )
 
 
+def _is_unusual(path: str) -> bool:
+    """Return True for every path that `_OUTSIDE` or `_WINDOWS` may match, and quickly False for most others."""
+    return not path[:1].isalnum() or ":" in path or ".." in path
+
+
 def _common_root(paths: Sequence[str]) -> Path:
     return Path(os.path.commonpath({os.path.dirname(path) for path in paths}))  # noqa: PTH120
 
@@ -135,11 +141,10 @@ def _found(
                 _("{path} in {manifest} is a link that leads out of its folder.", path=match.key, manifest=table.name),
                 _("Copy the file, or use --allow-outside."),
             )
-    counts = Counter(match.fix for match in matches)
-    examples = {match.fix: match.key for match in reversed(matches)}
-    notes += [
-        _fix_note(fix, counts[fix], table.name, examples[fix]) for fix in Fix if counts[fix] and fix is not Fix.NONE
-    ]
+    changed = [match for match in matches if match.fix is not Fix.NONE]
+    counts = Counter(match.fix for match in changed)
+    examples = {match.fix: match.key for match in reversed(changed)}
+    notes += [_fix_note(fix, counts[fix], table.name, examples[fix]) for fix in Fix if counts[fix]]
     return FoundFiles(lookup.root, [match.key for match in matches], notes)
 
 
