@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 from collections import defaultdict
@@ -14,9 +15,11 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 
+from benchmarks import manifest
 from headstart.data import hash_cache, hashing, splits
 from headstart.data.hash_cache import NO_STAMP, HashCache
 from headstart.data.image_index import ImageIndex, build_index, natural_key, natural_order
+from headstart.data.sources import read_index
 from headstart.data.tables import json_reader, paths
 
 NAMES = st.text(st.sampled_from("ab019_/ é²٣"), max_size=8)
@@ -152,3 +155,34 @@ def test_files_that_cannot_be_read_have_hashes_of_their_own(tmp_path: Path) -> N
     first = hashing.hash_files(images)
     assert [content.startswith(hashing.UNREADABLE_PREFIX) for content in first] == [i in (1, 3) for i in range(5)]
     assert len(set(first)) == 5 and hashing.hash_files(images) == first
+
+
+# --- a million rows --------------------------------------------------------------------------------------------------
+
+
+def test_tables_of_many_files_give_their_rows(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    rows = manifest.write_files(tmp_path, manifest.FOLDERS)
+    manifest.write_tables(tmp_path, rows)
+    fingerprints: dict[str, str] = {}
+    for name in manifest.TABLES:
+        images = read_index(str(tmp_path / name))
+        pairs = zip(images.keys, (images.classes[label] for label in images.labels), strict=True)
+        assert list(pairs) == sorted(rows)
+        fingerprints[name] = hashing.fingerprint(images, hashing.hash_files(images))
+    with (tmp_path / "declared.csv").open() as file:
+        declared = {row["path"]: row["split"] for row in csv.DictReader(file)}
+    assert read_index(str(tmp_path / "declared.csv")).splits == tuple(declared[key] for key in sorted(declared))
+    assert len(set(fingerprints.values())) == 2, "only the declared splits make a difference"
+    assert fingerprints["plain.csv"] == fingerprints["plain.jsonl"] == fingerprints["plain.parquet"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_million_rows_need_little_memory_and_are_hashed_once(tmp_path: Path) -> None:
+    starts = dict(manifest.measure_all(tmp_path, 1_000_000, ("plain.csv",)))
+    first, second = starts["plain.csv, first"], starts["plain.csv, second"]
+    assert first.fingerprint == second.fingerprint
+    assert max(first.peak, second.peak) < 2e9
+    step = manifest.STEPS.index("hashes")
+    assert second.cpu[step] < first.cpu[step] / 2, "five times less were measured"
