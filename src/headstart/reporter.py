@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from headstart.i18n import Message
+
+ProgressCallback: TypeAlias = Callable[[int, int], None]  # receives (items done, all items)
 
 
 @dataclass(frozen=True)

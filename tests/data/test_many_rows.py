@@ -67,6 +67,18 @@ def test_numbers_of_json_lines_skip_blank_lines(tmp_path: Path) -> None:
     assert table.rows == 2 and [table.number(row) for row in range(2)] == [1, 3]
 
 
+def test_progress_of_many_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "abcde":
+        (tmp_path / f"{name}.jpg").touch()
+    (tmp_path / "list.csv").write_text("path,label\n" + "".join(f"{name}.jpg,{name}\n" for name in "abcde"))
+    calls: list[tuple[int, int]] = []
+    read_index(str(tmp_path / "list.csv"), progress=lambda done, total: calls.append((done, total)))
+    assert not calls
+    monkeypatch.setattr(paths, "_ROWS_PER_REPORT", 2)
+    images = read_index(str(tmp_path / "list.csv"), progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(2, 5), (4, 5), (5, 5)] and len(images) == 5
+
+
 # --- hashes that are kept --------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from stat import S_ISREG
 from typing import BinaryIO
 
@@ -15,6 +15,7 @@ import numpy as np
 from headstart.data.hash_cache import DIGEST_BYTES, NO_STAMP, HashCache, Stamp, Stamps
 from headstart.data.image_index import ImageIndex
 from headstart.data.parallel import ordered_map
+from headstart.reporter import ProgressCallback
 
 UNREADABLE_PREFIX = "unreadable-"
 _FILES_PER_TASK = 128
@@ -29,7 +30,7 @@ def hash_file(file: BinaryIO) -> str:
     return digest.hexdigest()
 
 
-def hash_files(images: ImageIndex, progress: Callable[[int, int], None] | None = None) -> tuple[str, ...]:
+def hash_files(images: ImageIndex, progress: ProgressCallback | None = None) -> tuple[str, ...]:
     """Return the content hash of each image's file, in the order of the index.
 
     Hashes are cached by path, size and times, so that a file is read again only after a change. Those of a start that

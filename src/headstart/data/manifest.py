@@ -14,6 +14,7 @@ from headstart.data.tables.paths import find_files
 from headstart.data.tables.table import Table
 from headstart.errors import DataError
 from headstart.i18n import Message, _, ngettext
+from headstart.reporter import ProgressCallback
 
 _JSON_SUFFIXES = frozenset({".jsonl", ".ndjson"})
 
@@ -42,7 +43,12 @@ class ManifestRows:
 
 
 def read_manifest(
-    source: str, path: Path, options: TableOptions | None = None, *, allow_outside: bool = False
+    source: str,
+    path: Path,
+    options: TableOptions | None = None,
+    *,
+    allow_outside: bool = False,
+    progress: ProgressCallback | None = None,
 ) -> ImageIndex:
     """Return the index of the images that a manifest lists, relative to its folder.
 
@@ -54,13 +60,15 @@ def read_manifest(
         path: The manifest, absolute.
         options: What the user decided about columns and labels.
         allow_outside: Accept absolute paths, paths with `..`, and links that lead out of the manifest's folder.
+        progress: As in `find_files`.
 
     Raises:
         DataError: A column, a value or a file is missing, a path leads out of the folder, a split is unknown, a path
             has two labels, or labels may be one label in several spellings. The message names the line.
         UsageError: The manifest is a Parquet file and pyarrow is not installed.
     """
-    rows = read_rows(read_table(path, options or TableOptions()), path.parent, options, allow_outside=allow_outside)
+    table = read_table(path, options or TableOptions())
+    rows = read_rows(table, path.parent, options, allow_outside=allow_outside, progress=progress)
     return index_rows(source, rows)
 
 
@@ -73,7 +81,12 @@ def read_table(path: Path, options: TableOptions) -> Table:
 
 
 def read_rows(
-    table: Table, folder: Path, options: TableOptions | None = None, *, allow_outside: bool = False
+    table: Table,
+    folder: Path,
+    options: TableOptions | None = None,
+    *,
+    allow_outside: bool = False,
+    progress: ProgressCallback | None = None,
 ) -> ManifestRows:
     """Return the images of a table, in the order of its rows; raises what `read_manifest` raises.
 
@@ -82,6 +95,7 @@ def read_rows(
         folder: Folder of the table.
         options: What the user decided about columns and labels.
         allow_outside: As in `read_manifest`.
+        progress: As in `find_files`.
     """
     options = options or TableOptions()
     if not table.rows:
@@ -93,7 +107,7 @@ def read_rows(
     names, label_notes = labels.read_labels(table, table.column(columns.label), options)
     groups, group_notes = labels.read_groups(table, table.column(columns.group))
     splits, split_notes = split_names.read_splits(table, table.column(columns.split))
-    files = find_files(table, paths, folder, allow_outside=allow_outside)
+    files = find_files(table, paths, folder, allow_outside=allow_outside, progress=progress)
     notes = [*table.notes, *column_notes, *label_notes, *group_notes, *split_notes, *files.notes]
     return ManifestRows(table, files.root, files.keys, names, splits, groups, notes)
 

@@ -23,10 +23,11 @@ from headstart.data.decode import suppress_pillow_warnings
 from headstart.data.hashing import UNREADABLE_PREFIX
 from headstart.data.image_index import ImageIndex
 from headstart.data.pixels import Pixels
-from headstart.data.store_builder import DecodeFailure, ProgressCallback, StoreBuilder, read_image, undecodable_error
+from headstart.data.store_builder import DecodeFailure, StoreBuilder, read_image, undecodable_error
 from headstart.data.store_files import PIXELS_FILE, StoreIndex
 from headstart.errors import DataError
 from headstart.i18n import Message, _, ngettext
+from headstart.reporter import ProgressCallback
 from headstart.text import join_first
 
 

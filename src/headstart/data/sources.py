@@ -13,6 +13,7 @@ from headstart.data.tables.options import TableOptions
 from headstart.errors import DataError, UsageError
 from headstart.i18n import _
 from headstart.path_names import expanded, name_fault
+from headstart.reporter import ProgressCallback
 from headstart.text import replacement_hint
 
 _SPREADSHEET_SUFFIXES = frozenset({".xlsx", ".xls", ".xlsm", ".ods", ".numbers"})
@@ -26,6 +27,7 @@ def read_index(
     class_folders: ClassFolders = "auto",
     allow_outside: bool = False,
     table: TableOptions | None = None,
+    progress: ProgressCallback | None = None,
 ) -> ImageIndex:
     """Return the index of the labeled images of a source, for training. No image is decoded.
 
@@ -36,6 +38,7 @@ def read_index(
         class_folders: Which folders are the classes; see `find_class_folders`.
         allow_outside: Also read files outside the folder, or outside the manifest's folder.
         table: Columns of a manifest, and how labels in several spellings are read.
+        progress: Called with (rows done, all rows) of a long manifest.
 
     Raises:
         DataError: The data is missing or not usable, or there are fewer than two classes.
@@ -44,7 +47,7 @@ def read_index(
     """
     options = table or TableOptions()
     options = replace(options, classes=(*classes, *options.classes))
-    images = _read(source, class_folders, (), options, allow_outside=allow_outside, to_train=True)
+    images = _read(source, class_folders, (), options, allow_outside=allow_outside, progress=progress)
     images = images.pick(classes) if classes else images
     if min_per_class:
         from headstart.data.class_sizes import without_small_classes  # slow, for a rare flag
@@ -53,8 +56,8 @@ def read_index(
     return validate_index(images)
 
 
-def read_data(data: DataConfig) -> ImageIndex:
-    """Return the index of the images of a run configuration. Raises what `read_index` raises."""
+def read_data(data: DataConfig, progress: ProgressCallback | None = None) -> ImageIndex:
+    """Return the index of the images of a run configuration; progress and errors are those of `read_index`."""
     return read_index(
         data.source,
         classes=data.classes,
@@ -62,6 +65,7 @@ def read_data(data: DataConfig) -> ImageIndex:
         class_folders=data.class_folders,
         allow_outside=data.allow_outside,
         table=TableOptions.of(data),
+        progress=progress,
     )
 
 
@@ -93,7 +97,8 @@ def _read(
     options: TableOptions,
     *,
     allow_outside: bool,
-    to_train: bool,
+    to_train: bool = True,
+    progress: ProgressCallback | None = None,
 ) -> ImageIndex:
     from headstart.data import builtin, image_folder, labeled_folder
 
@@ -110,7 +115,7 @@ def _read(
         if not path.is_dir():
             from headstart.data import manifest  # pandas is imported only for a manifest
 
-            return manifest.read_manifest(source, path, options, allow_outside=allow_outside)
+            return manifest.read_manifest(source, path, options, allow_outside=allow_outside, progress=progress)
         listed = image_folder.read_image_folder(source, path, options, allow_outside=allow_outside)
         if listed is not None:
             return listed

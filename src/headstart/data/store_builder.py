@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -30,10 +30,10 @@ from headstart.data.pixels import DecodedImage
 from headstart.data.store_files import PIXELS_FILE, StoreIndex
 from headstart.errors import DataError, ResourceError
 from headstart.i18n import Message, _, join, ngettext
+from headstart.reporter import ProgressCallback
 from headstart.storage.cache import commit_folder, scratch_folder
 from headstart.storage.folders import format_bytes
 
-ProgressCallback = Callable[[int, int], None]
 _MIN_FREE_BYTES = 64 << 20  # of disk space beside the store
 _SIZE_SAMPLE = 64  # images whose headers give the estimate of the store's size
 

@@ -33,7 +33,7 @@ from headstart.hardware.environment import environment
 from headstart.i18n import _, ngettext
 from headstart.models import factory, freezing, heads, structure, user_code
 from headstart.optim import optimizers
-from headstart.reporter import Reporter
+from headstart.reporter import ProgressCallback, Reporter
 from headstart.storage.cache import cache_note
 from headstart.storage.schemas.arm import TuningKind
 from headstart.text import format_duration
@@ -99,14 +99,16 @@ def with_network(draft: RunConfig) -> RunConfig:
     return draft.changed(network=starts.default_network(draft.arm.start) or "resnet18")
 
 
-def load_inputs(draft: RunConfig) -> tuple[RunConfig, ImageIndex, starts.Start]:
-    """Read the inputs of a draft without decoding an image.
+def load_inputs(
+    draft: RunConfig, progress: ProgressCallback | None = None
+) -> tuple[RunConfig, ImageIndex, starts.Start]:
+    """Read the inputs of a draft without decoding an image; `progress` is that of `read_index`.
 
     Returns:
         The draft with its network resolved, the index of its images and its start.
     """
     plan = with_network(draft)
-    index = sources.read_data(plan.data)
+    index = sources.read_data(plan.data, progress)
     return plan, index, _resolve_start(plan, len(index.classes))
 
 
@@ -172,7 +174,7 @@ def check_plan(draft: RunConfig, reporter: Reporter) -> None:
 
 def _load(draft: RunConfig, reporter: Reporter) -> LoadedRun:
     """Read the inputs of a draft and check it. Arguments and errors are those of `resolve_run`."""
-    plan, index, start = load_inputs(draft)
+    plan, index, start = load_inputs(draft, partial(reporter.progress, _("finding images")))
     for sentence in (*index.summary(), *index.notes, cache_note()):
         if sentence is not None:
             reporter.say(sentence)

@@ -15,6 +15,7 @@ from headstart.data.tables.file_lookup import FileLookup, Fix, Match, normalize
 from headstart.data.tables.table import Table
 from headstart.errors import DataError
 from headstart.i18n import Message, _, ngettext
+from headstart.reporter import ProgressCallback
 from headstart.text import join_first
 
 _WINDOWS = re.compile(r"[A-Za-z]:[/\\]|\\\\")
@@ -22,6 +23,7 @@ _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _OUTSIDE = re.compile(r"^\s*(?:[/\\]|[A-Za-z]:[/\\])|(?:^|[/\\])\.\.(?:[/\\]|$)")
 _PARENT = re.compile(r"(?:^|[/\\])\.\.(?:[/\\]|$)")
 _SHOWN_FILES = 3
+_ROWS_PER_REPORT = 10_000  # less are found at once
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,14 @@ class FoundFiles:
     notes: list[Message]
 
 
-def find_files(table: Table, paths: Sequence[str], folder: Path, *, allow_outside: bool) -> FoundFiles:
+def find_files(
+    table: Table,
+    paths: Sequence[str],
+    folder: Path,
+    *,
+    allow_outside: bool,
+    progress: ProgressCallback | None = None,
+) -> FoundFiles:
     """Return the file of each row.
 
     A path that names no file is looked up without blanks around it, with other separators, accents or capitals, and
@@ -52,6 +61,7 @@ def find_files(table: Table, paths: Sequence[str], folder: Path, *, allow_outsid
         paths: Its column of paths.
         folder: Folder of the table.
         allow_outside: Accept absolute paths, paths with `..`, and links that lead out of the folder.
+        progress: Called with (rows done, all rows) if there are many.
 
     Raises:
         DataError: A path is empty or leads out of the folder, or files are missing.
@@ -68,7 +78,11 @@ def find_files(table: Table, paths: Sequence[str], folder: Path, *, allow_outsid
         if not _are_here(keys) and (moved := _move(table, lookup, keys)):
             return moved
         raise _outside_error(table, outside[0], paths[outside[0]])
-    matches = [_match(lookup, key, allow_outside) for key in keys]
+    matches: list[Match | None] = []
+    for begin in range(0, len(keys), _ROWS_PER_REPORT):
+        matches += [_match(lookup, key, allow_outside) for key in keys[begin : begin + _ROWS_PER_REPORT]]
+        if progress and len(keys) > _ROWS_PER_REPORT:
+            progress(len(matches), len(keys))
     missing = [row for row, match in enumerate(matches) if match is None]
     if missing:
         if moved := _move(table, lookup, keys):
