@@ -70,7 +70,7 @@ def test_repeated_rows_and_unknown_columns_are_noted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "fields", "hint"),
     [
-        ("pth,label\nx/1.jpg,a\n", {"name": "path"}, {"choice": "pth"}),
+        ("pth,label\nx/1.jpg,a\n", {"name": "path"}, {"choice": "pth", "role": "path"}),
         ("where,label\nx/1.jpg,a\n", {"name": "path"}, {"part0": "where", "part1": "label", "role": "path"}),
         ("path,label\nx/1.jpg,a\nx/2.jpg\n", {"number": 3, "column": "label"}, {"column": "label"}),
         ("path,label\nx/1.jpg,a\n,b\n", {"number": 3, "column": "path"}, {"column": "path"}),
@@ -79,8 +79,8 @@ def test_repeated_rows_and_unknown_columns_are_noted(tmp_path: Path) -> None:
         ("path,label\nx/../../y.jpg,a\n", {"number": 2, "path": "x/../../y.jpg"}, {}),
         ("path,label\nC:\\a.jpg,a\n", {"number": 2, "path": "C:\\a.jpg"}, {"path": "a.jpg"}),
         ("path,label\nx/1.jpg,a,b,c\n", {"line": 2, "count": 4, "width": 2}, {}),
-        ("x/1.jpg,a\nx/2.jpg,b\n", {"name": "x/1.jpg"}, {}),
-        ("x/1.jpg a\nx/2.jpg b\n", {"name": "x/1.jpg a"}, {}),
+        ("x/1.jpg,a\nx/2.jpg,b\n", {"name": "x/1.jpg"}, {"header": "path,label"}),
+        ("x/1.jpg a\nx/2.jpg b\n", {"name": "x/1.jpg"}, {"header": "path label"}),
         (
             "path,class,target\nx/1.jpg,a,1\n",
             {"part0": "'class'", "last": "'target'", "role": "label"},

@@ -199,7 +199,7 @@ def test_missing_and_unusable_sources_are_refused(tmp_path: Path) -> None:
     assert fields_of(refused(tmp_path / "digit").hint) == {"choice": "digits"}
     error = refused(tmp_path / "file.dat")
     assert fields_of(error.message) == {"source": str(tmp_path / "file.dat")}
-    assert fields_of(error.hint) == {"suffixes": ".csv, .jsonl, .ndjson, .parquet, .tsv"}
+    assert fields_of(error.hint) == {"suffixes": ".csv, .json, .jsonl, .ndjson, .parquet, .tsv, .txt"}
     fields = fields_of(refused("x" * 300).message)
     assert fields["source"] == "x" * 300
     assert isinstance(fields["error"], OSError) and fields["error"].errno == errno.ENAMETOOLONG

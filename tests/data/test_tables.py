@@ -376,7 +376,10 @@ def test_names_without_their_folder_are_found_if_one_subfolder_has_all(tmp_path:
         (["x/7.png"], "x/7.jpg", {"path": "x/7.png"}),
         (["x/A.jpg", "x/a.jpg"], "x/a.JPG", {"first": "x/A.jpg", "second": "x/a.jpg"}),
         ([], "C:\\me\\x\\7.jpg", {"path": "x/7.jpg"}),
-        ([], "/nowhere/x/7.jpg", {}),
+        ([], "/nowhere/x/7.jpg", {"path": "x/7.jpg"}),
+        (["x/7.jpg"], "'x/7.jpg'", {"path": "x/7.jpg"}),
+        (["x/7.jpg"], "“x/7.jpg”", {"path": "x/7.jpg"}),
+        ([], "Total", {"number": 3}),
     ],
 )
 def test_paths_that_are_not_clear_are_refused_with_what_is_there(

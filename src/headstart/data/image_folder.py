@@ -20,17 +20,21 @@ _FILE_COLUMN = fold_name("file_name")  # the layout requires it
 
 
 def find_metadata(root: Path) -> list[tuple[str, Path]]:
-    """Return the tables `metadata.*` in a folder, or in its split folders, each with the name of its split or ""."""
+    """Return the tables `metadata.*` in a folder, or in its split folders, each with the name of its split or "".
+
+    A folder that only contains another one is skipped.
+    """
     own = [("", root / name) for name in _NAMES if (root / name).is_file()]
     if own:
         return own[:1]
     tables = []
-    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    for folder in folders:
         split = SPLIT_NAMES.get(folder.name.casefold())
         table = next((folder / name for name in _NAMES if (folder / name).is_file()), None)
         if split and table:
             tables.append((split, table))
-    return tables
+    return tables or (find_metadata(folders[0]) if len(folders) == 1 and not folders[0].is_symlink() else [])
 
 
 def read_image_folder(

@@ -16,7 +16,7 @@ from headstart.errors import DataError
 from headstart.i18n import Message, _, ngettext
 from headstart.reporter import ProgressCallback
 
-_JSON_SUFFIXES = frozenset({".jsonl", ".ndjson"})
+_JSON_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson"})
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def read_rows(
         progress: As in `find_files`.
     """
     options = options or TableOptions()
-    if not table.rows:
+    if not table.rows and (not table.columns or find_columns(table, options)):
         raise DataError(
             _("{manifest} has no rows.", manifest=table.name), _("Give each image a row with its path and label.")
         )

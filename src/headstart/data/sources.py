@@ -11,7 +11,7 @@ from headstart.config.run_config import ClassFolders, DataConfig
 from headstart.data.image_index import ImageIndex, validate_index
 from headstart.data.tables.options import TableOptions
 from headstart.errors import DataError, UsageError
-from headstart.i18n import _
+from headstart.i18n import _, join
 from headstart.path_names import expanded, name_fault
 from headstart.reporter import ProgressCallback
 from headstart.text import replacement_hint
@@ -120,7 +120,7 @@ def _read(
         if listed is not None:
             return listed
         options.require_table(source)
-        return labeled_folder.read_folder(
+        images = labeled_folder.read_folder(
             source,
             path,
             allow_outside=allow_outside,
@@ -128,6 +128,9 @@ def _read(
             known_classes=known_classes,
             to_train=to_train,
         )
+        return images if len(images.classes) > 1 or not to_train else validate_index(images)
+    except DataError as error:
+        raise (_with_tables(error, source, path) if path.is_dir() else error) from None
     except OSError as error:
         raise _unreadable(source, error) from error
 
@@ -167,6 +170,26 @@ def _unreadable(source: str, error: OSError) -> DataError:
     )
 
 
+def _with_tables(error: DataError, source: str, root: Path) -> DataError:
+    """Return the error on a folder, with the table in it that may list its images."""
+    suffixes = MANIFEST_SUFFIXES - {".txt", ".json"}  # often something else
+    tables = sorted(path.name for path in root.iterdir() if path.suffix.lower() in suffixes)
+    if not tables:
+        return error
+    if len(tables) > 1 and all(name.endswith(".parquet") for name in tables):
+        target = str(root.with_name(root.stem + "-table.parquet"))
+        hint = _(
+            "If the Parquet files are one table, join them: pandas.read_parquet({folder!r}).to_parquet({file!r}).",
+            folder=str(root),
+            file=target,
+        )
+    else:
+        hint = _(
+            "If {table} lists the images, name it: {path:shell}.", table=tables[0], path=str(Path(source, tables[0]))
+        )
+    return DataError(error.message, join([error.hint, hint]))
+
+
 def _not_data(source: str, path: Path) -> DataError:
     if "://" in source:
         return DataError(_("{source} is an address.", source=source), _("Download the images, and name their folder."))
@@ -193,9 +216,13 @@ def _other_file(source: str, suffix: str) -> DataError | None:
     from headstart.data.image_formats import IMAGE_SUFFIXES
 
     if suffix in ARCHIVE_SUFFIXES:
-        return DataError(_("{source} is an archive.", source=source), _("Unpack it, and name the folder."))
+        return DataError(
+            _("{source} is an archive.", source=source), _("Unpack it, and name the folder or the table in it.")
+        )
     if suffix in _SPREADSHEET_SUFFIXES:
-        return DataError(_("{source} is a spreadsheet.", source=source), _("Save it as CSV, and name that file."))
+        return DataError(
+            _("{source} is a spreadsheet.", source=source), _("Save the table as CSV in UTF-8, and name that file.")
+        )
     if suffix in IMAGE_SUFFIXES:
         return DataError(
             _("{source} is an image.", source=source), _("Name a folder that has one folder of images per class.")

@@ -97,7 +97,7 @@ SCHEMES = {
 }
 DEFAULT_SCHEME = "kaiming"  # of networks that have no initialization of their own
 
-MANIFEST_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})  # of tables of images
+MANIFEST_SUFFIXES = frozenset({".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet"})  # of tables of images
 
 DEFAULT_START = "scratch"
 PRETRAINED_START = "imagenet"  # pretrained weights that a study compares by default

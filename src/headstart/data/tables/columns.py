@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import posixpath
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from headstart.data.tables.options import ROLES, TableOptions, column_flag
 from headstart.data.tables.table import Table
 from headstart.errors import DataError
 from headstart.i18n import Message, _, ngettext
-from headstart.text import end_sentence, join_first, join_list, replacement_hint, suggestion
+from headstart.text import closest, end_sentence, join_first, join_list, replacement_hint, suggestion
 
 # Names without blanks, -, _ and capitals. The role's own name has precedence.
 _SYNONYMS = {
@@ -24,13 +24,14 @@ _SYNONYMS = {
     ),
     "label": frozenset(
         {"labels", "class", "classes", "classname", "classlabel", "target", "targets", "category", "categories"}
-        | {"labelname"}
+        | {"labelname", "choice"}  # choice: of Label Studio
     ),
     "split": frozenset({"splits", "set", "subset", "partition", "dataset", "phase", "usage"}),
     "group": frozenset({"groups"}),
 }
-_BITS = frozenset({"0", "1", "0.0", "1.0", "true", "false"})
+_ZEROS = frozenset({"", "0", "0.0", "false"})
 _ONES = frozenset({"1", "1.0", "true"})
+_SHARE = re.compile(r"(0?\.[0-9]+|0|1)(\.0+)?(e-?[0-9]+)?")
 _MAX_LISTED = 10
 
 
@@ -105,6 +106,8 @@ def _find(table: Table, role: str, options: TableOptions) -> str:
     candidates = own or [name for name in dict.fromkeys(table.columns) if fold_name(name) in _SYNONYMS[role]]
     if role == "split":
         candidates = [name for name in candidates if _are_splits(table, name)]
+    if role == "path" and not candidates:
+        candidates = [name for name in table.columns if name and _is_row_number(name) and _are_images(table, name)]
     if len(candidates) > 1:
         raise DataError(
             _(
@@ -123,9 +126,16 @@ def _are_splits(table: Table, name: str) -> bool:
     return bool(values) and values <= SPLIT_NAMES.keys()
 
 
+def _are_images(table: Table, name: str) -> bool:
+    """Return True for a column of file names, which may be the index of a data frame, or the names of rows of R."""
+    return table.rows > 0 and all(
+        posixpath.splitext(value.strip())[1].lower() in IMAGE_SUFFIXES for value in table.column(name).values
+    )
+
+
 def _is_row_number(name: str) -> bool:
     """Return True for the names that pandas and R give to the numbers of rows."""
-    return not name or name.startswith("Unnamed: ")
+    return not name or name.startswith(("Unnamed: ", "__index_level_"))
 
 
 def _unused_notes(table: Table, extra: list[str], found: dict[str, str]) -> list[Message]:
@@ -157,36 +167,44 @@ def _unused_notes(table: Table, extra: list[str], found: dict[str, str]) -> list
 
 def _missing(table: Table, role: str, extra: list[str]) -> DataError:
     """Return the error on a table without a column of paths or labels."""
-    if images := [name for name in table.columns if _is_image(name)]:
-        return DataError(
-            _("{manifest} has no header: it begins with {name!r}.", manifest=table.name, name=images[0]),
-            _("Write the line path,label before it, with the separator of the file."),
+    if role == "label" and (error := _one_hot_error(table, extra)):
+        return error
+    message = _("{manifest} has no column {name!r}.", manifest=table.name, name=role)
+    if similar := closest(role, extra):
+        hint = _("Rename the column {choice!r}, or name it with {flag}.", choice=similar, flag=column_flag(role))
+    elif len(table.columns) == 1:
+        hint = _(
+            "Its only column is {choice!r}: give each image a path and a label, with a comma between them.",
+            choice=table.columns[0],
         )
-    if role == "label" and len(bits := [name for name in extra if _are_bits(table, name)]) > 1:
-        return _one_hot(table, bits)
-    names = join_first(table.columns, _MAX_LISTED) if table.columns else _("none")
-    hint = replacement_hint(role, extra) or _(
-        "Its columns are {columns}; name one with {flag}.", columns=names, flag=column_flag(role)
-    )
-    return DataError(_("{manifest} has no column {name!r}.", manifest=table.name, name=role), hint)
+    else:
+        names = join_first(table.columns, _MAX_LISTED) if table.columns else _("none")
+        hint = _("Its columns are {columns}; name one with {flag}.", columns=names, flag=column_flag(role))
+    return DataError(message, hint)
 
 
-def _is_image(name: str) -> bool:
-    return any(os.path.splitext(word)[1].lower() in IMAGE_SUFFIXES for word in name.split())  # noqa: PTH122
+def _one_hot_error(table: Table, extra: list[str]) -> DataError | None:
+    """Return the error on a table with one column for each class; None for another table."""
+    columns = {name: [value.strip().casefold() for value in table.column(name).values] for name in extra if name}
+    columns = {name: values for name, values in columns.items() if not _is_row_number(name)}
+    signs = {name: set(values) - _ZEROS for name, values in columns.items()}
+    if len(bits := [name for name in columns if signs[name] <= _ONES and set(columns[name]) != {""}]) > 1:
+        return _one_hot(table, bits, [[value in _ONES for value in columns[name]] for name in bits])
+    marks = [name for name in columns if len(signs[name]) == 1 and "" in columns[name]]
+    if len(marks) > 1 and len(set.union(*(signs[name] for name in marks))) == 1:
+        return _one_hot(table, marks, [[value != "" for value in columns[name]] for name in marks], ".notna()")
+    shares = [name for name in columns if all(map(_SHARE.fullmatch, columns[name]))]
+    if len(shares) > 1 and all(
+        abs(sum(map(float, row)) - 1) < 0.02 for row in zip(*(columns[name] for name in shares), strict=True)
+    ):
+        return _one_hot(table, shares, None)
+    return None
 
 
-def _are_bits(table: Table, name: str) -> bool:
-    if _is_row_number(name):
-        return False
-    values = {value.strip().casefold() for value in table.column(name).values}
-    return bool(values) and values <= _BITS
-
-
-def _one_hot(table: Table, names: list[str]) -> DataError:
-    """Return the error on a table with one column of zeros and ones per class."""
-    columns = [table.column(name).values for name in names]
-    counts = [sum(value.strip().casefold() in _ONES for value in row) for row in zip(*columns, strict=True)]
+def _one_hot(table: Table, names: list[str], ones: list[list[bool]] | None, convert: str = "") -> DataError:
+    """Return the error on columns of zeros and ones, or of shares that add up to 1, with code that makes labels."""
     listed = join_first([*map(repr, names)], _MAX_LISTED)
+    counts = [sum(row) for row in zip(*ones, strict=True)] if ones else []
     row = next((row for row, count in enumerate(counts) if count != 1), None)
     if row is not None:
         return DataError(
@@ -203,12 +221,12 @@ def _one_hot(table: Table, names: list[str]) -> DataError:
     selection = f"loc[:, {names[0]!r}:{names[-1]!r}]" if contiguous else f"loc[:, {names!r}]"
     return DataError(
         _(
-            "{manifest} has no column 'label', but one column of 0 and 1 for each class: {columns}.",
+            "{manifest} has no column 'label', but one column for each class: {columns}.",
             manifest=table.name,
             columns=listed,
         ),
         _(
             'Make one column of them, with pandas: table["label"] = table.{selection}.idxmax(axis=1).',
-            selection=selection,
+            selection=selection + convert,
         ),
     )

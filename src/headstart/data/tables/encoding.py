@@ -16,21 +16,35 @@ _MARKS = (  # UTF-32 first: its mark begins with that of UTF-16
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _NAMES = {"utf-16-le": "UTF-16", "utf-16-be": "UTF-16", "utf-16": "UTF-16", "utf-32": "UTF-32"}
+_AS_CSV = _("Save the table as CSV in UTF-8.")
+_UNPACK = _("Unpack it, and name the table in it.")
 _OTHER_FILES = (  # first bytes, in lower case
-    (b"pk\x03\x04", _("an Excel file or another archive")),
-    (b"\xd0\xcf\x11\xe0", _("an Excel file")),
-    (b"\x1f\x8b", _("a compressed file")),
-    (b"par1", _("a Parquet file")),
-    (b"%pdf", _("a PDF file")),
-    (b"\x89png", _("an image")),
-    (b"\xff\xd8\xff", _("an image")),
-    (b"<!doctype", _("a web page")),
-    (b"<html", _("a web page")),
+    (b"pk\x03\x04", _("an Excel file or another archive"), _AS_CSV),
+    (b"\xd0\xcf\x11\xe0", _("an Excel file"), _AS_CSV),
+    (b"\x1f\x8b", _("a compressed file"), _UNPACK),
+    (b"bzh", _("a compressed file"), _UNPACK),
+    (b"\xfd7zxz", _("a compressed file"), _UNPACK),
+    (b"par1", _("a Parquet file"), _("Rename it, so that it ends in .parquet.")),
+    (b"sqlite format", _("a database of SQLite"), _("Export the table as CSV in UTF-8.")),
+    (b"insert into", _("an SQL script"), _("Export the table as CSV in UTF-8.")),
+    (b"create table", _("an SQL script"), _("Export the table as CSV in UTF-8.")),
+    (b"{\\rtf", _("a text document"), _AS_CSV),
+    (b"%pdf", _("a PDF file"), _AS_CSV),
+    (b"\x89png", _("an image"), _("Name the table of the images.")),
+    (b"\xff\xd8\xff", _("an image"), _("Name the table of the images.")),
+    (b"<!doctype", _("a web page"), _("Download the file itself, not the page about it.")),
+    (b"<html", _("a web page"), _("Download the file itself, not the page about it.")),
+    (b"version https://git-lfs", _("the pointer of Git LFS to a table"), _("Run `git lfs pull` in its folder.")),
 )
 _SAMPLE_BYTES = 4096
 _WORD = re.compile(r"[^\s,;\t|\"'/\\]*[^\x00-\x7f][^\s,;\t|\"'/\\]*")
 _FOREIGN_RUN = re.compile(r"[^\x00-\x7f]{3}")  # Western European words have no three accents in a row
 _ESCAPED = re.compile("[\udc80-\udcff]")
+_DECODED = re.compile("[\u0080-\ud7ff\ue000-\U0010ffff]")
+# Other encodings that are read as Windows-1252 have signs beside letters, and capitals behind small letters.
+_NO_WORD = re.compile(
+    "[ƒ\u02c6\u02dc†‡‰¤¦¨¬¯¶¸¹]|[^\\W\\d_][¡¢£¥±¼½¾¿‚„•‹]|[¢¥±»”›•][À-ÿŠŒŽšœžŸ]|[”›»¢¥™][a-zA-Z]|[a-zß-ÿšœž][À-ÞŠŒŽŸ]"
+)
 
 
 def decode_table(content: bytes, manifest: str) -> tuple[str, list[Message]]:
@@ -43,13 +57,7 @@ def decode_table(content: bytes, manifest: str) -> tuple[str, list[Message]]:
     Raises:
         DataError: The file is no text, its encoding is unknown, or it mixes two of them.
     """
-    if kind := next(
-        (kind for start, kind in _OTHER_FILES if content[:_SAMPLE_BYTES].lstrip().lower().startswith(start)), None
-    ):
-        raise DataError(
-            _("{manifest} is {kind}, not a table as text.", manifest=manifest, kind=kind),
-            _("Save the table as CSV in UTF-8."),
-        )
+    require_table(content, manifest)
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "") or _unmarked(content)
     notes: list[Message] = []
     try:
@@ -71,7 +79,18 @@ def decode_table(content: bytes, manifest: str) -> tuple[str, list[Message]]:
                 word=example[0] if example else "",
             )
         )
-    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n"), notes
+    text = (
+        re.sub("\r+\n|\r", "\n", text.rstrip("\0\x1a")) if "\r" in text else text.rstrip("\0\x1a")
+    )  # DOS ends with ^Z
+    return text.lstrip("\ufeff").replace("\n\ufeff", "\n"), notes
+
+
+def require_table(content: bytes, manifest: str) -> None:
+    """Raise DataError for the content of a file of another kind, known from its first bytes."""
+    start = content[:_SAMPLE_BYTES].lstrip().lower()
+    if other := next(((kind, hint) for first, kind, hint in _OTHER_FILES if start.startswith(first)), None):
+        kind, hint = other
+        raise DataError(_("{manifest} is {kind}, not a table as text.", manifest=manifest, kind=kind), hint)
 
 
 def _unmarked(content: bytes) -> str:
@@ -87,9 +106,9 @@ def _unmarked(content: bytes) -> str:
 
 def _windows_text(content: bytes, manifest: str) -> str:
     """Return Windows-1252 text. Raises DataError for text that mixes it with UTF-8, or that it does not explain."""
-    escaped = content.decode("utf-8", errors="surrogateescape")
-    line = escaped.count("\n", 0, _ESCAPED.search(escaped).start()) + 1  # type: ignore[union-attr]  # it is not UTF-8
-    if re.search("[\u0080-\ud7ff\ue000-\U0010ffff]", escaped):
+    lines = content.decode("utf-8", errors="surrogateescape").split("\n")
+    line = next(number for number, text in enumerate(lines, 1) if _ESCAPED.search(text))
+    if any(_DECODED.search(text) and not _ESCAPED.search(text) for text in lines):
         raise DataError(
             _("Line {line} of {manifest} is not UTF-8, but other lines are.", line=line, manifest=manifest),
             _("Write the accents of that line again, and save the file as UTF-8."),
@@ -98,7 +117,7 @@ def _windows_text(content: bytes, manifest: str) -> str:
         text = content.decode("cp1252")
     except UnicodeDecodeError:
         text = ""
-    if not text or _FOREIGN_RUN.search(text):
+    if not text or _FOREIGN_RUN.search(text) or _NO_WORD.search(text):
         raise DataError(
             _(
                 "Line {line} of {manifest} is neither UTF-8 nor Western European text in Windows-1252.",

@@ -12,18 +12,21 @@ from enum import Enum, auto
 from pathlib import Path
 from stat import S_ISREG
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from headstart.data.folder import is_inside
 from headstart.data.image_formats import IMAGE_SUFFIXES
 from headstart.errors import DataError
 from headstart.i18n import _
 
+_BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\u200b\u200e\u200f\u2060\ufeff"
+
 
 class Fix(Enum):
     """What was changed in a path so that its file is found, in the order of the notes."""
 
     NONE = auto()
-    SPELLING = auto()  # backslashes, or another Unicode form of accents
+    SPELLING = auto()  # backslashes, %20, or another Unicode form of accents
     BLANKS = auto()
     CASE = auto()
     ENDING = auto()
@@ -80,6 +83,8 @@ class FileLookup:
         """Return the only file that a path may mean; None if there is none, or if there are several."""
         slashed = key.replace("\\", "/")
         spellings = [slashed, *(unicodedata.normalize(form, slashed) for form in ("NFC", "NFD") if not key.isascii())]
+        if "%" in key:
+            spellings.append(unquote(slashed))
         forms = {key: Fix.NONE}
         for fix, others in ((Fix.SPELLING, spellings), (Fix.BLANKS, map(_without_blanks, spellings))):
             for form in others:
@@ -176,8 +181,8 @@ def normalize(key: str) -> str:
 
 
 def _without_blanks(key: str) -> str:
-    """Return a path without blanks around it and around its parts."""
-    return "/".join(part.strip() for part in key.strip().split("/"))
+    """Return a path without blanks around it and around its parts; some blanks are invisible."""
+    return "/".join(part.strip(_BLANKS) for part in key.strip(_BLANKS).split("/"))
 
 
 def _has_image_suffix(key: str) -> bool:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from headstart.data.tables.table import Column, Table
+from headstart.data.tables.table import ROW_NAMES, Column, Table, dates
 from headstart.errors import DataError
 from headstart.i18n import _
 
@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _Cell: TypeAlias = "str | int | float | bool | None"
+
+
+def with_index(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a data frame whose index is a column, if it has names or text: a file would have it as a column too."""
+    index = frame.index
+    if all(name is None for name in index.names):
+        is_text = index.nlevels == 1 and len(index) > 0 and all(isinstance(label, str) for label in index)
+        return frame.rename_axis(ROW_NAMES).reset_index() if is_text and ROW_NAMES not in frame.columns else frame
+    named = [name for name in index.names if name is not None and name not in frame.columns]
+    return frame.reset_index(level=named) if named else frame
 
 
 def frame_table(frame: pd.DataFrame) -> Table:
@@ -32,6 +42,8 @@ def cells(table: Table, frame: pd.DataFrame, place: int) -> list[_Cell]:
     for row, value in enumerate(frame.iloc[:, place].astype(object)):
         if not isinstance(value, str) and callable(getattr(value, "item", None)) and getattr(value, "ndim", 1) == 0:
             value = value.item()  # of NumPy and torch
+        if isinstance(value, bytes):
+            value = value.decode(errors="replace")
         if isinstance(value, os.PathLike):
             values.append(os.fspath(value))
         elif hasattr(value, "__len__") and not isinstance(value, (str, bytes)):
@@ -48,6 +60,8 @@ def cells(table: Table, frame: pd.DataFrame, place: int) -> list[_Cell]:
             values.append(None)
         else:
             values.append(value if isinstance(value, (str, bool, int, float)) else str(value))
+    if pd.api.types.is_datetime64_any_dtype(frame.dtypes.iloc[place]):
+        return [value or None for value in dates([str(value or "") for value in values])]
     return values
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -11,8 +12,12 @@ from headstart.data.tables.encoding import decode_table
 from headstart.data.tables.table import Column, Table
 from headstart.errors import DataError
 from headstart.i18n import Message, _
+from headstart.text import join_first
 
 _Json: TypeAlias = "str | bool | list[_Json] | dict[str, _Json] | None"
+
+_OBJECT = re.compile(r"[\s,]*(?=\{)")
+_SHOWN = 5  # names of columns
 
 
 class _Number(str):
@@ -28,13 +33,21 @@ def read_json(path: Path) -> Table:
         DataError: A line is no JSON object. A column raises it for a value that is no text, number or boolean.
     """
     text, notes = decode_table(path.read_bytes(), path.name)
-    rows: Iterable[dict[str, _Json]] | None = _array(text)
     lines: list[int] | None = None
-    if rows is None:
-        lines = []
-        rows = _lines(text, path.name, lines)
-    columns, count = _columns(rows)
+    if text.lstrip().startswith("["):
+        columns, count = _columns(_array(text, path.name))
+    else:
+        columns, count, lines = _objects(text, path.name)
     names = tuple(columns)
+    if count == 1 and any(isinstance(values[0], list | dict) for values in columns.values()):
+        raise DataError(
+            _("{manifest} is one object of JSON, with {names}.", manifest=path.name, names=join_first(names, _SHOWN)),
+            _(
+                "{hint} pandas does with table.to_json({file!r}, orient='records', lines=True).",
+                hint=_example_hint(),
+                file=path.with_suffix(".jsonl").name,
+            ),
+        )
     table = Table(
         path.name,
         tuple(map(str.strip, names)),
@@ -46,12 +59,64 @@ def read_json(path: Path) -> Table:
     return table
 
 
+def _pairs(pairs: list[tuple[str, _Json]]) -> dict[str, _Json]:
+    """Return an object. Raises ValueError for a name that is there twice, of which JSON keeps the last."""
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _value in pairs]
+        raise ValueError(_("{name!r} is there twice", name=next(name for name in names if names.count(name) > 1)))
+    return row
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_pairs,
+    parse_int=_Number,
+    parse_float=_Number,
+    parse_constant=lambda name: None if name == "NaN" else _Number(name),
+)
+
+
+def _array(text: str, manifest: str) -> list[dict[str, _Json]]:
+    """Return the objects of an array, which `to_json(orient="records")` of pandas writes."""
+    try:
+        value: _Json = _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        raise _bad_line(error.lineno, manifest, _("not JSON ({reason})", reason=error.msg)) from error
+    except (ValueError, RecursionError) as error:
+        raise _bad_line(1, manifest, _("not JSON ({reason})", reason=_reason(error))) from error
+    objects = [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
+    if isinstance(value, list) and len(objects) == len(value):
+        return objects
+    raise _bad_line(1, manifest, _("an array with other things than objects in braces"))
+
+
+def _objects(text: str, manifest: str) -> tuple[dict[str, list[_Json]], int, list[int]]:
+    """Return the columns of the objects in a text, their number, and the line on which each begins.
+
+    There is one object a line, or they are in a sequence.
+    """
+    lines: list[int] = []
+    try:
+        return *_columns(_lines(text, manifest, lines)), lines
+    except DataError:
+        if (sequence := _sequence(text)) is None:
+            raise
+    rows, lines = sequence
+    return *_columns(rows), lines
+
+
 def _lines(text: str, manifest: str, numbers: list[int]) -> Iterator[dict[str, _Json]]:
     """Yield the objects of lines that are not blank, and append the numbers of these lines to `numbers`."""
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
+            try:
+                row = _DECODER.decode(line)
+            except (ValueError, RecursionError) as error:
+                raise _bad_line(number, manifest, _("not JSON ({reason})", reason=_reason(error))) from error
+            if not isinstance(row, dict):
+                raise _bad_line(number, manifest, _("not an object in braces"))
             numbers.append(number)
-            yield _object(line, number, manifest)
+            yield row
 
 
 def _columns(rows: Iterable[dict[str, _Json]]) -> tuple[dict[str, list[_Json]], int]:
@@ -72,45 +137,38 @@ def _columns(rows: Iterable[dict[str, _Json]]) -> tuple[dict[str, list[_Json]], 
     return columns, count
 
 
-_decoder = json.JSONDecoder(  # json.loads would make one for each line
-    parse_int=_Number,
-    parse_float=_Number,
-    parse_constant=lambda name: None if name == "NaN" else _Number(name),
-)
+def _sequence(text: str) -> tuple[list[dict[str, _Json]], list[int]] | None:
+    """Return objects that are written over several lines, or with commas between them; None for other text."""
+    rows: list[dict[str, _Json]] = []
+    lines: list[int] = []
+    line, place = 1, 0
+    while match := _OBJECT.match(text, place):
+        line += text.count("\n", place, match.end())
+        try:
+            row, end = _DECODER.raw_decode(text, match.end())
+        except (ValueError, RecursionError):
+            return None
+        rows.append(row)
+        lines.append(line)
+        line += text.count("\n", match.end(), end)
+        place = end
+    return None if text[place:].strip(", \t\n") else (rows, lines)
 
 
-def _loads(text: str) -> _Json:
-    value: _Json = json.loads(text) if text.startswith("\ufeff") else _decoder.decode(text)  # json.loads refuses marks
-    return value
-
-
-def _array(text: str) -> list[dict[str, _Json]] | None:
-    """Return the objects of an array, which `to_json(orient="records")` of pandas writes; None for other text."""
-    if not text.lstrip().startswith("["):
-        return None
-    try:
-        value = _loads(text)
-    except (ValueError, RecursionError):
-        return None
-    objects = [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
-    return objects if isinstance(value, list) and len(objects) == len(value) else None
-
-
-def _object(line: str, number: int, manifest: str) -> dict[str, _Json]:
-    try:
-        row = _loads(line)
-    except (ValueError, RecursionError) as error:
-        raise _bad_line(number, manifest, _("not JSON ({reason})", reason=error)) from error
-    if not isinstance(row, dict):
-        raise _bad_line(number, manifest, _("not an object in braces"))
-    return row
+def _reason(error: Exception) -> str:
+    """Return the message of this module, or that of the parser."""
+    return next((text for text in error.args if isinstance(text, Message)), str(error))
 
 
 def _bad_line(number: int, manifest: str, kind: Message) -> DataError:
     return DataError(
         _("Line {number} of {manifest} is {kind}.", number=number, manifest=manifest, kind=kind),
-        _("Write one object per line: {example}.", example='{"path": "cat/1.jpg", "label": "cat"}'),
+        _example_hint(),
     )
+
+
+def _example_hint() -> Message:
+    return _("Write one object per line: {example}.", example='{"path": "cat/1.jpg", "label": "cat"}')
 
 
 def _column(table: Table, cells: Sequence[_Json], name: str) -> Column:

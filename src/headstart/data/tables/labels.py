@@ -10,20 +10,26 @@ from decimal import Decimal
 
 from headstart.data.image_index import natural_key
 from headstart.data.tables.options import TableOptions
-from headstart.data.tables.table import Column, Table
+from headstart.data.tables.table import Column, Table, first_row
 from headstart.errors import DataError
 from headstart.i18n import Message, _, join, ngettext, verbatim
 from headstart.text import join_first, join_list
 
 # What programs write for a missing value. Each may also be a name, so that it stays a class.
 WORDS_FOR_NOTHING = frozenset(
-    {"nan", "-nan", "na", "n/a", "#n/a", "#na", "<na>", "none", "null", "nil", "nat", "#null!", "undefined"}
+    {"nan", "-nan", "na", "n/a", "#n/a", "#na", "<na>", "none", "null", "nil", "nat", "undefined", "\\n"}
+    | {"#null!", "#ref!", "#value!", "#name?", "#div/0!", "#num!"}  # of Excel
 )
 _BOOLEANS = frozenset({"true", "false"})
 _WHOLE_NUMBER = re.compile(r"(-?(?:0|[1-9][0-9]*))(?:\.0*)?")
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]*)?(?:[eE][+-]?[0-9]{1,3})?")
-_INVISIBLE = re.compile("[\u200b\u2060\ufeff\u00ad]")  # not the joiners U+200C and U+200D: words and emoji have them
+_THOUSANDS = re.compile(r"-?[1-9][0-9]{0,2}(?:([,.'\u2019\u202f\u00a0 ])[0-9]{3})(?:\1[0-9]{3})*")
+_SEPARATORS = re.compile(r"\s*[|;,/+&]\s*|\s+")  # of several labels in one value
+_BRACKETS = " []()'\""
+_INVISIBLE = re.compile("[\u200b\u2060\ufeff\u00ad\u200e\u200f\u202a-\u202e\u2066-\u2069]")  # also marks of direction
+# The joiners U+200C and U+200D are not among them: words and emoji have them.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_HALF = re.compile("[\ud800-\udfff]")
 _SHOWN_GROUPS = 3
 _SHOWN_CHARACTERS = 40
 
@@ -43,6 +49,7 @@ def read_labels(table: Table, column: Column, options: TableOptions) -> tuple[li
         DataError: A label is missing or has a line break, or labels differ in capitals or leading zeros only.
     """
     names = {value: value.strip() for value in dict.fromkeys(column.values)}
+    _require_unicode(table, column.values, "label")
     _require_plain(table, column, names)
     counts: Counter[str] = Counter()
     for value, count in Counter(column.values).items():
@@ -55,13 +62,31 @@ def read_labels(table: Table, column: Column, options: TableOptions) -> tuple[li
     if not options.keep_labels:
         notes += _rename(table, names, _uncertain(table, counts, text_only, options), counts)
     notes += [*_notes_on_text_numbers(table, counts, text_only), *_notes_on_nothing(table, "label", counts)]
+    notes += _notes_on_several(table, counts)
     return [names[value] for value in column.values], notes
 
 
 def read_groups(table: Table, column: Column) -> tuple[list[str], list[Message]]:
     """Return the group of each row, "" for none, and a note on groups that are words for nothing."""
     groups = [value.strip() for value in column.values]
+    _require_unicode(table, groups, "group")
     return groups, list(_notes_on_nothing(table, "group", Counter(groups)))
+
+
+def _require_unicode(table: Table, values: Sequence[str], column: str) -> None:
+    """Raise DataError for the first value with half of a character, as JSON can have: no file can contain it."""
+    halves = {value for value in dict.fromkeys(values) if _HALF.search(value)}
+    if halves:
+        row = first_row([value in halves for value in values])
+        raise DataError(
+            _(
+                "{place} has half of a character in its {column}: {value!a}.",
+                place=table.place(row),
+                column=column,
+                value=values[row][:_SHOWN_CHARACTERS],
+            ),
+            _("Write the {column} again.", column=column),
+        )
 
 
 def _require_plain(table: Table, column: Column, names: Mapping[str, str]) -> None:
@@ -69,7 +94,7 @@ def _require_plain(table: Table, column: Column, names: Mapping[str, str]) -> No
     wrong = {value for value, name in names.items() if not name or _CONTROL.search(name)}
     if not wrong:
         return
-    row = next(row for row, value in enumerate(column.values) if value in wrong)
+    row = first_row([value in wrong for value in column.values])
     name = names[column.values[row]]
     if not name:
         raise DataError(
@@ -181,7 +206,7 @@ def _uncertain(
     words = [name for name in counts if name.casefold() not in WORDS_FOR_NOTHING or options.merge_labels]
     groups = [
         group
-        for group in _grouped(words, _loose_key)
+        for group in _grouped(words, _loose_keys(words).__getitem__)
         if len(group) > 1
         and sum(name in options.classes for name in group) < 2
         and (options.merge_labels or not _are_text_numbers(group, text_only))
@@ -209,11 +234,44 @@ def _uncertain(
     return best
 
 
+def _loose_keys(names: Sequence[str]) -> dict[str, str]:
+    """Return the form that labels share which a person may have meant as the same: 01 and 1, Cat and cat, a_b and a b.
+
+    1,000 is 1000 if that is a label too. True and False are 1 and 0 if there are no other labels.
+    """
+    keys = {name: _loose_key(name) for name in names}
+    for name in names:
+        if _THOUSANDS.fullmatch(name) and (plain := re.sub("[^0-9-]", "", name)) in keys:
+            keys[name] = keys[plain]
+    kinds = {*keys.values()}
+    if kinds <= {*_BOOLEANS, "0", "1"} and kinds & _BOOLEANS and kinds - _BOOLEANS:
+        keys = {name: {"true": "1", "false": "0"}.get(key, key) for name, key in keys.items()}
+    return keys
+
+
 def _loose_key(name: str) -> str:
-    """Return the form that labels share which a person may have meant as the same: 01 and 1, Cat and cat."""
-    if _NUMBER.fullmatch(name):
-        return str(Decimal(name.replace(",", ".")).normalize())
-    return " ".join(_INVISIBLE.sub("", unicodedata.normalize("NFKC", name)).split()).casefold()
+    plain = _INVISIBLE.sub("", unicodedata.normalize("NFKC", name)).replace("\u2212", "-").strip()
+    if _NUMBER.fullmatch(plain):
+        return str(Decimal(plain.replace(",", ".")).normalize() + 0)  # + 0: -0 is 0
+    return " ".join(
+        re.split(r"[\s_-]+", plain.casefold().replace("i\u0307", "i"))
+    )  # i with a dot: of the Turkish capital
+
+
+def _notes_on_several(table: Table, counts: Mapping[str, int]) -> Iterable[Message]:
+    """Yield a note on labels that are lists of others: `a|b`, `['a', 'b']`."""
+    parts = {name: [part.strip(_BRACKETS) for part in _SEPARATORS.split(name.strip(_BRACKETS))] for name in counts}
+    single = {words[0] for words in parts.values() if len(words) == 1}
+    if several := [name for name, words in parts.items() if len(words) > 1 and single.issuperset(words)]:
+        yield ngettext(
+            "{count:,} label of {manifest} is made of others and is a class of its own: {labels}. "
+            "headstart trains one class for each image.",
+            "{count:,} labels of {manifest} are made of others and are classes of their own: {labels}. "
+            "headstart trains one class for each image.",
+            len(several),
+            manifest=table.name,
+            labels=join_first([*map(repr, several)], _SHOWN_GROUPS),
+        )
 
 
 def _notes_on_text_numbers(table: Table, counts: Mapping[str, int], text_only: set[str]) -> Iterable[Message]:

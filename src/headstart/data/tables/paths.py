@@ -16,14 +16,17 @@ from headstart.data.tables.table import Table
 from headstart.errors import DataError
 from headstart.i18n import Message, _, ngettext
 from headstart.reporter import ProgressCallback
-from headstart.text import join_first
+from headstart.text import join_first, join_list
 
 _WINDOWS = re.compile(r"[A-Za-z]:[/\\]|\\\\")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_FILE_ADDRESS = re.compile(r"file:(?://(?:localhost)?)?(?=/)", re.IGNORECASE)
 _OUTSIDE = re.compile(r"^\s*(?:[/\\]|[A-Za-z]:[/\\])|(?:^|[/\\])\.\.(?:[/\\]|$)")
 _PARENT = re.compile(r"(?:^|[/\\])\.\.(?:[/\\]|$)")
+_AROUND = "= '\"\u2018\u2019\u201a\u201c\u201d\u201e\xab\xbb"  # quotes that CSV does not know, and ="..." of Excel
 _SHOWN_FILES = 3
 _ROWS_PER_REPORT = 10_000  # less are found at once
+_MAX_FOLDERS = 50  # among which the files may be spread
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def find_files(
     Raises:
         DataError: A path is empty or leads out of the folder, or files are missing.
     """
-    paths = [unquote(path[len("file://") :]) if path.startswith("file:///") else path for path in paths]
+    paths = [_local(path) if path.startswith(("file:", "~/")) else path for path in paths]
     _require_paths(table, paths)
     root = _common_root(paths) if allow_outside and all(path.startswith("/") for path in paths) else folder
     lookup = FileLookup(root, allow_outside)
@@ -89,7 +92,7 @@ def find_files(
             return moved
         if root != folder and not _are_here(paths) and (moved := _move(table, FileLookup(folder, True), paths)):
             return _below_common_folder(moved)
-        raise _missing_error(table, lookup, [keys[row] for row in missing], len(keys), foreign)
+        raise _missing_error(table, lookup, missing, keys, foreign)
     return _found(table, lookup, keys, [match for match in matches if match is not None], [])
 
 
@@ -98,6 +101,14 @@ def _below_common_folder(files: FoundFiles) -> FoundFiles:
     common = _common_parts([key.split("/") for key in files.keys])
     keys = ["/".join(key.split("/")[len(common) :]) for key in files.keys]
     return FoundFiles(files.root.joinpath(*common), keys, files.notes)
+
+
+def _local(path: str) -> str:
+    """Return the path of a file: address, and one in the user's home if it is there."""
+    if path.startswith("~/"):
+        here = os.path.expanduser(path)  # noqa: PTH111
+        return here if os.path.lexists(here) else path
+    return unquote(_FILE_ADDRESS.sub("", path)) if _FILE_ADDRESS.match(path) else path
 
 
 def _require_paths(table: Table, paths: Sequence[str]) -> None:
@@ -189,8 +200,8 @@ def _fix_note(fix: Fix, count: int, manifest: str, example: str) -> Message:
             )
         case _:
             return ngettext(
-                "Converted {count:,} path of {manifest} from another system's spelling (\\ or accents).",
-                "Converted {count:,} paths of {manifest} from another system's spelling (\\ or accents).",
+                "Converted {count:,} path of {manifest} from another system's spelling (\\, %20 or accents).",
+                "Converted {count:,} paths of {manifest} from another system's spelling (\\, %20 or accents).",
                 count,
                 manifest=manifest,
             )
@@ -217,9 +228,30 @@ def _move(table: Table, lookup: FileLookup, keys: Sequence[str]) -> FoundFiles |
         return None
     places = [(name, matches) for name in lookup.subfolders() if (matches := _find_all(lookup, keys, name)) is not None]
     if len(places) != 1:
-        return None
+        return _spread(table, lookup, keys) if not places else None
     name, matches = places[0]
     note = _("The paths of {manifest} are read in its subfolder {folder!r}.", manifest=table.name, folder=name)
+    return _found(table, lookup, keys, matches, [note])
+
+
+def _spread(table: Table, lookup: FileLookup, keys: Sequence[str]) -> FoundFiles | None:
+    """Return the files if each is in exactly one of the subfolders, as in archives of several parts."""
+    folders = lookup.subfolders()
+    if not 1 < len(folders) <= _MAX_FOLDERS:
+        return None
+    matches: list[Match] = []
+    used: dict[str, None] = {}
+    for key in keys:
+        found = [(name, match) for name in folders if (match := lookup.find(posixpath.join(name, key)))]
+        if len(found) != 1:
+            return None
+        used[found[0][0]] = None
+        matches.append(found[0][1])
+    note = _(
+        "The paths of {manifest} are read in its subfolders {folders}.",
+        manifest=table.name,
+        folders=join_list(map(repr, sorted(used))),
+    )
     return _found(table, lookup, keys, matches, [note])
 
 
@@ -249,28 +281,30 @@ def _are_here(keys: Sequence[str]) -> bool:
 
 
 def _outside_error(table: Table, row: int, path: str) -> DataError:
-    if _WINDOWS.match(path.strip()):
-        return _windows_error(table, row, path)
+    if _WINDOWS.match(path.strip()) or (os.path.isabs(path.strip()) and not os.path.lexists(path.strip())):  # noqa: PTH117
+        return _foreign_error(table, row, path)
     return DataError(
         _("{place} leads out of the manifest's folder: {path!r}.", place=table.place(row), path=path),
         _("Use relative paths without '..', or --allow-outside if you trust the manifest."),
     )
 
 
-def _windows_error(table: Table, row: int, path: str) -> DataError:
+def _foreign_error(table: Table, row: int, path: str) -> DataError:
+    """Return the error on an absolute path of another machine."""
     example = "/".join(re.split(r"[/\\]+", path.strip())[1:][-2:])  # without the drive
     return DataError(
-        _("{place} has a path of Windows, {path!r}, and no such file is here.", place=table.place(row), path=path),
+        _("{place} has the path {path!r} of another machine: no such file is here.", place=table.place(row), path=path),
         _("Put the table into the folder of the images, and write paths relative to it, such as {path}.", path=example),
     )
 
 
 def _missing_error(
-    table: Table, lookup: FileLookup, missing: Sequence[str], total: int, foreign: Sequence[int]
+    table: Table, lookup: FileLookup, rows: Sequence[int], keys: Sequence[str], foreign: Sequence[int]
 ) -> DataError:
     """Return the error on files that are missing, with what is there instead of the first one."""
     if foreign:
-        return _windows_error(table, foreign[0], missing[0])
+        return _foreign_error(table, foreign[0], keys[foreign[0]])
+    missing = [keys[row] for row in rows]
     key = normalize(missing[0].strip().replace("\\", "/"))
     if len(same := lookup.in_other_case(key) or lookup.with_ending(key)) > 1:
         hint = _("Both {first} and {second} are there: write one of them.", first=same[0], second=same[1])
@@ -278,14 +312,22 @@ def _missing_error(
         hint = _("{path} is there: correct the ending.", path=other[0])
     elif place := next((name for name in lookup.subfolders() if lookup.find(posixpath.join(name, key))), ""):
         hint = _("{path} is there: write the folder before the name.", path=posixpath.join(place, key))
+    elif (bare := key.strip(_AROUND)) != key and (match := lookup.find(bare)):
+        hint = _("{path} is there: write the paths without the signs around them.", path=match.key)
     else:
-        hint = _("Correct these paths.")
+        hint = (
+            _("Correct these paths or remove their rows; the first is row {number}.", number=table.number(rows[0]))
+            if table.lines is None
+            else _(
+                "Correct these paths or remove their rows; the first is line {number}.", number=table.number(rows[0])
+            )
+        )
     return DataError(
         ngettext(
             "{count:,} of the {files} in {manifest} is not in {folder}: {examples}.",
             "{count:,} of the {files} in {manifest} are not in {folder}: {examples}.",
             len(missing),
-            files=ngettext("{count:,} file", "{count:,} files", total),
+            files=ngettext("{count:,} file", "{count:,} files", len(keys)),
             manifest=table.name,
             folder=lookup.root,
             examples=join_first(missing, _SHOWN_FILES),

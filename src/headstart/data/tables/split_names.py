@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from headstart.data.image_index import SPLIT_NAMES
+from headstart.data.split_names import split_names
 from headstart.data.tables.labels import WORDS_FOR_NOTHING
 from headstart.data.tables.table import Column, Table, first_row
 from headstart.errors import DataError
@@ -17,7 +18,8 @@ def read_splits(table: Table, column: Column) -> tuple[list[str], list[Message]]
         DataError: A split has another name.
     """
     values = [value.strip().casefold() for value in column.values]
-    names = {"": "", **SPLIT_NAMES, **dict.fromkeys(WORDS_FOR_NOTHING, "")}
+    used = {name.folder: name.split for name in split_names({*values})}  # as for folders: eval beside val is test
+    names = {"": "", **used, **dict.fromkeys(WORDS_FOR_NOTHING, "")}
     if unknown := set(values) - names.keys():
         row = first_row([value in unknown for value in values])
         value = column.values[row].strip()

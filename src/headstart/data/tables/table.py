@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from headstart.i18n import Message, _
+
+ROW_NAMES = "Unnamed: 0"  # pandas's name of a first column without a name
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,13 @@ class Table:
         if self.lines is None:
             return _("Row {number} of {manifest}", number=self.number(row), manifest=self.name)
         return _("Line {number} of {manifest}", number=self.number(row), manifest=self.name)
+
+
+def dates(texts: Sequence[str]) -> list[str]:
+    """Return times as text without what no row needs: fractions of zero, and midnight if all rows have it."""
+    short = [re.sub(r"\.0+(?=$|[+Z-])", "", text) for text in texts]
+    midnight = all(not text or text.endswith(" 00:00:00") for text in short)
+    return [text.removesuffix(" 00:00:00") for text in short] if midnight else short
 
 
 def first_row(matches: Sequence[bool]) -> int:
