@@ -27,6 +27,7 @@ from headstart.weights.matching import (
     is_required,
     select,
     surroundings,
+    take_unnamed_head,
 )
 from headstart.weights.torch_file import MAX_NAMES_SHOWN
 
@@ -72,11 +73,17 @@ def adapt_weights(
     )
     others = [other for other in all_fits if other is not fit and is_complete(other, expected)]
     around = surroundings(fit, state, head=head, expected=expected, others=others)
+    if is_complete(fit, expected):
+        take_unnamed_head(around, fit, state, network.get_submodule(head))
     _require_fit(file, fit, around, state, expected, label)
     _require_unique(file, fit, names)
     if different := _different_shapes(fit, state, expected):
         found = identify(state, expected)
-        raise _other_network_error(file.path, found, label) if found else _shape_error(file.path, different, label)
+        raise (
+            _other_network_error(file.path, found, label)
+            if found
+            else _shape_error(file.path, different, label, _channels(fit, state, expected))
+        )
     counter = torch.zeros((), dtype=torch.long)  # the only tensor that may be missing
     backbone = {}
     for name, like in tensors.items():
@@ -143,15 +150,31 @@ def _require_fit(
             "{path} does not fit {network}: {mismatch} of {count} tensors.",
             path=file.path,
             network=label,
-            mismatch=_mismatch(missing, around.unexpected),
+            mismatch=_mismatch(
+                [name for name in missing if name not in around.unexpected],
+                [name for name in around.unexpected if name not in expected],
+            ),
             count=len(expected),
         ),
-        _("Make its pruning permanent with torch.nn.utils.prune.remove, and save its state_dict() again.")
-        if pruned
-        else _MATCH_NETWORK
-        if missing
-        else _("Use --network for a network with these tensors, or save the file without them."),
+        _mismatch_hint(fit, missing, around.unexpected, expected, pruned=pruned),
     )
+
+
+def _mismatch_hint(
+    fit: Fit, missing: Sequence[str], unexpected: Sequence[str], expected: Iterable[str], *, pruned: bool
+) -> Message:
+    if pruned:
+        return _("Make its pruning permanent with torch.nn.utils.prune.remove, and save its state_dict() again.")
+    if any("flat_param" in name for name in unexpected):
+        return _("It has the flat parameters of FSDP: save its full state dict (StateDictType.FULL_STATE_DICT).")
+    if missing and not fit.names:
+        return _("Use --network timm:NAME or PATH.py:NAME for the network in the file, or other weights.")
+    if missing:
+        return _MATCH_NETWORK
+    inside = {name.partition(".")[0] for name in expected} & {name.partition(".")[0] for name in unexpected}
+    if inside:
+        return _("Use --network timm:NAME or PATH.py:NAME for a network whose blocks have these tensors.")
+    return _("Use --network for a network with these tensors, or save the file without them.")
 
 
 def _other_network_error(path: Path, found: Identity, label: str) -> ModelFileError:
@@ -191,7 +214,16 @@ def _different_shapes(fit: Fit, state: Mapping[str, Tensor], expected: Mapping[s
     ]
 
 
-def _shape_error(path: Path, different: list[Message], label: str) -> ModelFileError:
+def _channels(fit: Fit, state: Mapping[str, Tensor], expected: Mapping[str, torch.Size]) -> int:
+    """Return the channels of the images of a network in a file, if it differs in nothing else; else 0."""
+    shapes = [(state[fit.names[name]].shape, shape) for name, shape in expected.items() if name in fit.names]
+    other = [(stored, shape) for stored, shape in shapes if stored != shape]
+    (stored, shape), count = other[0], len(other)
+    is_first = count == 1 and len(shape) == 4 and shape[1] == 3 and stored[:1] + stored[2:] == shape[:1] + shape[2:]
+    return stored[1] if is_first else 0
+
+
+def _shape_error(path: Path, different: list[Message], label: str, channels: int) -> ModelFileError:
     message = ngettext(
         "{path} does not fit {network}: {count} tensor has another shape ({mismatches}).",
         "{path} does not fit {network}: {count} tensors have another shape ({mismatches}).",
@@ -200,6 +232,19 @@ def _shape_error(path: Path, different: list[Message], label: str) -> ModelFileE
         network=label,
         mismatches=join_first(different, MAX_NAMES_SHOWN),
     )
+    if channels:
+        return ModelFileError(
+            message,
+            ngettext(
+                "The network in the file is for images of {count} channel, and headstart trains on 3: use other "
+                "weights, or convert this tensor {tensor} in Python: {code}.",
+                "The network in the file is for images of {count} channels, and headstart trains on 3: use other "
+                "weights, or convert this tensor {tensor} in Python: {code}.",
+                channels,
+                tensor="w",
+                code="w.repeat(1, 3, 1, 1) / 3" if channels == 1 else "w[:, :3].clone()",
+            ),
+        )
     return ModelFileError(message, _MATCH_NETWORK)
 
 

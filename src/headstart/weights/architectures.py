@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -53,6 +54,7 @@ class Kind:
 _RESNETS = (
     "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d", "wide_resnet50_2", "wide_resnet101_2",
     "resnet18d", "resnet34d", "resnet50d", "resnet101d", "seresnet50", "seresnext50_32x4d", "resnet26", "resnet10t",
+    "seresnet18", "seresnet34", "resnet26d",
 )  # fmt: skip
 _VITS = (
     "vit_tiny_patch16_224", "vit_small_patch16_224", "vit_base_patch16_224", "vit_large_patch16_224",
@@ -174,8 +176,8 @@ def identify(state: Mapping[str, Tensor], target: Mapping[str, torch.Size]) -> I
     for name in kind.torchvision:
         if _is(_torchvision(name), state):
             return Identity(_("torchvision's {name}", name=name), _own_network_hint(name))
-    if _has(kind, target):
-        return None
+    if _has(kind, target) or (kind.timm is _RESNETS and _has(KINDS[0], target)):
+        return None  # an incomplete one
     return Identity(
         verbatim(kind.title),
         _("Use weights of the network that is trained, or --network PATH.py:NAME with a network of these tensors."),
@@ -224,9 +226,11 @@ def _timm(name: str) -> nn.Module | None:
 def _torchvision(name: str) -> nn.Module:
     import torchvision
 
-    with torch.device("meta"):
-        network: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=2)
-    return network
+    for device in ("meta", "cpu"):  # RegNets compute with values while they are built
+        with suppress(NotImplementedError), torch.device(device):
+            network: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=2)
+            return network
+    raise AssertionError("networks are built on the CPU")
 
 
 def _is(network: nn.Module | None, state: Mapping[str, Tensor]) -> bool:

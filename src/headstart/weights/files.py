@@ -15,14 +15,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from headstart.config.model_file import BACKBONE_FILE, HEAD_FILE, MODEL_FILE
-from headstart.config.registry.starts import FILE_START
-from headstart.config.start_spec import run_start, unreadable_weights_error
-from headstart.errors import DataError, ModelFileError
+from headstart.config.start_spec import unreadable_weights_error
+from headstart.errors import ModelFileError
 from headstart.i18n import _
 from headstart.weights.download import sha256_of
+from headstart.weights.json_files import read_json
+from headstart.weights.other_formats import INDEX_SUFFIX, folder_error, format_error
 from headstart.weights.torch_file import read_torch
-
-HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # of a folder from the Hugging Face Hub
 
 MAX_HEADER_BYTES = 10_000_000  # of JSON in a safetensors file; a ResNet-50 has 30,000
 
@@ -53,16 +52,13 @@ def read_weights(path: Path) -> WeightsFile:
         DataError: The file does not exist or cannot be opened.
         ModelFileError: The file is damaged, contains more than tensors, or is not a weights file.
     """
+    if path.name.endswith(INDEX_SUFFIX) and path.is_file():
+        return _read_parts(path)
     try:
         with path.open("rb") as file:
             start, size = file.read(64), path.stat().st_size
     except IsADirectoryError as error:
-        raise DataError(
-            _("{path} is a folder.", path=path),
-            _("Use {start:shell}.", start=f"{FILE_START}:{inside}")
-            if (inside := next((path / name for name in HUB_FILES if (path / name).is_file()), None))
-            else _("Name a weights file, or write {start:shell} for a model.", start=run_start(path)),
-        ) from error
+        raise folder_error(path) from error
     except OSError as error:
         raise unreadable_weights_error(path, str(error.strerror)) from error
     metadata: dict[str, str] = {}
@@ -71,7 +67,7 @@ def read_weights(path: Path) -> WeightsFile:
     if start[6:9] == b"\0\0{":
         state, metadata = _read_safetensors(path, int.from_bytes(start[:8], "little"), size)
     elif start[:2] != b"PK" and start[:1] != b"\x80":
-        raise _format_error(path, start)
+        raise format_error(path, start)
     elif path.suffix == ".safetensors":
         raise ModelFileError(
             _(
@@ -91,28 +87,21 @@ def read_weights(path: Path) -> WeightsFile:
     return WeightsFile(path, state, metadata, sha256_of(path), containers)
 
 
-def _format_error(path: Path, start: bytes) -> ModelFileError:
-    """Return the error of a file of another format, which its first bytes show."""
-    if start.startswith(b"version https://git-lfs"):
-        return ModelFileError(
-            _("{path} is the pointer of Git LFS to the weights, not the weights.", path=path),
-            _("Run `git lfs pull` in its folder."),
+def _read_parts(path: Path) -> WeightsFile:
+    """Return the tensors of a model in several files, which a JSON file beside them lists.
+
+    The SHA-256 is that of the hashes of the files. Only files in the same folder are read.
+    """
+    table = read_json(path).get("weight_map")
+    names = sorted({str(name) for name in table.values()}) if isinstance(table, dict) else []
+    if not names or any(Path(name).name != name or name.endswith(INDEX_SUFFIX) for name in names):
+        raise ModelFileError(
+            _("{path} does not list the files of a model.", path=path), _("Download or copy the file again.")
         )
-    if start.lstrip().lower().startswith((b"<!doctype", b"<html")):
-        return ModelFileError(
-            _("{path} is a web page, not a weights file.", path=path),
-            _("Download the file itself, not the page about it."),
-        )
-    if start.startswith(b"\x89HDF"):
-        return ModelFileError(
-            _("{path} is an HDF5 file, as Keras writes it, not weights of PyTorch.", path=path),
-            _("Use weights that PyTorch or safetensors saved."),
-        )
-    if start.startswith((b"\x1f\x8b", b"7z\xbc\xaf", b"BZh", b"\xfd7zXZ")):
-        return ModelFileError(_("{path} is compressed.", path=path), _("Unpack it, and name the weights file in it."))
-    return ModelFileError(
-        _("{path} is neither a safetensors nor a PyTorch weights file.", path=path),
-        _("Download or copy the file again."),
+    parts = [read_weights(path.with_name(name)) for name in names]
+    state = {name: tensor for part in parts for name, tensor in part.state.items()}
+    return WeightsFile(
+        path, state, parts[0].metadata, hashlib.sha256(" ".join(p.sha256 for p in parts).encode()).hexdigest()
     )
 
 

@@ -5,36 +5,20 @@ They are in JSON files of headstart, timm or transformers, or in the metadata of
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from headstart.errors import ModelFileError
 from headstart.i18n import Message, _
 from headstart.storage.files import JsonData
 from headstart.text import join_list
 from headstart.weights.hub import Triple
+from headstart.weights.json_files import read_json
 from headstart.weights.starts import IMAGENET_MEAN, IMAGENET_STD
 
 PREPROCESSOR_FILE = "preprocessor_config.json"  # of transformers
-
-
-def read_json(path: Path) -> Mapping[str, JsonData]:
-    """Return the JSON object in `path`, or {} if there is no file. Raises ModelFileError for other content."""
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelFileError(
-            _("{path} cannot be read ({error}).", path=path, error=error), _("Repair it or move it away.")
-        ) from error
-    if not isinstance(content, dict):
-        raise ModelFileError(_("{path} is not a JSON object.", path=path), _("Repair it or move it away."))
-    return content
 
 
 class Settings(NamedTuple):

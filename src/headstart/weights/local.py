@@ -19,9 +19,9 @@ from headstart.weights.folder_settings import (
     class_names,
     folder_settings,
     normalization,
-    read_json,
     size_notes,
 )
+from headstart.weights.json_files import read_json
 from headstart.weights.starts import (
     NetworkTarget,
     Start,

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from headstart.weights.dialects import (
     DIALECTS,
@@ -203,6 +203,28 @@ def surroundings(
         else:
             found.left_out[companion].append(beside)
     return found
+
+
+def take_unnamed_head(around: Surroundings, fit: Fit, state: Mapping[str, Tensor], head: nn.Module) -> None:
+    """Make the only unexpected layer the head, if it is linear and reads the features that the network's head reads.
+
+    Args:
+        around: What is beside the network; it is changed.
+        fit: The network.
+        state: Tensors by their names, without wrappers.
+        head: The module of the network's head.
+    """
+    layers = {name.rpartition(".")[0] for name in around.unexpected}
+    widths = [tensor.shape[1] for tensor in head.parameters() if tensor.ndim == 2]
+    if around.head or len(layers) != 1 or not widths:
+        return
+    layer = layers.pop()
+    stored = {name: f"{fit.prefix}.{name}".lstrip(".") for name in around.unexpected}
+    shapes = {name.rpartition(".")[2]: state[key].shape for name, key in stored.items() if key in state}
+    weight = shapes.pop("weight", torch.Size())
+    if "." not in layer and len(weight) == 2 and weight[1] == widths[0] and shapes in ({}, {"bias": weight[:1]}):
+        around.head = {key: name for name, key in stored.items()}
+        around.unexpected = []
 
 
 def _head_key(fit: Fit, name: str, head: str, children: Collection[str]) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor
 from headstart.errors import DataError, HeadstartError, ModelFileError
 from headstart.i18n import Message, _
 from headstart.text import join_first
+from headstart.weights.other_formats import archive_error
 from headstart.weights.pickle_outline import Outline, outline
 
 # Modules of the standard library whose objects are data. A file that names others gets no advice to open it.
@@ -42,6 +43,8 @@ def read_torch(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
             _("{path} is a TorchScript program, not weights.", path=path),
             _('Convert it in Python: torch.save(torch.jit.load({path!r}).state_dict(), "weights.pth")', path=str(path)),
         )
+    if error := archive_error(path):
+        raise error
     try:
         content = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # damaged and hostile files raise many kinds of errors
@@ -80,6 +83,15 @@ def _load_error(path: Path, error: Exception) -> HeadstartError:
         return ModelFileError(
             _("{path} is damaged or was not written by torch.save ({kind}).", path=path, kind=type(error).__name__),
             _("Download or copy the file again."),
+        )
+    if names and all(name.startswith("numpy.") for name in names if not name.startswith(USUAL_NAMES)):
+        return ModelFileError(
+            _("{path} contains arrays of NumPy, not tensors.", path=path),
+            _(
+                "If you made it or trust its source, convert it in Python: {code}",
+                code=f"import torch; arrays = torch.load({str(path)!r}, weights_only=False); "
+                'torch.save({k: torch.as_tensor(v) for k, v in arrays.items()}, "weights.pth")',
+            ),
         )
     content = outline(path)
     if not content.weights or any(name.partition(".")[0] in SYSTEM_MODULES for name in names):
