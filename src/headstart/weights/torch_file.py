@@ -84,7 +84,12 @@ def _load_error(path: Path, error: Exception) -> HeadstartError:
             _("{path} is damaged or was not written by torch.save ({kind}).", path=path, kind=type(error).__name__),
             _("Download or copy the file again."),
         )
-    if names and all(name.startswith("numpy.") for name in names if not name.startswith(USUAL_NAMES)):
+    content = outline(path)
+    if (
+        not content.weights
+        and names
+        and all(name.startswith("numpy.") for name in names if not name.startswith(USUAL_NAMES))
+    ):
         return ModelFileError(
             _("{path} contains arrays of NumPy, not tensors.", path=path),
             _(
@@ -93,7 +98,6 @@ def _load_error(path: Path, error: Exception) -> HeadstartError:
                 'torch.save({k: torch.as_tensor(v) for k, v in arrays.items()}, "weights.pth")',
             ),
         )
-    content = outline(path)
     if not content.weights or any(name.partition(".")[0] in SYSTEM_MODULES for name in names):
         return ModelFileError(
             _(
