@@ -20,6 +20,7 @@ from headstart.results.pages import write_report
 from headstart.storage.folders import require_writable
 from headstart.storage.locks import locked
 from tests.messages import fields_of
+from tests.moved_photos import SETTINGS, write_photos
 
 LATIN = os.fsdecode(b"fotos_\xe9t\xe9")
 ASCII_LOCALE = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
@@ -112,3 +113,27 @@ def test_home_is_expanded_only_where_it_is_meant(tmp_path: Path, monkeypatch) ->
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
     assert expanded("~/photos") == Path("~/photos")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("a b#%&?'\";=,[x]*{}$HOME `ls`", id="punctuation"),
+        pytest.param("-f --flag. ", id="flag"),
+        pytest.param("~root\nline\t\U0001f408", id="home"),
+        pytest.param("n" * 200, id="long"),
+    ],
+)
+def test_every_step_works_in_folders_of_any_name(tmp_path: Path, name: str) -> None:
+    photos = write_photos(tmp_path / f"{name[:100]} photos")
+    run = headstart.train(str(photos), runs=tmp_path / name, **SETTINGS)
+    assert run.path.parent == tmp_path / name
+    moved = tmp_path / f"{name[:100]} moved"
+    photos.rename(moved)
+    evaluation = headstart.evaluate(run.path, str(moved), split="test")
+    assert evaluation.n == run.test.n and evaluation.accuracy == run.test.accuracy
+    image = next(moved.glob("*/*.png"))
+    assert [prediction.path for prediction in headstart.predict(run.path, image)] == [str(image)]
+    page = run.report()
+    assert page.parent == run.path and page.stat().st_size > 10_000
+    assert headstart.open_run(run.path).history and headstart.diagnose(run.path)

@@ -11,6 +11,7 @@ def main() -> None:
     try:
         _restart_in_utf8()
         from headstart import streams
+        from headstart.errors import ResourceError
         from headstart.i18n import translated
 
         streams.replace_streams()
@@ -21,9 +22,13 @@ def main() -> None:
 
         try:
             command()
-        finally:
-            if sentence := streams.lost_output():
-                print(translated(sentence), file=sys.stderr)  # noqa: T201
+            code: int | str | None = 0
+        except SystemExit as end:
+            code = end.code
+        if sentence := streams.lost_output():
+            print(translated(sentence), file=sys.stderr)  # noqa: T201
+            code = code or ResourceError.exit_code
+        sys.exit(code)
     except KeyboardInterrupt:
         print("Stopped by Ctrl-C.\nRun the command again.", file=sys.stderr)  # noqa: T201
         sys.exit(130)

@@ -342,16 +342,14 @@ def test_images_inside_of_parquet_are_refused_with_code_that_unpacks_them(tmp_pa
     ],
 )
 def test_columns_of_classes_are_refused_with_a_line_that_makes_labels(
-    tmp_path: Path, columns: dict[str, list[object]]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: dict[str, list[object]]
 ) -> None:
     pd.DataFrame({"path": FRAME["path"][:3], **columns}).to_csv(tmp_path / "list.csv", index=False)
     touch(tmp_path, *FRAME["path"][:3])
     hint = refused(tmp_path / "list.csv").hint
-    code = hint[hint.index("table[") :].rstrip(".")
-    frame = pd.read_csv(tmp_path / "list.csv")
-    exec(code, {"table": frame})
-    frame.to_csv(tmp_path / "list.csv", index=False)
-    assert labels_of(read_index(str(tmp_path / "list.csv"))) == ["a", "b", "c"]
+    monkeypatch.chdir(tmp_path)
+    exec(hint[hint.index("import pandas") :].rstrip("."), {})
+    assert labels_of(read_index(str(tmp_path / "labeled.csv"))) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(

@@ -438,3 +438,15 @@ def test_notes_are_messages(tmp_path: Path) -> None:
         write(tmp_path, "sep=;\nimage;class;extra\n" + table_of(["x/1", "x/2", "y/3", "y/4"])[11:].replace(",", ";"))
     )
     assert len(index.notes) == 5 and all(isinstance(note, Message) for note in index.notes)
+
+
+def test_all_rows_without_a_path_or_label_are_named(tmp_path: Path) -> None:
+    rows = "".join(f"{i}.jpg,{'' if i in (3, 9, 10) else 'ab'[i % 2]}\n" for i in range(12))
+    (tmp_path / "list.csv").write_text("path,label\n" + rows)
+    touch(tmp_path, *(f"{i}.jpg" for i in range(12)))
+    assert values_of(refused(tmp_path / "list.csv").message) == [2, 5, "list.csv", "label", "11", "12"]
+
+
+def test_both_missing_columns_are_named_at_once(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("where,animal\n1.jpg,cat\n2.jpg,dog\n")
+    assert values_of(refused(tmp_path / "list.csv").hint) == ["where", "animal", "path", "label"]

@@ -61,19 +61,16 @@ from tests.files import read_json
 from tests.handmade import (
     SPEED,
     arm_spec,
-    changed,
-    contrast,
     epoch_line,
     histogram,
     probe_line,
     read_table,
     run_result,
-    seed_result,
     snapshot_line,
     split_score,
 )
-from tests.messages import fields_of, times_to_target, values_of
-from tests.verdicts import arm_result, verdict
+from tests.messages import fields_of, values_of
+from tests.verdicts import arm_result, changed, contrast, seed_result, times_to_target, verdict
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 names = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="￾￿"), min_size=1, max_size=60)

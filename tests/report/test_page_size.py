@@ -27,6 +27,7 @@ from headstart.storage.schemas.verdict import ExportedRun, RunLength, StageCost,
 from tests.browser import WIDE, needs_browser, open_browser
 from tests.handmade import (
     SPEED,
+    counts_of,
     epoch_line,
     probe_line,
     run_role,
@@ -123,8 +124,8 @@ def large_gallery() -> bytes:
     noise, buffer = random.Random(0), io.BytesIO()
     cells = {"0-0": list(range(90)), "0-1": list(range(90, 180)), "1-1": list(range(180, 360))}
     photos = [{"key": f"{number}.png", "true": 0, "predicted": number % 2, "confidence": 0.5} for number in range(360)]
-    index = {"schema_version": 1, "split": "test", "classes": ["a", "b"], "counts": [[90, 90], [0, 180]],
-             "cells": cells, "photos": photos,
+    index = {"schema_version": 1, "split": "test", "classes": ["a", "b"],
+             "counts": counts_of([[90, 90], [0, 180]]).model_dump(), "cells": cells, "photos": photos,
              "lists": {"mistakes": list(range(90, 114)), "least_confident": list(range(24))}}  # fmt: skip
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("index.json", json.dumps(index))
@@ -207,8 +208,8 @@ def test_images_fit_the_size_limit(limit: int) -> None:
         Photo(f"{number}", true=0, predicted=1, confidence=1.0, src="s" * 1000, map_src="m" * 500)
         for number in range(40)
     ]
-    whole = Gallery("test", ["a", "b"], [[1, 2], [3, 4]], {"0-1": list(range(20)), "1-1": list(range(20, 40))},
-                    [0, 1, 2], [3, 4], photos, {})  # fmt: skip
+    whole = Gallery("test", ["a", "b"], counts_of([[1, 2], [3, 4]]),
+                    {"0-1": list(range(20)), "1-1": list(range(20, 40))}, [0, 1, 2], [3, 4], photos, {})  # fmt: skip
     fitted = fit_gallery(whole, limit)
     in_lists = [*fitted.mistakes, *fitted.least_confident]
     in_cells = [number for numbers in fitted.cells.values() for number in numbers]
@@ -227,7 +228,7 @@ def test_paths_fit_the_size_limit(limit: int, name: str) -> None:
         "0-1": [f"{name}{number}" for number in range(40)],
         "1-1": [f"{name}{number}" for number in range(40, 300)],
     }
-    whole = Gallery("test", ["a", "b"], [[0, 40], [0, 260]], {"0-1": [0, 1]}, [0], [], photos, {}, paths)
+    whole = Gallery("test", ["a", "b"], counts_of([[0, 40], [0, 260]]), {"0-1": [0, 1]}, [0], [], photos, {}, paths)
     fitted = fit_gallery(whole, limit)
     items = "".join(f"<li>{html.escape(path)}</li>" for path in fitted.mistake_paths)
     assert len(items.encode()) + len(htmlsafe_json_dumps(fitted.paths)) <= max(limit, 2) + 40

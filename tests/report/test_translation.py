@@ -25,6 +25,7 @@ from headstart.storage.schemas.search import ArmSearch, SearchGroup, TrialScores
 from headstart.storage.schemas.study import Stage
 from headstart.storage.schemas.verdict import Condition, ExportedRun, StageCost, StudyCost, TimeToTarget, Verdict
 from tests.handmade import (
+    counts_of,
     epoch_line,
     evaluation,
     histogram,
@@ -122,7 +123,8 @@ def write_gallery(run: Path) -> None:
     photos = [{"key": f"cat/{number}.png", "true": 0, "predicted": number, "confidence": 0.5} for number in (0, 1)]
     index = {"schema_version": 1, "split": "test", "classes": ["cat", "dog"],
              "lists": {"mistakes": [1], "least_confident": [0]},
-             "cells": {"0-0": [0], "0-1": [1]}, "counts": [[1, 2], [0, 5]], "photos": photos}  # fmt: skip
+             "cells": {"0-0": [0], "0-1": [1]},
+             "counts": counts_of([[1, 2], [0, 5]]).model_dump(), "photos": photos}  # fmt: skip
     write_json(run / "index.json", index)
     filters = io.BytesIO()
     np.save(filters, np.ones((2, 3, 3, 3), np.float32))

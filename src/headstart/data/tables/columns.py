@@ -6,7 +6,9 @@ import posixpath
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import PurePath
 
+from headstart.config.registry.starts import MANIFEST_SUFFIXES
 from headstart.data.image_formats import IMAGE_SUFFIXES
 from headstart.data.image_index import SPLIT_NAMES
 from headstart.data.tables.options import ROLES, TableOptions, column_flag
@@ -66,9 +68,8 @@ def find_columns(table: Table, options: TableOptions) -> tuple[UsedColumns, list
         DataError: A column is missing, is there twice, or several columns may be meant.
     """
     found = {role: _find(table, role, options) for role in ROLES}
-    for role in ("path", "label"):
-        if not found[role]:
-            raise _missing(table, role, [name for name in table.columns if name not in found.values()])
+    if missing := [role for role in ("path", "label") if not found[role]]:
+        raise _missing(table, missing, [name for name in table.columns if name not in found.values()])
     for name in filter(None, found.values()):
         if table.columns.count(name) > 1:
             raise DataError(
@@ -165,10 +166,20 @@ def _unused_notes(table: Table, extra: list[str], found: dict[str, str]) -> list
     return notes
 
 
-def _missing(table: Table, role: str, extra: list[str]) -> DataError:
-    """Return the error on a table without a column of paths or labels."""
+def _missing(table: Table, roles: list[str], extra: list[str]) -> DataError:
+    """Return the error on a table without a column of paths or labels, or without both."""
+    role = roles[0]
     if role == "label" and (error := _one_hot_error(table, extra)):
         return error
+    if len(roles) > 1 and len(table.columns) > 1:
+        return DataError(
+            _("{manifest} has neither a column 'path' nor a column 'label'.", manifest=table.name),
+            _(
+                "Its columns are {columns}; name them with {flags}.",
+                columns=join_first(table.columns, _MAX_LISTED),
+                flags=join_list([column_flag(role) for role in roles]),
+            ),
+        )
     message = _("{manifest} has no column {name!r}.", manifest=table.name, name=role)
     if similar := closest(role, extra):
         hint = _("Rename the column {choice!r}, or name it with {flag}.", choice=similar, flag=column_flag(role))
@@ -226,7 +237,24 @@ def _one_hot(table: Table, names: list[str], ones: list[list[bool]] | None, conv
             columns=listed,
         ),
         _(
-            'Make one column of them, with pandas: table["label"] = table.{selection}.idxmax(axis=1).',
+            "Make one column of them in Python, and name the new file: {read}"
+            'table["label"] = table.{selection}.idxmax(axis=1); table.to_csv("labeled.csv", index=False).',
+            read=_reading_code(table.name),
             selection=selection + convert,
         ),
     )
+
+
+def _reading_code(name: str) -> str:
+    """Return the Python code that reads a file as the table of pandas `table`; "" for a data frame."""
+    readers = {
+        ".parquet": "pandas.read_parquet({name!r})",
+        ".json": "pandas.read_json({name!r})",
+        ".jsonl": "pandas.read_json({name!r}, lines=True)",
+        ".ndjson": "pandas.read_json({name!r}, lines=True)",
+    }
+    suffix = PurePath(name).suffix.lower()
+    if suffix not in MANIFEST_SUFFIXES:
+        return ""
+    code = readers.get(suffix, "pandas.read_csv({name!r}, sep=None, engine='python')").format(name=name)
+    return f"import pandas; table = {code}; "

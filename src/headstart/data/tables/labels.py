@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from headstart.data.image_index import natural_key
 from headstart.data.tables.options import TableOptions
-from headstart.data.tables.table import Column, Table, first_row
+from headstart.data.tables.table import Column, Table, empty_error, first_row
 from headstart.errors import DataError
 from headstart.i18n import Message, _, join, ngettext, verbatim
 from headstart.text import join_first, join_list
@@ -94,13 +94,10 @@ def _require_plain(table: Table, column: Column, names: Mapping[str, str]) -> No
     wrong = {value for value, name in names.items() if not name or _CONTROL.search(name)}
     if not wrong:
         return
+    if empty := [row for row, value in enumerate(column.values) if not names[value]]:
+        raise empty_error(table, "label", empty)
     row = first_row([value in wrong for value in column.values])
     name = names[column.values[row]]
-    if not name:
-        raise DataError(
-            _("{place} has no {column}.", place=table.place(row), column="label"),
-            _("Fill in its {column} or remove the row.", column="label"),
-        )
     shown = name[:_SHOWN_CHARACTERS] + ("…" if len(name) > _SHOWN_CHARACTERS else "")
     raise DataError(
         _(

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from headstart.data.tables.file_lookup import FileLookup, Fix, Match, normalize
-from headstart.data.tables.table import Table
+from headstart.data.tables.table import Table, empty_error
 from headstart.errors import DataError
 from headstart.i18n import Message, _, ngettext
 from headstart.reporter import ProgressCallback
@@ -112,12 +112,9 @@ def _local(path: str) -> str:
 
 
 def _require_paths(table: Table, paths: Sequence[str]) -> None:
+    if empty := [row for row, path in enumerate(paths) if not path.strip()]:
+        raise empty_error(table, "path", empty)
     for row, path in enumerate(paths):
-        if not path.strip():
-            raise DataError(
-                _("{place} has no {column}.", place=table.place(row), column="path"),
-                _("Fill in its {column} or remove the row.", column="path"),
-            )
         if "\0" in path or "\n" in path:
             raise DataError(
                 _("{place} has a line break or zero byte in its path.", place=table.place(row)), _("Correct the path.")

@@ -6,9 +6,12 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from headstart.i18n import Message, _
+from headstart.errors import DataError
+from headstart.i18n import Message, _, ngettext
+from headstart.text import join_first
 
 ROW_NAMES = "Unnamed: 0"  # pandas's name of a first column without a name
+_MAX_NUMBERS = 20
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,24 @@ class Table:
         if self.lines is None:
             return _("Row {number} of {manifest}", number=self.number(row), manifest=self.name)
         return _("Line {number} of {manifest}", number=self.number(row), manifest=self.name)
+
+
+def empty_error(table: Table, column: str, rows: Sequence[int]) -> DataError:
+    """Return the error on rows without a path or label: all of them are named, so that one correction is enough."""
+    first = table.place(rows[0])
+    if len(rows) == 1:
+        message = _("{place} has no {column}.", place=first, column=column)
+    else:
+        numbers = join_first([str(table.number(row)) for row in rows[1:]], _MAX_NUMBERS)
+        message = ngettext(
+            "{place} has no {column}, and {count:,} other has none: {numbers}.",
+            "{place} has no {column}, and {count:,} others have none: {numbers}.",
+            len(rows) - 1,
+            place=first,
+            column=column,
+            numbers=numbers,
+        )
+    return DataError(message, _("Fill in the {column}, or remove the row.", column=column))
 
 
 def dates(texts: Sequence[str]) -> list[str]:
