@@ -127,13 +127,13 @@ def test_home_is_expanded_only_where_it_is_meant(tmp_path: Path, monkeypatch) ->
 def test_every_step_works_in_folders_of_any_name(tmp_path: Path, name: str) -> None:
     photos = write_photos(tmp_path / f"{name[:100]} photos")
     run = headstart.train(str(photos), runs=tmp_path / name, **SETTINGS)
-    assert run.path.parent == tmp_path / name
+    assert run.folder.parent == tmp_path / name
     moved = tmp_path / f"{name[:100]} moved"
     photos.rename(moved)
-    evaluation = headstart.evaluate(run.path, str(moved), split="test")
+    evaluation = headstart.evaluate(run.folder, str(moved), split="test")
     assert evaluation.n == run.test.n and evaluation.accuracy == run.test.accuracy
     image = next(moved.glob("*/*.png"))
-    assert [prediction.path for prediction in headstart.predict(run.path, image)] == [str(image)]
+    assert [prediction.image for prediction in headstart.predict(run.folder, image)] == [str(image)]
     page = run.report()
-    assert page.parent == run.path and page.stat().st_size > 10_000
-    assert headstart.open_run(run.path).history and headstart.diagnose(run.path)
+    assert page.parent == run.folder and page.stat().st_size > 10_000
+    assert len(headstart.Run(run.folder).history) and headstart.diagnose(run.folder)
