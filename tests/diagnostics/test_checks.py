@@ -91,27 +91,34 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return files
 
 
-def test_planted_faults_get_their_finding_and_no_other(planted: dict[str, str], tmp_path: Path) -> None:
-    faults = {
-        "learning-rate-too-high": [{"lr": 1.0}, {"optimizer": "adam", "lr": 0.3}],
-        "learning-rate-too-low": [{"lr": 1e-5}, {"optimizer": "adam", "lr": 1e-6}],
-        "dead-filters": [
-            {"start": planted["dead"]},
-            {"start": planted["closed"]},
-            {"start": planted["closed plain"], "shortcut": "off"},
-        ],
-        "exploding-gradients": [{"start": planted[name], "norm": "none"} for name in ("exploding", "very large")],
-        "vanishing-gradients": [
-            {"start": start, "network": "resnet50", "norm": "none", "shortcut": "off"}
-            for start in (planted["plain"], "scratch:torch")
-        ],
-    }
-    for code, cases in faults.items():
-        for number, settings in enumerate(cases):
-            folder = run_in(tmp_path / f"{code}-{number}", **settings)
-            assert finding_codes(folder) == [code], settings
-            lines = [line for line in read_lines(folder / "metrics.jsonl") if isinstance(line, FindingLine)]
-            assert [line.code for line in lines] == [code]  # during training, and once
+@pytest.mark.parametrize(
+    ("code", "settings"),
+    [
+        ("learning-rate-too-high", {"lr": 1.0}),
+        pytest.param("learning-rate-too-high", {"optimizer": "adam", "lr": 0.3}, marks=pytest.mark.slow),
+        ("learning-rate-too-low", {"optimizer": "adam", "lr": 1e-6}),
+        pytest.param("learning-rate-too-low", {"lr": 1e-5}, marks=pytest.mark.slow),
+        ("dead-filters", {"start": "dead"}),
+        ("dead-filters", {"start": "closed plain", "shortcut": "off"}),
+        pytest.param("dead-filters", {"start": "closed"}, marks=pytest.mark.slow),
+        ("exploding-gradients", {"start": "exploding", "norm": "none"}),
+        pytest.param("exploding-gradients", {"start": "very large", "norm": "none"}, marks=pytest.mark.slow),
+        ("vanishing-gradients", {"start": "plain", "network": "resnet50", "norm": "none", "shortcut": "off"}),
+        pytest.param(
+            "vanishing-gradients",
+            {"start": "scratch:torch", "network": "resnet50", "norm": "none", "shortcut": "off"},
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_planted_fault_gets_its_finding_and_no_other(
+    code: str, settings: dict[str, Any], planted: dict[str, str], tmp_path: Path
+) -> None:
+    start = settings.get("start", "scratch")
+    folder = run_in(tmp_path, **{**settings, "start": planted.get(start, start)})
+    assert finding_codes(folder) == [code]
+    lines = [line for line in read_lines(folder / "metrics.jsonl") if isinstance(line, FindingLine)]
+    assert [line.code for line in lines] == [code]  # during training, and once
 
 
 def test_healthy_and_frozen_runs_have_no_unhealthy_finding(tmp_path: Path) -> None:
