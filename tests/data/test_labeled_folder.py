@@ -364,7 +364,7 @@ def test_classes_that_are_too_small_are_left_out(tmp_path: Path) -> None:
     fill(tmp_path, {"a": 5, "b": 4, "c": 2, "d": 1, "e": 6}, e=b"all the same")
     images = read_index(str(tmp_path), min_per_class=3)
     assert images.classes == ("a", "b") and len(images) == 9 and images.labels.tolist() == [0] * 5 + [1] * 4
-    assert [values_of(note) for note in images.notes] == [[3, 3, "'c' (2)", "'d' (1)", "'e' (1)"]]
+    assert [values_of(note) for note in images.notes] == [[9, 3, 3, "'c' (2)", "'d' (1)", "'e' (1)"]]
     assert read_index(str(tmp_path), min_per_class=1).classes == ("a", "b", "c", "d", "e")
     error = refused(tmp_path, min_per_class=5)
     assert values_of(error.message) == [1, 5, str(tmp_path)] and values_of(error.hint) == [4]

@@ -41,12 +41,19 @@ def without_small_classes(images: ImageIndex, minimum: int) -> ImageIndex:
             ),
             _("Use {limit} or less.", limit=limit) if limit else _("Add images of at least two classes."),
         )
+    picked = images.pick(kept)
     note = ngettext(
-        "Left out {count:,} class with fewer than {minimum} independent images or groups: {classes}.",
-        "Left out {count:,} classes with fewer than {minimum} independent images or groups: {classes}.",
+        "Left out {count:,} class with fewer than {minimum} independent images or groups for training: {classes}.",
+        "Left out {count:,} classes with fewer than {minimum} independent images or groups for training: {classes}.",
         len(small),
         minimum=minimum,
         classes=class_counts_text(small),
     )
-    picked = images.pick(kept)
+    left_out = len(images) - len(picked)
+    note = ngettext(
+        "{note} They have {count:,} image.",
+        "{note} They have {count:,} images.",
+        left_out,
+        note=note,
+    )
     return replace(picked, notes=(*picked.notes, note))

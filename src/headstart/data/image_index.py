@@ -280,7 +280,7 @@ def _absent_in_train(images: ImageIndex, absent: Sequence[str]) -> DataError:
         ),
         similar
         if len(absent) == 1 and similar
-        else _("Add training images, or leave classes without them out with --min-per-class 1."),
+        else _("Add training images, or use --min-per-class 1, which leaves out classes without training images."),
     )
 
 

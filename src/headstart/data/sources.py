@@ -217,11 +217,12 @@ def _other_file(source: str, suffix: str) -> DataError | None:
 
     if suffix in ARCHIVE_SUFFIXES:
         return DataError(
-            _("{source} is an archive.", source=source), _("Unpack it, and name the folder or the table in it.")
+            _("{source} is an archive.", source=source),
+            _("Unpack it into a new folder, and name that folder, or the table in it."),
         )
     if suffix in _SPREADSHEET_SUFFIXES:
         return DataError(
-            _("{source} is a spreadsheet.", source=source), _("Save the table as CSV in UTF-8, and name that file.")
+            _("{source} is a spreadsheet.", source=source), _("Save the table as CSV, and name that file.")
         )
     if suffix in IMAGE_SUFFIXES:
         return DataError(

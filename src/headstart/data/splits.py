@@ -264,8 +264,8 @@ def _too_small(counts: Mapping[str, int], splits: int) -> _SmallClassesError:
             splits=splits,
         ),
         _(
-            "Add images, or leave small classes out with --min-per-class {splits}, or name the other classes with "
-            "--classes.",
+            "Add images, leave small classes out with --min-per-class {splits}, or write --classes NAME for each class "
+            "that is used.",
             splits=splits,
         ),
     )

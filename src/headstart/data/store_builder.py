@@ -158,8 +158,8 @@ def undecodable_error(
     failed = [i for i, content in enumerate(content_hashes) if content in failures]
     examples = [failures[content_hashes[i]].of(images.keys[i]) for i in failed[:5]]
     faults = join([*examples, *(["…"] if len(failed) > 5 else [])], "; ")
-    hints = dict.fromkeys(failures[content_hashes[i]].hint for i in failed[:5])
-    special = [hint for hint in hints if hint != REPLACE_HINT]
+    hints = {failures[content_hashes[i]].hint for i in failed}
+    shared = hints.pop() if len(hints) == 1 else REPLACE_HINT  # what helps one image may not help the next
     if len(failed) == len(content_hashes):
         message = ngettext(
             "None of the {count:,} image of {source} can be decoded: {faults}.",
@@ -169,7 +169,7 @@ def undecodable_error(
             faults=faults,
         )
         general = _("Check that these are image files ({formats}).", formats=", ".join(FORMATS))
-        return DataError(message, join(special) if special else general)
+        return DataError(message, general if shared == REPLACE_HINT else shared)
     message = ngettext(
         "{failed:,} of the {count:,} image of {source} cannot be decoded: {faults}.",
         "{failed:,} of the {count:,} images of {source} cannot be decoded: {faults}.",
@@ -178,7 +178,9 @@ def undecodable_error(
         source=images.source,
         faults=faults,
     )
-    return DataError(message, join([*special[:1], _("Leave them out with --skip-bad, or replace them.")]))
+    if shared == REPLACE_HINT:
+        return DataError(message, _("Leave them out with --skip-bad, or replace them."))
+    return DataError(message, join([shared, _("Or leave out what cannot be decoded with --skip-bad.")]))
 
 
 def _check_disk(root: Path, paths: Sequence[Path], side: int) -> None:
