@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,72 @@ def test_masks_beside_images_are_left_out(tmp_path: Path) -> None:
     assert rows(images) == {(f"{c}/images/1.jpg", c, "") for c in ("COVID", "Normal")}
     assert [values_of(note) for note in images.notes] == [[2, str(tmp_path / "COVID/masks")]]
     assert len(read_index(str(tmp_path), class_folders="outer")) == 4
+
+
+@pytest.mark.parametrize("other", ["docs/1.txt", "empty/notes.md", ".hidden/1.jpg"])
+def test_masks_are_left_out_where_other_folders_have_no_images(tmp_path: Path, other: str) -> None:
+    names = grid("COVID", "Normal", inner=("Images", "GT", "annotations"))
+    touch(tmp_path, *names, f"COVID/{other}")
+    assert rows(read_index(str(tmp_path))) == {(f"{c}/Images/1.jpg", c, "") for c in ("COVID", "Normal")}
+
+
+@pytest.mark.parametrize(
+    ("prefix", "inner", "reading"),
+    [
+        ("", [""], "outer"),
+        ("photos/", [""], "outer"),
+        ("train/", ["", "../val/"], "inner"),
+        ("fold1/", ["", "../fold2/"], "inner"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("classes", "doubtful"),
+    [
+        (("bottle", "img", "label"), ["'label'"]),
+        (("image", "mask", "with_mask"), ["'mask'"]),
+        (("Images", "Labels", "gt", "paper"), ["'Labels'", "'gt'"]),
+    ],
+)
+def test_class_called_like_annotations_is_refused_and_the_hint_reads_it(
+    tmp_path: Path, prefix: str, inner: list[str], reading: str, classes: tuple[str, ...], doubtful: list[str]
+) -> None:
+    names = [os.path.normpath(f"{prefix}{part}{name}/1.jpg") for part in inner for name in classes]
+    error = refused(touch(tmp_path, *names))
+    if prefix != "fold1/":  # two readings for another reason, and the flag decides both
+        assert values_of(error.message)[: len(doubtful) + 1] == [len(doubtful), *doubtful]
+        assert fields_of(error.hint)["reading"] == reading
+    images = read_index(str(tmp_path), class_folders=reading)  # type: ignore[arg-type]
+    assert set(images.classes) == set(classes) and len(images) == len(names)
+    assert len(read_evaluation_index(str(tmp_path), classes)) == len(names)
+
+
+def test_class_called_like_annotations_is_a_class_after_the_other_way_of_the_hint(tmp_path: Path) -> None:
+    root = touch(tmp_path / "photos", *grid("bottle", "label", "img", inner=("images", "masks")))
+    hint = fields_of(refused(root).hint)  # with the flag masks would be images
+    (root / "label").rename(root / hint["example"])
+    images = read_index(str(root))
+    assert set(images.classes) == {"bottle", "img", hint["example"]} and len(images) == 3
+    (root / hint["example"]).rename(root / "label")
+    (root / "label").rename(tmp_path / "label")
+    assert rows(read_index(str(root))) == {(f"{c}/images/1.jpg", c, "") for c in ("bottle", "img")}
+
+
+def test_masks_beside_more_images_of_a_class_are_refused(tmp_path: Path) -> None:
+    names = [*grid("COVID", "Normal", "Viral", inner=("images", "masks")), "COVID/more/1.jpg", "Viral/old/1.jpg"]
+    error = refused(touch(tmp_path / "photos", *names))
+    assert values_of(error.message)[:3] == [2, "'masks'", str(tmp_path / "photos/COVID")]
+    moved = tmp_path / "photos/COVID/masks"
+    moved.rename(moved.with_name(fields_of(error.hint)["example"]))  # images of the class
+    (tmp_path / "photos/Viral/masks").rename(tmp_path / "masks")  # annotations
+    assert len(read_index(str(tmp_path / "photos"))) == 3 + 1 + 2
+
+
+@pytest.mark.parametrize("split", ["", "test/"])
+def test_classes_of_a_model_are_never_left_out_as_annotations(tmp_path: Path, split: str) -> None:
+    touch(tmp_path, f"{split}image/1.jpg", f"{split}label/1.jpg")
+    images = read_evaluation_index(str(tmp_path), ("bottle", "image", "label"))
+    assert {key.split("/")[-2] for key in images.keys} == {"image", "label"}
+    assert len(read_evaluation_index(str(tmp_path), ("bottle", "image"))) == 1
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 
 from headstart.data.image_formats import has_image_name
-from headstart.data.image_index import natural_key
+from headstart.data.image_index import class_name, natural_key
 from headstart.errors import DataError
 from headstart.i18n import Message, _, join, ngettext, verbatim
 from headstart.path_names import name_fault
@@ -64,6 +66,23 @@ class SkippedLink(Enum):
                 )
 
 
+@dataclass(frozen=True)
+class MixedFolder:
+    """A folder with images, folders that may have annotations of them, and other folders of images.
+
+    Attributes:
+        path: The folder.
+        images: Names of its folders that are called images or the like.
+        annotations: Paths of its folders with images that are called masks, labels or the like.
+        others: Names of its other folders with images.
+    """
+
+    path: str
+    images: tuple[str, ...]
+    annotations: tuple[str, ...]
+    others: tuple[str, ...]
+
+
 class Walk:
     """Lists folders in sorted order, each once, and counts what it skips.
 
@@ -71,17 +90,27 @@ class Walk:
         root: The folder that links must not leave.
         allow_outside: Follow links that lead out of `root`.
         any_name: Accept names that are not UTF-8, for images whose names are only printed.
-        with_annotations: Also list folders of masks and the like beside a folder of images.
+        with_annotations: Also list folders of masks and the like beside folders of images and no others.
+        known_classes: Names of folders that are listed in any case.
     """
 
     def __init__(
-        self, root: Path, *, allow_outside: bool, any_name: bool = False, with_annotations: bool = True
+        self,
+        root: Path,
+        *,
+        allow_outside: bool,
+        any_name: bool = False,
+        with_annotations: bool = True,
+        known_classes: Collection[str] = (),
     ) -> None:
+        self.mixed: list[MixedFolder] = []  # of the folders listed so far, without `with_annotations`
         self.root = str(root)
         self._real_root = os.path.realpath(root)
         self._allow_outside = allow_outside
         self._any_name = any_name
         self._with_annotations = with_annotations
+        self._known_classes = frozenset(known_classes)
+        self._scanned: dict[str, tuple[dict[str, str], list[str]]] = {}
         self._entries: dict[str, tuple[dict[str, str], list[str]]] = {}
         self._has_images: dict[str, bool] = {}
         self._skipped_links: Counter[tuple[str, SkippedLink]] = Counter()  # by their folder
@@ -92,8 +121,12 @@ class Walk:
     def entries(self, folder: str) -> tuple[dict[str, str], list[str]]:
         """Return the visible subfolders (name -> path) and the images (paths) directly in `folder`."""
         if folder not in self._entries:
-            self._entries[folder] = self._scan(folder)
+            self._entries[folder] = self._without_annotations(folder)
         return self._entries[folder]
+
+    def has_skipped_annotations(self) -> bool:
+        """Return True if folders of masks and the like were skipped in the folders listed so far."""
+        return bool(self._skipped_annotations)
 
     def images(self, folder: str) -> list[str]:
         """Return every image in `folder` and below it; each real folder is entered once."""
@@ -111,17 +144,17 @@ class Walk:
     def has_images(self, folder: str) -> bool:
         """Return True if there is an image in `folder` or below it; no more folders are listed than necessary."""
         if folder not in self._has_images:
-            self._has_images[folder] = self._search_image(folder)
+            self._has_images[folder] = self._search_image(folder, self.entries)
         return self._has_images[folder]
 
-    def _search_image(self, folder: str) -> bool:
+    def _search_image(self, folder: str, listed: Callable[[str], tuple[dict[str, str], list[str]]]) -> bool:
         waiting, seen = [folder], set()
         while waiting:
             current = waiting.pop()
             if (real := os.path.realpath(current)) in seen:
                 continue
             seen.add(real)
-            folders, images = self.entries(current)
+            folders, images = listed(current)
             if images:
                 return True
             waiting += folders.values()
@@ -171,6 +204,36 @@ class Walk:
             )
         return notes
 
+    def _all_entries(self, folder: str) -> tuple[dict[str, str], list[str]]:
+        if folder not in self._scanned:
+            self._scanned[folder] = self._scan(folder)
+        return self._scanned[folder]
+
+    def _without_annotations(self, folder: str) -> tuple[dict[str, str], list[str]]:
+        """Return the entries of a folder without folders of annotations, if only these lie beside the images.
+
+        Beside other folders with images they may be classes: then they stay, and the folder is added to `mixed`.
+        """
+        folders, files = self._all_entries(folder)
+        images = tuple(name for name in folders if name.casefold() in IMAGE_FOLDERS)
+        annotations = [
+            name
+            for name in folders
+            if name.casefold() in ANNOTATION_FOLDERS and class_name(name) not in self._known_classes
+        ]
+        if self._with_annotations or not images or not annotations:
+            return folders, files
+        is_used = {name: self._search_image(path, self._all_entries) for name, path in folders.items()}
+        usual = {*images, *annotations}
+        others = tuple(name for name, used in is_used.items() if used and name not in usual)
+        if others:
+            paths = tuple(folders[name] for name in annotations if is_used[name])
+            if paths:
+                self.mixed.append(MixedFolder(folder, images, paths, others))
+            return folders, files
+        self._skipped_annotations += [folders[name] for name in annotations]
+        return {name: path for name, path in folders.items() if name not in annotations}, files
+
     def _scan(self, folder: str) -> tuple[dict[str, str], list[str]]:
         try:
             with os.scandir(folder) as iterator:
@@ -197,9 +260,6 @@ class Walk:
                 images.append(entry.path)
             else:
                 self._skipped_files[folder, os.path.splitext(entry.name)[1].lower()] += 1  # noqa: PTH122
-        if not self._with_annotations and not IMAGE_FOLDERS.isdisjoint(map(str.casefold, folders)):
-            for name in [name for name in folders if name.casefold() in ANNOTATION_FOLDERS]:
-                self._skipped_annotations.append(folders.pop(name))
         return folders, images
 
     def _follows(self, entry: os.DirEntry[str]) -> bool:

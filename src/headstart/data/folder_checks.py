@@ -1,4 +1,4 @@
-"""Reject folders that look like classes and are not: splits beside classes, annotations, files of other formats."""
+"""Reject folders that look like classes and are not: splits beside classes, and files of other formats."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ from headstart.data.class_folders import (
     ARCHIVE_SUFFIXES,
     SHOWN_NAMES,
     ClassFolder,
-    Layout,
     holds_folders,
-    table_hint,
     used_folders,
 )
-from headstart.data.folder import ANNOTATION_FOLDERS, IMAGE_FOLDERS, Walk, suffixes_text
+from headstart.data.folder import Walk, suffixes_text
 from headstart.data.image_index import SPLIT_NAMES, class_name
 from headstart.errors import DataError
-from headstart.i18n import Message, _, join, ngettext
+from headstart.i18n import Message, _, ngettext
 from headstart.text import join_first
 
 # of files that lie beside images and are none; a folder that has only these may be empty
@@ -64,19 +62,6 @@ def _may_be_split(walk: Walk, name: str, path: str) -> bool:
         return True
     split = SPLIT_NAMES.get(folded, "")
     return holds_folders(walk, path) and len(used_folders(walk, path)) > 1 if split == "train" else bool(split)
-
-
-def reject_annotations(walk: Walk, layout: Layout) -> None:
-    """Raise DataError if no folder of a layout is a class: all are called images, masks, labels and the like."""
-    names = {class_name(folder.name) for folder in layout.folders if walk.has_images(folder.path)}
-    if not names or any(name.casefold() not in IMAGE_FOLDERS | ANNOTATION_FOLDERS for name in names):
-        return
-    listed = join_first([*map(repr, sorted(names))], SHOWN_NAMES)
-    hint = _("Put the images into one folder per class, or name a table that lists the files and their labels.")
-    raise DataError(
-        _("{root} has images in {names}, but no folders of classes.", root=walk.root, names=listed),
-        join([hint, table]) if (table := table_hint(walk, walk.root)) else hint,
-    )
 
 
 def reject_other_formats(walk: Walk, empty: Sequence[ClassFolder]) -> None:

@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from headstart.config.run_config import ClassFolders
-from headstart.data.class_folders import SHOWN_NAMES, ClassFolder, outside_links_error, used_folders
+from headstart.data.annotation_checks import reject_annotations, reject_mixed_annotations
+from headstart.data.class_folders import SHOWN_NAMES, ClassFolder, Layout, outside_links_error, used_folders
 from headstart.data.folder import SkippedLink, Walk
-from headstart.data.folder_checks import reject_annotations, reject_other_formats
+from headstart.data.folder_checks import reject_other_formats
 from headstart.data.folder_layout import find_class_folders
 from headstart.data.image_index import ImageIndex, build_index, class_name
 from headstart.errors import DataError
@@ -45,8 +46,17 @@ def read_folder(
         DataError: There are no class folders, images lie beside them, a class has no images because its links are not
             followed, a name is not UTF-8, or a folder is not readable.
     """
-    walk = Walk(root, allow_outside=allow_outside, with_annotations=class_folders == "outer")
-    layout = find_class_folders(walk, class_folders, known_classes, to_train=to_train)
+
+    def listed(reading: ClassFolders) -> tuple[Walk, Layout]:
+        walk = Walk(
+            root,
+            allow_outside=allow_outside,
+            with_annotations=reading == "outer",
+            known_classes=known_classes,
+        )
+        return walk, find_class_folders(walk, reading, known_classes, to_train=to_train)
+
+    walk, layout = listed(class_folders)
     images = [walk.images(folder.path) for folder in layout.folders]
     empty = [folder for folder, paths in zip(layout.folders, images, strict=True) if not paths]
     _require_followed_links(walk, empty)
@@ -54,6 +64,7 @@ def read_folder(
         reject_other_formats(walk, empty)
         if class_folders != "outer":
             reject_annotations(walk, layout)
+    reject_mixed_annotations(walk, layout, class_folders, (lambda reading: listed(reading)[1]) if to_train else None)
     notes = [*layout.notes, *_nested_notes(walk, layout.folders), *map(_empty_note, empty)]
     notes += _name_notes(folder.name for folder in layout.folders)
     keys: list[str] = []
