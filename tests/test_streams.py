@@ -1,5 +1,6 @@
 """Streams that are closed, full or without a reader do not stop the work, and no output gets into files of a run."""
 
+import io
 import json
 import os
 import subprocess
@@ -11,7 +12,7 @@ import pytest
 
 from headstart.console import ConsoleReporter
 from headstart.i18n import verbatim
-from headstart.streams import TolerantStream, occupy_descriptors
+from headstart.streams import TolerantStream, is_terminal, occupy_descriptors
 from tests.conftest import environment_for_processes
 from tests.moved_photos import SETTINGS, write_photos
 from tests.short_runs import flags
@@ -112,6 +113,45 @@ def test_reporter_goes_on_when_stderr_fails(error: Exception, monkeypatch) -> No
         for _ in range(3):
             reporter.say(verbatim("text"))
     assert stream.writes == 1
+
+
+@pytest.mark.parametrize("make", [io.StringIO, io.BytesIO, lambda: io.TextIOWrapper(io.BytesIO())])
+def test_reporter_goes_on_when_python_code_has_closed_stderr(make, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "stderr", stream := make())
+    stream.close()
+    with ConsoleReporter(times=True) as reporter:
+        reporter.say(verbatim("text"))
+        reporter.progress(verbatim("decode"), 1, 2)
+    assert is_terminal(stream) is TolerantStream(stream).isatty() is False
+
+
+def test_reporter_goes_on_when_python_code_closes_stderr_later(monkeypatch) -> None:
+    monkeypatch.setattr(sys, "stderr", stream := io.TextIOWrapper(io.BytesIO()))
+    with ConsoleReporter() as reporter:
+        stream.close()
+        reporter.say(verbatim("text"))
+    assert TolerantStream(stream).write("text") == 4
+
+
+FULL_AND_EMPTIED = """
+import os, sys
+from headstart.streams import lost_output, replace_streams
+kept, full = os.dup(1), os.open("/dev/full", os.O_WRONLY)
+replace_streams()
+print("first", flush=True)
+for number in (full, kept):
+    os.dup2(number, 1)
+    print("later", flush=True)
+print(lost_output().values["reason"], file=sys.stderr)
+"""
+
+
+def test_nothing_is_written_behind_lost_output() -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", FULL_AND_EMPTIED], capture_output=True, text=True, check=True,
+        env=environment_for_processes(),
+    )  # fmt: skip
+    assert (process.stdout, process.stderr) == ("first\n", "No space left on device\n")
 
 
 @pytest.mark.parametrize("stream", [None])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from typing import IO, TextIO, cast
+from typing import IO, cast
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -15,16 +15,11 @@ from rich.text import Text
 
 from headstart.i18n import Message, _, translated
 from headstart.reporter import StudyStatus
-from headstart.streams import TolerantStream
+from headstart.streams import TolerantStream, is_terminal
 from headstart.text import format_duration, printable
 
 PROGRESS_INTERVAL_S = 10.0  # minimum time between two plain lines of progress
 SILENCE_S = 60.0  # maximum time without a plain line during a study
-
-
-def is_terminal(stream: TextIO | None) -> bool:
-    """Return whether a stream is a terminal; False for a closed one, which Python represents as None."""
-    return stream is not None and stream.isatty()
 
 
 class ConsoleReporter:

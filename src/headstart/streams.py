@@ -17,18 +17,30 @@ if TYPE_CHECKING:
 MIN_COLUMNS, MAX_COLUMNS = 20, 1000  # of a terminal
 
 
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return whether a stream is a terminal; False for a closed one, which Python may represent as None."""
+    try:
+        return stream is not None and stream.isatty()
+    except (OSError, ValueError):  # ValueError: it was closed by Python code
+        return False
+
+
 class _LossyFile(io.FileIO):
-    """A file that drops what it cannot write, and keeps the first error."""
+    """A file that drops everything from its first error on, which it keeps.
+
+    What came later would stand behind a hole, if space became free.
+    """
 
     fault: OSError | None = None
 
     def write(self, content: ReadableBuffer, /) -> int:
         """Write bytes, or drop them."""
-        try:
-            return super().write(content)
-        except OSError as error:
-            self.fault = self.fault or error
-            return memoryview(content).nbytes
+        if self.fault is None:
+            try:
+                return super().write(content)
+            except OSError as error:
+                self.fault = error
+        return memoryview(content).nbytes
 
 
 class TolerantStream:
@@ -56,7 +68,7 @@ class TolerantStream:
 
     def isatty(self) -> bool:
         """Return whether the stream is a terminal."""
-        return self._stream is not None and self._stream.isatty()
+        return is_terminal(self._stream)
 
     @property
     def encoding(self) -> str:

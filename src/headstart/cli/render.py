@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.text import Text
 
 from headstart.analysis.wording import arm_words, splits
-from headstart.console import is_terminal
 from headstart.i18n import Message, _, translated, verbatim
 from headstart.storage.files import JsonData
+from headstart.streams import is_terminal
 from headstart.text import align_columns, printable
 
 if TYPE_CHECKING:
