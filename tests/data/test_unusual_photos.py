@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import warnings
 import zlib
 from pathlib import Path
@@ -15,6 +17,7 @@ from PIL import Image
 from headstart.data.conversion import Conversion
 from headstart.data.decode import UndecodableError, decode
 from headstart.data.folder import list_images
+from tests.conftest import environment_for_processes
 from tests.data.test_photo_files import chunk, deep_values, expected_rgb, png
 from tests.data.test_pixel_store import encoded, picture
 from tests.messages import fields_of
@@ -132,6 +135,61 @@ def test_other_layouts_are_no_damage(dtype: type, tags: dict[int, tuple[int, ...
         decode(data)
     fields = fields_of(caught.value.message)
     assert (fields["channels"], fields["bits"]) == (1, np.dtype(dtype).itemsize * 8) and "format" not in fields
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"planar": True}, {"big": True}, {"order": ">"}, {"tile": 16, "deflate": True}]
+)
+@pytest.mark.parametrize(("channels", "photometric", "dtype"), [
+    (65, 1, np.uint16), (70, 1, np.uint16), (70, 2, np.uint8), (300, 1, np.uint8), (128, 5, np.uint16),
+])  # fmt: skip
+def test_more_channels_than_are_read_are_no_damage(
+    options: dict[str, object], channels: int, photometric: int, dtype: type
+) -> None:
+    colors = {1: 1, 2: 3, 5: 4}[photometric]
+    values = np.broadcast_to(deep_values(1, 255), (*deep_values(1, 255).shape[:2], channels)).astype(dtype)
+    tags = {262: (photometric,), 338: (0,) * (channels - colors), 339: (1,) * channels}
+    with pytest.raises(UndecodableError) as caught:
+        decode(tiff_file(values, tags, **options))  # type: ignore[arg-type]
+    fields = fields_of(caught.value.message)
+    assert (fields["channels"], fields["bits"]) == (channels, np.dtype(dtype).itemsize * 8) and "format" not in fields
+
+
+@pytest.mark.parametrize("channels", [8, 64])
+def test_many_bands_are_read_without_a_line_of_pillow(channels: int, tmp_path: Path) -> None:
+    values = deep_values(channels, 4095)
+    values[0, 0] = 4095
+    tags = {262: (1,), 338: (0,) * (channels - 1)}
+    (tmp_path / "bands.tif").write_bytes(data := tiff_file(values, tags))
+    shown = decode(data)
+    assert np.array_equal(shown, np.broadcast_to(expected_rgb(values[..., :1], 4095), shown.shape))
+    code = "import sys; from pathlib import Path; from headstart.data.decode import decode; decode(Path(sys.argv[1]))"
+    process = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "bands.tif"], capture_output=True, check=False,
+        env=environment_for_processes(),
+    )  # fmt: skip
+    assert (process.returncode, process.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(("kinds", "alpha"), [((0,) * 40, 0), ((0, 2, 0), 4), ((2, 0, 2), 3), ((0, 0, 1), 5)])
+@pytest.mark.parametrize("options", [{}, {"tile": 16}, {"rows": 5, "order": ">"}])
+def test_planes_that_are_not_shown_are_not_unpacked(
+    kinds: tuple[int, ...], alpha: int, options: dict[str, object]
+) -> None:
+    channels = 3 + len(kinds)
+    values = deep_values(channels, 65535)
+    if alpha:
+        values[..., alpha] = 65535  # opaque
+    data = tiff_file(values, {262: (2,), 338: kinds}, planar=True, deflate=True, **options)  # type: ignore[arg-type]
+    unused = [i for i in range(3, channels) if i != alpha]
+    order, tile, rows = (options.get(name, usual) for name, usual in (("order", "<"), ("tile", 0), ("rows", 0)))
+    for layer in (values[..., [i]].astype(f"{order}u2") for i in unused):
+        for part in _tiles(layer, tile) if tile else _strips(layer, rows or len(layer)):  # type: ignore[call-overload, arg-type]
+            packed = zlib.compress(part)
+            assert packed in data
+            data = data.replace(packed, b"\xff" * len(packed))
+    shown = decode(data, 0, Conversion(65535))
+    assert np.array_equal(shown, expected_rgb(values[..., :3], 65535))
 
 
 @pytest.mark.parametrize("photometric", [32803, 34892])

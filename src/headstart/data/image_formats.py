@@ -5,6 +5,7 @@ The format is detected from the content. Pillow's other readers (EPS, FITS, PSD,
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import BinaryIO
 
@@ -34,6 +35,7 @@ _JPEG_LS_START = b"\xff\xd8\xff\xf7"
 _JPEG_START, _PNG_START = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _HEAD_BYTES = 1024
 _UNNAMED_FORMATS = frozenset({"JPEG", "PNG", "WEBP", "GIF", "JPEG2000", "AVIF", "HEIF"})  # found by their content
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else it prints errors that are reported here
 _SUBFILE_TYPE_TAG, _DNG_VERSION_TAG = 254, 50706
 
 

@@ -25,10 +25,11 @@ _MAX_VALUE = 281
 _PARTS = (273, 279, 324, 325)  # places and sizes of strips and tiles
 _BYTE, _SHORT, _LONG, _LONG8 = 1, 3, 4, 16
 _LETTERS = {_BYTE: "B", _SHORT: "H", _LONG: "I", _LONG8: "Q"}
-_MAX_COUNT = 64  # of values of a tag that is read
+_MAX_COUNT = 64  # of values of a tag that is read, and so of channels
 _BIG = 43  # version of a file with 64-bit places
 _RAW_PHOTOMETRIC = frozenset({32803, 34892})  # color filter arrays, and what is computed from them
-_COLORS = {0: 1, 1: 1, 2: 3, 5: 4}  # channels of a photometric interpretation, without extra samples
+_CMYK = 5
+_COLORS = {0: 1, 1: 1, 2: 3, _CMYK: 4}  # channels of a photometric interpretation, without extra samples
 _ASSOCIATED, _UNASSOCIATED = 1, 2  # kinds of alpha
 _PLANAR_CHANNELS = (1, 3, 4)  # of planar files of 8 bits that Pillow reads
 
@@ -92,14 +93,15 @@ def tiff_samples(file: BinaryIO, max_pixels: int) -> Samples:
     content = file.read()
     tags = _Directory(bytearray(content))
     width, depth, channels = tags.value(_WIDTH, 0), tags.value(_BITS, 1), tags.value(_SAMPLES, 1)
-    photometric, predictor, extra = tags.value(_PHOTOMETRIC, 1), tags.value(_PREDICTOR, 1), tags.values(_EXTRA_SAMPLES)
-    colors = _COLORS.get(photometric, 0)
+    photometric, predictor = tags.value(_PHOTOMETRIC, 1), tags.value(_PREDICTOR, 1)
     _require_layout(tags, depth, channels, photometric)
+    colors, alpha = _COLORS[photometric], _alpha(tags, channels, photometric)
+    used = [*range(colors), *([alpha.channel] if alpha else [])]  # other extra samples, as spot colors, are left out
     planes = channels if tags.value(_PLANES, 1) == 2 else 1
     row = channels // planes * depth // 8
     tile_width = tags.value(_TILE_WIDTH, 0)
     parts = []
-    for plane in range(planes):
+    for plane in used if planes > 1 else [0]:
         tags = _Directory(bytearray(content))
         orientation, top = tags.value(_ORIENTATION, 1), tags.value(_MAX_VALUE, 0)
         tags.describe_rows(width * row, tile_width * row)
@@ -107,16 +109,40 @@ def tiff_samples(file: BinaryIO, max_pixels: int) -> Samples:
             tags.take_plane(plane, planes)
         rows = _unpack(tags.content, max_pixels * row)
         parts.append(rows.reshape(len(rows), -1, row).view(np.dtype(f"{tags.order}u{depth // 8}")))
-    values = parts[0] if planes == 1 else np.concatenate(parts, axis=2)
+    values = _chosen(parts[0], used) if planes == 1 else np.concatenate(parts, axis=2)
     if predictor == 2:
         values = _undo_differences(values, tile_width or width)
-    return _channels(values.astype(f"u{depth // 8}"), photometric, colors, extra, orientation, top)
+    return _channels(values.astype(f"u{depth // 8}"), photometric, alpha, orientation, top)
+
+
+def _chosen(values: IntArray, channels: list[int]) -> IntArray:
+    return values if len(channels) == values.shape[2] else np.take(values, channels, axis=2)
+
+
+@dataclass(frozen=True)
+class _Alpha:
+    """Position of the alpha channel; `is_associated`: the colors are multiplied by it."""
+
+    channel: int
+    is_associated: bool
+
+
+def _alpha(tags: _Directory, channels: int, photometric: int) -> _Alpha | None:
+    """Return the first alpha channel of gray and RGB."""
+    colors, extra = _COLORS[photometric], tags.values(_EXTRA_SAMPLES)
+    position = next((i for i, kind in enumerate(extra) if kind in (_ASSOCIATED, _UNASSOCIATED)), None)
+    if position is None or photometric == _CMYK or channels <= colors + position:
+        return None
+    return _Alpha(colors + position, extra[position] == _ASSOCIATED)
 
 
 def _require_layout(tags: _Directory, depth: int, channels: int, photometric: int) -> None:
     if photometric in _RAW_PHOTOMETRIC:
         raise foreign_format("camera raw")
-    formats, predictor = set(tags.values(_SAMPLE_FORMAT)) or {1}, tags.value(_PREDICTOR, 1)
+    predictor = tags.value(_PREDICTOR, 1)
+    if channels > _MAX_COUNT:
+        raise LayoutError(_layout(depth, channels, photometric, {tags.value(_SAMPLE_FORMAT, 1)}, predictor))
+    formats = set(tags.values(_SAMPLE_FORMAT)) or {1}
     is_plain = tags.value(_PLANES, 1) in (1, 2) and formats == {1} and predictor in (1, 2)
     colors = _COLORS.get(photometric, 0)
     if not is_plain or depth not in (8, 16) or not colors or channels < colors or len(set(tags.values(_BITS))) > 1:
@@ -152,29 +178,38 @@ class _Directory:
     def _field(self, tag: int) -> tuple[str, int, int, int]:
         """Return the letter of a type, the number of values, their position, and that of the field for them."""
         position = self._positions[tag]
-        kind, count = struct.unpack_from(f"{self.order}H{self._word}", self.content, position + 2)
         field = position + 4 + self._inline
-        if (letter := _LETTERS.get(kind)) is None:
-            raise ValueError(_("its directory is damaged"))
-        if struct.calcsize(f"<{count}{letter}") <= self._inline:
-            return letter, count, field, field
-        return letter, count, struct.unpack_from(f"{self.order}{self._word}", self.content, field)[0], field
+        try:
+            kind, count = struct.unpack_from(f"{self.order}H{self._word}", self.content, position + 2)
+            if (letter := _LETTERS.get(kind)) is None:
+                raise ValueError(_("its directory is damaged"))
+            if struct.calcsize(f"<{count}{letter}") <= self._inline:
+                return letter, count, field, field
+            return letter, count, struct.unpack_from(f"{self.order}{self._word}", self.content, field)[0], field
+        except struct.error as error:
+            raise ValueError(_("its directory is incomplete")) from error
 
     def values(self, tag: int) -> tuple[int, ...]:
         """Return the integers of a tag; none if it is absent."""
         if tag not in self._positions:
             return ()
+        letter, count, place, _field = self._field(tag)
+        if count > _MAX_COUNT:
+            raise ValueError(_("its directory is damaged"))
+        return self._integers(letter, count, place)
+
+    def value(self, tag: int, default: int) -> int:
+        """Return the first integer of a tag, which may have any number of them."""
+        if tag not in self._positions:
+            return default
+        letter, count, place, _field = self._field(tag)
+        return next(iter(self._integers(letter, min(count, 1), place)), default)
+
+    def _integers(self, letter: str, count: int, place: int) -> tuple[int, ...]:
         try:
-            letter, count, place, _field = self._field(tag)
-            if count > _MAX_COUNT:
-                raise ValueError(_("its directory is damaged"))
             return struct.unpack_from(f"{self.order}{count}{letter}", self.content, place)
         except struct.error as error:
             raise ValueError(_("its directory is incomplete")) from error
-
-    def value(self, tag: int, default: int) -> int:
-        """Return the first integer of a tag."""
-        return next(iter(self.values(tag)), default)
 
     def describe_rows(self, width: int, tile_width: int) -> None:
         """Declare one channel of `width` bytes in a row, upright, without a predictor."""
@@ -234,23 +269,21 @@ def _undo_differences(values: IntArray, tile_width: int) -> IntArray:
     return np.concatenate(parts, axis=1)
 
 
-def _channels(
-    values: IntArray, photometric: int, colors: int, extra: tuple[int, ...], orientation: int, highest: int
-) -> Samples:
-    """Keep the colors and the first alpha channel; other extra samples, such as spot colors, are left out.
+def _channels(values: IntArray, photometric: int, alpha: _Alpha | None, orientation: int, highest: int) -> Samples:
+    """Return samples of the colors and the alpha channel, if there is one, in `values`.
 
     Where 0 is white, `highest` is black if the file declares it.
     """
     top = np.iinfo(values.dtype).max
+    colors = _COLORS[photometric]
     kept, mode = values[..., :colors], {1: "L", 3: "RGB", 4: "CMYK"}[colors]
     if photometric == 0:
         black = highest if kept.size and 0 < int(kept.max()) <= highest < top else top
         kept = black - kept
-    alpha = next((i for i, kind in enumerate(extra) if kind in (_ASSOCIATED, _UNASSOCIATED)), None)
-    if alpha is None or mode == "CMYK" or values.shape[2] <= colors + alpha:
+    if alpha is None:
         return Samples(kept, mode, orientation)
-    opacity = values[..., colors + alpha : colors + alpha + 1]
-    if extra[alpha] == _ASSOCIATED:
+    opacity = values[..., colors:]
+    if alpha.is_associated:
         share = np.maximum(opacity.astype(np.float64), 1) / opaque_value(opacity)
         kept = np.minimum(np.rint(kept / share), top).astype(values.dtype)
     return Samples(np.concatenate([kept, opacity], axis=2), f"{mode}A", orientation)
