@@ -189,6 +189,11 @@ def test_table_beside_unsorted_images_is_offered(tmp_path: Path, names: list[str
         (["sub/1.mp4"], "1 .mp4"),
         (["cats.zip"], "1 .zip"),
         (["1.pgm"], "1 .pgm"),
+        (["1.NEF", "2.npy", "3.npy"], "1 .nef"),
+        (["1.mov", "2.MP4", "data.json"], "1 .mov, 1 .mp4"),
+        (["1.jxl"], "1 .jxl"),
+        (["1.svs", "1.xml"], "1 .svs"),
+        (["cats.tar.gz"], "1 .gz"),
     ],
 )
 @pytest.mark.parametrize("split", ["", "train/"])
@@ -199,6 +204,37 @@ def test_class_without_images_that_are_read_is_refused(
     assert values_of(refused(tmp_path).message) == [1, repr(f"{split}fox"), *kinds.split(", ")]
     touch(tmp_path, f"{split}fox/1.jpg")
     assert read_index(str(tmp_path)).classes == (*CLASSES, "fox")
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["x.npy", "y.npz"],
+        ["best.pt", "last.pth", "model.safetensors", "model.onnx"],
+        ["cache.pkl", "train.h5", "train.mat", "train.parquet", "data.bin"],
+        ["boxes.json", "classes.txt", "README", "report.pdf"],
+        ["events.out.tfevents.1.host.0", "a.wav", "b.mp3"],
+        [],
+    ],
+)
+@pytest.mark.parametrize(("split", "reading"), [("", "auto"), ("", "outer"), ("train/", "auto")])
+def test_folder_without_photos_beside_classes_is_noted(
+    tmp_path: Path, files: list[str], split: str, reading: str
+) -> None:
+    touch(tmp_path, *(f"{split}{name}/1.jpg" for name in CLASSES), *(f"{split}features/sub/{name}" for name in files))
+    (tmp_path / split / "features").mkdir(exist_ok=True)
+    images = read_index(str(tmp_path), class_folders=reading)  # type: ignore[arg-type]
+    assert images.classes == CLASSES and len(images) == 2
+    assert "features" in values_of(images.notes[0])
+
+
+@pytest.mark.parametrize("files", [["1.mp4"], ["1.cr2"], ["1.zip"], ["1.mp4", "1.cr2"]])
+def test_hint_on_other_formats_fits_them(tmp_path: Path, files: list[str]) -> None:
+    hints = set()
+    for number, names in enumerate([files, ["1.psd"], ["1.avi"], ["1.tgz"]]):
+        root = touch(tmp_path / str(number), *(f"{name}/1.jpg" for name in CLASSES), *(f"fox/{name}" for name in names))
+        hints.add(refused(root).hint.template)  # type: ignore[attr-defined]
+    assert len(hints) == 3
 
 
 @pytest.mark.parametrize("names", [["photos.zip"], ["cat.tar.gz", "dog.tar.gz"], ["train/cat.7z"]])

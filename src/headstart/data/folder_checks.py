@@ -19,11 +19,25 @@ from headstart.errors import DataError
 from headstart.i18n import Message, _, ngettext
 from headstart.text import join_first
 
-# of files that lie beside images and are none; a folder that has only these may be empty
-_TEXT_SUFFIXES = frozenset({
-    *("", ".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".html", ".htm"),
-    *(".py", ".ipynb", ".sh", ".log", ".ini", ".cfg", ".url", ".lnk", ".db", ".bak", ".tmp", ".aae", ".xmp", ".thm"),
+_RAW_SUFFIXES = frozenset({
+    *(".3fr", ".arw", ".bay", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq", ".k25"),
+    *(".kdc", ".mdc", ".mef", ".mos", ".mrw", ".nef", ".nrw", ".orf", ".ori", ".pef", ".r3d", ".raf", ".raw"),
+    *(".rw2", ".rwl", ".rwz", ".sr2", ".srf", ".srw", ".x3f"),
 })  # fmt: skip
+_VIDEO_SUFFIXES = frozenset({
+    *(".3g2", ".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".h264", ".h265", ".hevc", ".insv", ".lrv", ".m1v"),
+    *(".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg", ".mkv", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf"),
+    *(".ogv", ".qt", ".rm", ".rmvb", ".vob", ".webm", ".wmv", ".y4m"),
+})  # fmt: skip
+_OTHER_IMAGE_SUFFIXES = frozenset({
+    *(".afphoto", ".ai", ".bpg", ".cdr", ".cin", ".clip", ".cur", ".dds", ".djv", ".djvu", ".dpx", ".emf", ".eps"),
+    *(".exr", ".flif", ".fit", ".fits", ".fts", ".hdp", ".hdr", ".icns", ".ico", ".jbig2", ".jls", ".jng", ".jxl"),
+    *(".jxr", ".kra", ".mng", ".ora", ".pam", ".pbm", ".pcx", ".pfm", ".pgm", ".pict", ".pnm", ".ppm", ".psb"),
+    *(".psd", ".pspimage", ".qoi", ".ras", ".rgbe", ".sgi", ".svg", ".svgz", ".tga", ".wdp", ".wmf", ".xbm", ".xcf"),
+    *(".xpm", ".czi", ".dcm", ".dicom", ".ima", ".ims", ".lif", ".lsm", ".mha", ".mhd", ".mrxs", ".nd2", ".ndpi"),
+    *(".nii", ".nrrd", ".oib", ".oif", ".scn", ".svs", ".vsi"),
+})  # fmt: skip
+_MEDIA_SUFFIXES = _RAW_SUFFIXES | _VIDEO_SUFFIXES | _OTHER_IMAGE_SUFFIXES | ARCHIVE_SUFFIXES
 
 _UNLABELED = frozenset({"unlabeled", "unlabelled"})
 
@@ -65,12 +79,15 @@ def _may_be_split(walk: Walk, name: str, path: str) -> bool:
 
 
 def reject_other_formats(walk: Walk, empty: Sequence[ClassFolder]) -> None:
-    """Raise DataError if class folders without images have files of other formats, such as raw files of cameras."""
+    """Raise DataError if class folders without images have photos that are not read: camera raw, videos, archives.
+
+    Folders with arrays, weights or text are no classes; they may be left out.
+    """
     counts: Counter[str] = Counter()
     names = []
     for folder in empty:
         skipped = walk.skipped_files(folder.path)
-        other = Counter({suffix: count for suffix, count in skipped.items() if suffix not in _TEXT_SUFFIXES})
+        other = Counter({suffix: count for suffix, count in skipped.items() if suffix in _MEDIA_SUFFIXES})
         if other:
             counts += other
             names.append(os.path.relpath(folder.path, walk.root))
@@ -91,4 +108,6 @@ def reject_other_formats(walk: Walk, empty: Sequence[ClassFolder]) -> None:
 def _other_formats_hint(counts: Counter[str]) -> Message:
     if not ARCHIVE_SUFFIXES.isdisjoint(counts):
         return _("Unpack the archives, or remove the folders.")
+    if _VIDEO_SUFFIXES.issuperset(counts):
+        return _("Export frames of the videos as JPEG or PNG, or remove the folders.")
     return _("Convert the files to JPEG or PNG, or remove the folders.")
