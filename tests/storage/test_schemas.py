@@ -7,18 +7,19 @@ import math
 import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, create_model
 
 from docs import schemas as generated
 from headstart.config.plan_file import PlanFile
 from headstart.config.run_config import RunConfig
 from headstart.errors import DataError
+from headstart.metrics.confusion_counts import ConfusionCounts
 from headstart.runs.job_protocol import Answer, Job
 from headstart.storage import schemas
 from headstart.storage.schemas.metrics import LINE, BeginLine, EndLine, Line
@@ -106,6 +107,22 @@ def test_docs_describe_every_schema() -> None:
         schema = generated.json_schema(file)
         described |= {schema.get("title"), *schema.get("$defs", {})}
     assert names - described == {"VersionedSchema", "InputFingerprints", "VerdictNumbers"}  # base classes only
+
+
+def test_value_of_a_lower_layer_has_the_settings_of_the_schemas() -> None:
+    for module in pkgutil.iter_modules(schemas.__path__):
+        importlib.import_module(f"{schemas.__name__}.{module.name}")
+    own = [schema for schema in _subclasses(Schema) if schema.__module__.startswith(schemas.__name__)]
+    models = set().union(*(_models(field.annotation) for schema in own for field in schema.model_fields.values()))
+    assert {model for model in models if not issubclass(model, Schema)} == {ConfusionCounts}
+    assert ConfusionCounts.model_config == Schema.model_config
+
+
+def _models(type_: object) -> set[type[BaseModel]]:
+    """Return the models in a type, such as `list[Model] | None`."""
+    if isinstance(type_, type) and issubclass(type_, BaseModel):
+        return {type_}
+    return set().union(*map(_models, get_args(type_)))
 
 
 def _subclasses(schema: type[Schema]) -> Iterator[type[Schema]]:

@@ -20,7 +20,10 @@ from headstart.i18n import _
 class ConfusionCounts(BaseModel):
     """The cells of a confusion matrix that are not zero, row by row: ascending true class, then predicted class."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_serialization_defaults_required=True)
+    # settings of storage.schemas.schema.Schema, which is in a higher layer: the counts are written to files
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, json_schema_serialization_defaults_required=True
+    )
 
     classes: int = Field(ge=0, description="number of classes")
     true: list[int] = Field(description="index of the true class of each cell that is not zero")
