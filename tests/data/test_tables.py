@@ -11,7 +11,7 @@ import pytest
 
 from headstart.data.frames import hold_out_val, stored_source
 from headstart.data.image_index import ImageIndex
-from headstart.data.sources import read_index
+from headstart.data.sources import read_evaluation_index, read_index
 from headstart.data.tables.options import TableOptions
 from headstart.errors import DataError, UsageError
 from headstart.i18n import Message
@@ -431,6 +431,17 @@ def test_metadata_without_labels_leaves_the_class_folders(tmp_path: Path) -> Non
     assert pairs(read_index(str(tmp_path))) == expected
     (tmp_path / "metadata.csv").write_text("file_name,label\nx/1.jpg,one\ny/3.jpg,two\n")
     assert names_of(read_index(str(tmp_path))) == ["one", "two"]
+
+
+@pytest.mark.parametrize("reading", ["outer", "inner"])
+def test_metadata_without_labels_leaves_the_reading_of_the_folders(tmp_path: Path, reading: str) -> None:
+    touch(tmp_path, *(f"{fold}/{name}/1.jpg" for fold in ("a", "b") for name in ("bottle", "img", "label")))
+    expected = pairs(read_index(str(tmp_path), class_folders=reading))  # type: ignore[arg-type]
+    (tmp_path / "metadata.csv").write_text("file_name,text\na/img/1.jpg,one\n")
+    assert pairs(read_index(str(tmp_path), class_folders=reading)) == expected  # type: ignore[arg-type]
+    assert len(expected) == 6
+    if reading == "inner":  # the classes of a model decide
+        assert pairs(read_evaluation_index(str(tmp_path), ("bottle", "img", "label"))) == expected
 
 
 def test_notes_are_messages(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from headstart.data import manifest
@@ -38,7 +40,12 @@ def find_metadata(root: Path) -> list[tuple[str, Path]]:
 
 
 def read_image_folder(
-    source: str, root: Path, options: TableOptions | None = None, *, allow_outside: bool = False
+    source: str,
+    root: Path,
+    options: TableOptions | None = None,
+    *,
+    allow_outside: bool = False,
+    read_classes: Callable[[], ImageIndex] | None = None,
 ) -> ImageIndex | None:
     """Return the images that the tables `metadata.*` of a folder list; None if it has none of this layout.
 
@@ -49,6 +56,7 @@ def read_image_folder(
         root: The folder, absolute.
         options: What the user decided about columns and labels.
         allow_outside: As for other tables.
+        read_classes: Reads the images in class folders with what the user decided about these; None reads them without.
 
     Raises:
         DataError: As for other tables.
@@ -58,7 +66,8 @@ def read_image_folder(
     if not tables or not all(_has_file_names(table, options) for _split, _path, table in tables):
         return None
     if not all(has_label(table, options) for _split, _path, table in tables):
-        return _from_class_folders(source, root, tables[0][1], allow_outside)
+        read = read_classes or partial(read_folder, source, root, allow_outside=allow_outside)
+        return _from_class_folders(source, root, tables[0][1], read)
     parts = [
         _below(root, path.parent, split, manifest.read_rows(table, path.parent, options, allow_outside=allow_outside))
         for split, path, table in tables
@@ -80,10 +89,10 @@ def _has_file_names(table: Table, options: TableOptions) -> bool:
     return bool(options.path_column) or any(fold_name(name) == _FILE_COLUMN for name in table.columns)
 
 
-def _from_class_folders(source: str, root: Path, table: Path, allow_outside: bool) -> ImageIndex | None:
-    """Return the images in class folders; None if there are none, so that the table's error is shown."""
+def _from_class_folders(source: str, root: Path, table: Path, read: Callable[[], ImageIndex]) -> ImageIndex:
+    """Return the images in class folders; raise the table's error if there are none."""
     try:
-        index = read_folder(source, root, allow_outside=allow_outside)
+        index = read()
     except DataError:
         return manifest.read_manifest(source, table)  # raises the error on the missing labels
     note: Message = _("{table} has no labels and is not used.", table=table.relative_to(root))

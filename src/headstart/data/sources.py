@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from headstart.config.registry.starts import MANIFEST_SUFFIXES
@@ -116,11 +117,8 @@ def _read(
             from headstart.data import manifest  # pandas is imported only for a manifest
 
             return manifest.read_manifest(source, path, options, allow_outside=allow_outside, progress=progress)
-        listed = image_folder.read_image_folder(source, path, options, allow_outside=allow_outside)
-        if listed is not None:
-            return listed
-        options.require_table(source)
-        images = labeled_folder.read_folder(
+        read_classes = partial(
+            labeled_folder.read_folder,
             source,
             path,
             allow_outside=allow_outside,
@@ -128,6 +126,13 @@ def _read(
             known_classes=known_classes,
             to_train=to_train,
         )
+        listed = image_folder.read_image_folder(
+            source, path, options, allow_outside=allow_outside, read_classes=read_classes
+        )
+        if listed is not None:
+            return listed
+        options.require_table(source)
+        images = read_classes()
         return images if len(images.classes) > 1 or not to_train else validate_index(images)
     except DataError as error:
         raise (_with_tables(error, source, path) if path.is_dir() else error) from None
