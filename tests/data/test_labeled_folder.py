@@ -382,3 +382,12 @@ def test_smallest_number_counts_train_and_holds_for_manifests(tmp_path: Path) ->
     with pytest.raises(DataError) as caught:
         read_index(source)
     assert values_of(caught.value.message) == [1, "'c'", source] and "--min-per-class 1" in caught.value.hint
+
+
+def test_runs_below_the_data_are_no_class(tmp_path: Path) -> None:
+    fill(tmp_path, {"cat": 3, "dog": 3})
+    before = read_index(str(tmp_path))
+    touch(tmp_path, "runs/run/metrics.jsonl", "runs/run/artifacts/samples.jpg", "study/study.toml", "study/mean/x.jpg")
+    after = read_index(str(tmp_path))
+    assert (after.keys, after.classes) == (before.keys, before.classes)
+    assert [2, str(tmp_path / "study")] in [values_of(note) for note in after.notes]

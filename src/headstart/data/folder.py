@@ -15,6 +15,7 @@ from headstart.errors import DataError
 from headstart.i18n import Message, _, join, ngettext, verbatim
 from headstart.path_names import name_fault
 
+_OUTPUT_FILES = ("metrics.jsonl", "study.toml")  # of a run, of a study
 _CLUTTER = frozenset(
     {
         "#recycle",
@@ -117,6 +118,7 @@ class Walk:
         self._skipped_folders: dict[str, list[str]] = {}  # names of links to folders outside, by their folder
         self._skipped_files: Counter[tuple[str, str]] = Counter()  # by their folder and suffix
         self._skipped_annotations: list[str] = []
+        self._skipped_outputs: list[str] = []
 
     def entries(self, folder: str) -> tuple[dict[str, str], list[str]]:
         """Return the visible subfolders (name -> path) and the images (paths) directly in `folder`."""
@@ -193,6 +195,15 @@ class Walk:
                     folder=self._skipped_annotations[0],
                 )
             )
+        if self._skipped_outputs:
+            notes.append(
+                ngettext(
+                    "Skipped {count:,} folder of a run or study: {folder}.",
+                    "Skipped {count:,} folders of runs and studies, such as {folder}.",
+                    len(self._skipped_outputs),
+                    folder=self._skipped_outputs[0],
+                )
+            )
         if counts := self.skipped_files(self.root):
             notes.append(
                 ngettext(
@@ -253,7 +264,10 @@ class Walk:
             if entry.is_symlink() and not self._follows(entry):
                 continue
             if entry.is_dir():
-                folders[entry.name] = entry.path
+                if _is_output(entry.path):
+                    self._skipped_outputs.append(entry.path)
+                else:
+                    folders[entry.name] = entry.path
             elif not entry.is_file():
                 self._skipped_files[folder, ""] += 1
             elif has_image_name(entry.path):
@@ -278,6 +292,11 @@ class Walk:
             return True
         self._skipped_links[folder, reason] += 1
         return False
+
+
+def _is_output(folder: str) -> bool:
+    """Return True for the folder of a run or study: with `--runs` below the data its pictures would become a class."""
+    return any(os.path.isfile(os.path.join(folder, name)) for name in _OUTPUT_FILES)  # noqa: PTH113, PTH118
 
 
 def suffixes_text(counts: Counter[str]) -> Message:
