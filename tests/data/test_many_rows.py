@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import itertools
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import Self
 
 import hypothesis
 import hypothesis.strategies as st
@@ -157,6 +161,57 @@ def test_cache_keeps_files_of_other_tables_and_replaces_changed_ones(tmp_path: P
     assert tuple(cache.lookup(images.keys, stamps)) == true_hashes(images)
     assert cache.lookup(images.keys, stamps + 1) == [""] * 10
     assert cache.lookup(["absent"], np.array([NO_STAMP])) == [""]
+
+
+class OtherThread:
+    """Call a function once, before one instruction of another function: where a thread may be interrupted."""
+
+    def __init__(self, interrupted: Callable[..., object], instruction: int, call: Callable[[], object]) -> None:
+        self._code, self._left, self._call = interrupted.__code__, instruction, call
+        self.done = False
+
+    def __enter__(self) -> Self:
+        self._former = sys.gettrace()
+        sys.settrace(self._trace)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        sys.settrace(self._former)
+
+    def _trace(self, frame: FrameType, event: str, _argument: object) -> Callable[..., object] | None:
+        if frame.f_code is not self._code:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            self._left -= 1
+            if self._left < 0 and not self.done:
+                self.done = True
+                self._call()
+        return self._trace
+
+
+@pytest.mark.usefixtures("old_files")
+@pytest.mark.parametrize("interrupted", ["lookup", "_merge"])
+def test_lookup_during_a_merge_gives_the_hash_that_belongs_to_the_stamp(interrupted: str, tmp_path: Path) -> None:
+    keys, stamps, hashes = ["a"], [np.array([[1, 1, n]]) for n in (1, 2)], ["1" * 32, "2" * 32]
+    answers: set[tuple[str, str]] = set()
+    for instruction in itertools.count():
+        cache = HashCache(tmp_path)
+        cache.add(keys, stamps[0], hashes[:1])
+        cache._merge()
+        cache.add(keys, stamps[1], hashes[1:])
+
+        def look_up(cache: HashCache = cache) -> None:
+            answers.add(tuple(cache.lookup(keys, values)[0] for values in stamps))
+
+        first, second = (look_up, cache._merge) if interrupted == "lookup" else (cache._merge, look_up)
+        with OtherThread(getattr(HashCache, interrupted), instruction, second) as thread:
+            first()
+        if not thread.done:
+            break
+    # each stamp alone: its own hash or none
+    assert {answer[0] for answer in answers} == {hashes[0], ""}
+    assert {answer[1] for answer in answers} == {hashes[1], ""}
 
 
 def test_files_that_cannot_be_read_have_hashes_of_their_own(tmp_path: Path) -> None:

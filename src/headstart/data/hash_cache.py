@@ -24,6 +24,7 @@ _MIN_AGE_NS = 2_000_000_000  # the content of a younger file may change without 
 _SAVE_INTERVAL_S = 15.0  # so much work is lost if the process is killed
 _MAX_SAVE_SHARE = 0.05  # of the time, for saving a large cache again and again
 _EMPTY = (list[str](), np.zeros((0, 3), dtype=np.int64), np.zeros((0, DIGEST_BYTES), dtype=np.uint8))
+_Entries = tuple[Stamps, npt.NDArray[np.uint8]]  # stamps and digests, one row per file
 
 
 class HashCache:
@@ -38,7 +39,9 @@ class HashCache:
     def __init__(self, root: Path) -> None:
         name = hashlib.blake2b(os.fsencode(root), digest_size=8).hexdigest()
         self._file = cache_root() / "contents" / f"{name}.npz"
-        keys, self._stamps, self._digests = _read(self._file)
+        keys, stamps, digests = _read(self._file)
+        # one tuple: a lookup in another thread never sees the stamp of one state and the digest of another
+        self._entries: _Entries = (stamps, digests)
         self._rows = dict(zip(keys, range(len(keys)), strict=True))
         self._newest = time.time_ns() - _MIN_AGE_NS
         self._added: list[tuple[list[str], Stamps, str]] = []  # keys, stamps and hashes of a batch
@@ -47,7 +50,7 @@ class HashCache:
     def lookup(self, keys: Sequence[str], stamps: Stamps) -> list[str]:
         """Return the hash of each file; "" for one that is unknown or has another stamp."""
         rows = [self._rows.get(key, -1) for key in keys]
-        known_stamps, digests = self._stamps, self._digests  # after the rows: `save` replaces these first
+        known_stamps, digests = self._entries  # after the rows: `save` replaces these first
         if not len(known_stamps):
             return [""] * len(keys)
         matches = (known_stamps[rows] == stamps).all(axis=1) & (np.asarray(rows) >= 0)
@@ -70,7 +73,7 @@ class HashCache:
         start = time.monotonic()
         self._merge()
         with contextlib.suppress(OSError):
-            write_cache_file(self._file, _serialize(self._rows, self._stamps, self._digests))
+            write_cache_file(self._file, _serialize(self._rows, *self._entries))
         now = time.monotonic()
         self._next_save = now + max(_SAVE_INTERVAL_S, (now - start) / _MAX_SAVE_SHARE)
 
@@ -83,10 +86,11 @@ class HashCache:
         rows = [fresh[key] if (row := self._rows.get(key)) is None else row for key in keys]
         digests = bytes.fromhex("".join([hashes for _keys, _stamps, hashes in self._added]))
         space = ((0, len(fresh)), (0, 0))
-        all_stamps, all_digests = np.pad(self._stamps[:count], space), np.pad(self._digests[:count], space)
-        all_stamps[rows] = np.concatenate([stamps for _keys, stamps, _hashes in self._added])
+        stamps, digest_rows = self._entries
+        all_stamps, all_digests = np.pad(stamps[:count], space), np.pad(digest_rows[:count], space)
+        all_stamps[rows] = np.concatenate([batch for _keys, batch, _hashes in self._added])
         all_digests[rows] = np.frombuffer(digests, dtype=np.uint8).reshape(-1, DIGEST_BYTES)
-        self._stamps, self._digests = all_stamps, all_digests
+        self._entries = (all_stamps, all_digests)
         self._rows.update(fresh)
         self._added = []
 
