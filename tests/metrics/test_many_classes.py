@@ -158,6 +158,15 @@ def test_score_of_batches_is_that_of_all_images(images: int, classes: int, batch
         assert all(np.array_equal(getattr(score.logits, name), getattr(whole, name)) for name in kept.ARRAYS)
 
 
+@pytest.mark.parametrize("images", [0, 4])
+def test_score_of_a_part_of_the_images_is_an_error(images: int) -> None:
+    labels, logits = make_logits(5, 3)
+    scorer = Scorer(labels)
+    scorer.add(logits[:images])
+    with pytest.raises(ValueError, match="images"):
+        scorer.score()
+
+
 # --- runs --------------------------------------------------------------------------------------------------------
 
 

@@ -66,7 +66,12 @@ class Scorer:
             self._full.append(logits)
 
     def score(self) -> Score:
-        """Return the mean cross-entropy, accuracy and confusion counts of all images."""
+        """Return the mean cross-entropy, accuracy and confusion counts of all images.
+
+        Raises ValueError if logits are missing: their entries would be numbers of memory that nobody wrote.
+        """
+        if self._seen != len(self._labels):
+            raise ValueError(f"the split has {len(self._labels)} images, and {self._seen} were scored")
         logs = torch.from_numpy(self._log_probabilities)
         # the reduction of cross_entropy, so that the loss does not depend on the batches
         loss = float(F.nll_loss(logs, torch.zeros(len(logs), dtype=torch.int64)))
