@@ -19,13 +19,14 @@ from headstart.config.registry.mixers import MIXERS
 from headstart.config.registry.starts import STARTS, Argument, StartSpec
 from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import (
+    READING_FIELDS,
     SECTIONS,
     ResolvedFacts,
     RunConfig,
     plan_fields,
     with_absolute_paths,
 )
-from headstart.config.study_file import validate_study
+from headstart.config.study_file import StudySpec, validate_study
 from headstart.errors import DataError, UsageError
 from headstart.optim.registry import OPTIMIZERS
 from headstart.storage.files import SCHEMA_VERSION
@@ -77,6 +78,25 @@ def test_hash_depends_on_the_content_of_the_data_not_its_path() -> None:
     plan = resolved(RunConfig())
     assert plan.changed(source="/elsewhere").hash == plan.hash
     assert plan.changed(fingerprint="abd").hash != plan.hash
+
+
+READINGS = {
+    "min_per_class": 2, "class_folders": "outer", "skip_bad": True, "path_column": "a", "label_column": "a",
+    "split_column": "a", "group_column": "a", "merge_labels": True, "keep_labels": True, "classes": ("a", "b"),
+}  # fmt: skip
+
+
+def test_hash_of_a_declaration_depends_on_how_images_are_read_not_where() -> None:
+    spec = validate_study({"arms": ("scratch", "imagenet")}, {})
+
+    def of(**settings: object) -> str:
+        return StudySpec(spec.protocol, spec.plan.changed(**settings)).hash
+
+    assert of(source="/elsewhere") == of(allow_outside=True) == spec.hash
+    hashes = {name: of(**{name: value}) for name, value in READINGS.items()}
+    assert len({spec.hash, *hashes.values()}) == 1 + len(READINGS)
+    places = {"source", "allow_outside"}
+    assert set(READINGS) - {"classes"} == set(READING_FIELDS) - places  # a new field is tested, too
 
 
 def test_hash_depends_on_the_sha256_of_weights_not_their_path() -> None:

@@ -84,8 +84,9 @@ class DataConfig(ConfigSection):
 
 COLUMN_FIELDS = ("path_column", "label_column", "split_column", "group_column")
 TABLE_FIELDS = (*COLUMN_FIELDS, "merge_labels", "keep_labels")  # how a table is read
+PLACE_FIELDS = ("source", "allow_outside")  # what changes if images are moved
 # where and how the images are read, which the fingerprint covers
-READING_FIELDS = ("source", "min_per_class", "class_folders", "skip_bad", "allow_outside", *TABLE_FIELDS)
+READING_FIELDS = (*PLACE_FIELDS, "min_per_class", "class_folders", "skip_bad", *TABLE_FIELDS)
 
 
 class NetworkConfig(ConfigSection):

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from headstart.config.duration import Duration
 from headstart.config.presets import Setting
-from headstart.config.run_config import READING_FIELDS, SECTIONS, RunConfig, with_absolute_paths
+from headstart.config.run_config import PLACE_FIELDS, SECTIONS, RunConfig, with_absolute_paths
 from headstart.config.study_config import OPTIMIZER_FIELDS, ArmVariant, StudyConfig, arm_variants
 from headstart.config.toml import TomlTable, TomlValue, read_toml
 from headstart.config.validation_errors import describe_error
@@ -48,10 +48,10 @@ class StudySpec:
         """Sha256 (hex) of protocol and plan.
 
         Of a time budget only its effect on seeds and epochs counts. The place of the images does not count: they may be
-        moved.
+        moved. How they are read counts: it decides which images and classes the study is about.
         """
         protocol = self.protocol.model_dump(mode="json", exclude={"time_budget"})
-        value = {"protocol": protocol, "plan": self.plan.model_dump(mode="json", exclude={"data": {*READING_FIELDS}})}
+        value = {"protocol": protocol, "plan": self.plan.model_dump(mode="json", exclude={"data": {*PLACE_FIELDS}})}
         return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
     @property
