@@ -28,8 +28,8 @@ class HeadstartError(Exception):
         >>> try:
         ...     headstart.train("nowhere")
         ... except headstart.HeadstartError as error:
-        ...     print(type(error).__name__, error.exit_code)
-        DataError 3
+        ...     print(isinstance(error, headstart.DataError), error.exit_code)
+        True 3
     """
 
     exit_code = 1
@@ -70,9 +70,11 @@ class DataError(HeadstartError):
     """Missing, unreadable or unsuitable images, labels, manifests or weights.
 
     Examples:
-        >>> headstart.train("photo")  # doctest: +IGNORE_EXCEPTION_DETAIL
-        Traceback (most recent call last):
-        headstart.DataError: photo does not exist. Use 'photos'.
+        >>> try:
+        ...     headstart.train("photo")
+        ... except headstart.DataError as error:
+        ...     print(error.hint)
+        Use 'photos'.
     """
 
     exit_code = 3

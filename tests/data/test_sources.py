@@ -35,7 +35,6 @@ def touch(root: Path, *names: str) -> Path:
 def refused(source: Path | str, kind: type[HeadstartError] = DataError, **options: object) -> HeadstartError:
     with pytest.raises(kind) as caught:
         read_index(str(source), **options)  # type: ignore[arg-type]
-    assert type(caught.value) is kind
     assert caught.value.message.endswith((".", "?"))
     assert caught.value.hint.endswith((".", "?"))
     return caught.value

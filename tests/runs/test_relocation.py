@@ -16,9 +16,10 @@ from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import ResolvedFacts, RunConfig
 from headstart.data import hashing, sources
 from headstart.errors import DataError, UsageError
+from headstart.i18n import verbatim
 from headstart.reporter import NullReporter
 from headstart.runs import runner
-from headstart.runs.relocation import find_images
+from headstart.runs.relocation import find_images, suggesting_new_place
 from headstart.storage import locks
 from tests.files import read_json
 from tests.messages import fields_of
@@ -196,6 +197,78 @@ def test_data_frame_with_new_paths_resumes_a_run_on_a_folder(project: Path) -> N
     run = headstart.resume(project / "runs" / "run", data=frame, quiet=True)
     assert Path(run.plan.data.source).parent == project / "runs" / "manifests"
     assert run.evaluate().own
+
+
+def stray_image(root: Path) -> None:
+    shutil.copy(root / "cat" / "1.png", root / "stray.png")
+
+
+def folder_of_copies(root: Path) -> None:
+    for name in ("cat", "dog"):
+        shutil.copytree(root / "cat", root / name / "cat")
+        shutil.copytree(root / "dog", root / name / "dog", ignore=shutil.ignore_patterns("cat"))
+        for photo in (root / name).glob("*.png"):
+            photo.unlink()
+
+
+def rewritten_table(edit: Callable[[str], str]) -> Callable[[Path], None]:
+    def rewrite(root: Path) -> None:
+        table = root / "list.csv"
+        table.write_text(edit(table.read_text()))
+
+    return rewrite
+
+
+UNREADABLE: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "image outside of classes": ("", stray_image),
+    "two readings": ("", folder_of_copies),
+    "no images": ("", lambda root: [shutil.rmtree(path) for path in root.iterdir()]),
+    "no label": ("list.csv", rewritten_table(lambda text: text.replace("cat/1.png,cat", "cat/1.png,"))),
+    "other column": ("list.csv", rewritten_table(lambda text: text.replace("kind", "kinds"))),
+    "two labels": ("list.csv", rewritten_table(lambda text: text + "cat/1.png,dog\n")),
+    "no rows": ("list.csv", rewritten_table(lambda text: text.splitlines()[0] + "\n")),
+}
+MISSING: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "moved folder": ("", lambda root: root.rename(root.with_name("moved"))),
+    "moved folder of a table": ("list.csv", lambda root: root.rename(root.with_name("moved"))),
+    "moved table": ("list.csv", lambda root: (root / "list.csv").rename(root / "other.csv")),
+    "moved images of a table": ("list.csv", lambda root: (root / "cat").rename(root.with_name("moved"))),
+    "one image of a table": ("list.csv", lambda root: (root / "cat" / "1.png").unlink()),
+}
+
+
+@pytest.mark.parametrize("case", [*UNREADABLE, *MISSING])
+def test_hint_of_an_unreadable_image_is_kept_with_how_to_name_a_new_place(case: str, tmp_path: Path) -> None:
+    photos = write_photos(tmp_path / "photos")
+    source, edit = {**UNREADABLE, **MISSING}[case]
+    if source:
+        write_table(photos, photos / source, lambda photo: f"{photo.parent.name}/{photo.name}")
+    plan = plan_of(photos / source, **(COLUMNS if source else {}))
+    edit(photos)
+    with pytest.raises(DataError) as plain:
+        sources.read_data(plan.data)
+    with pytest.raises(DataError) as error, suggesting_new_place(tmp_path / "a run"):
+        sources.read_data(plan.data)
+    assert error.value.message == plain.value.message
+    assert f"headstart resume '{tmp_path / 'a run'}' --data NEW" in error.value.hint
+    # a hint to correct a table does not help if its files are missing: it would be another table
+    assert (plain.value.hint in error.value.hint) == (case in UNREADABLE)
+
+
+def test_error_on_anything_else_says_nothing_about_a_new_place(tmp_path: Path) -> None:
+    for fault in (DataError(verbatim("m"), verbatim("h")), UsageError(verbatim("m"), verbatim("h"))):
+        with pytest.raises(type(fault)) as error, suggesting_new_place(tmp_path):
+            raise fault
+        assert error.value is fault
+
+
+def test_resume_keeps_the_hint_of_images_that_were_not_moved(project: Path) -> None:
+    (project / "moved").rename(project / "photos")
+    stray_image(project / "photos")
+    with pytest.raises(DataError) as error:
+        headstart.resume(project / "runs" / "run", quiet=True)
+    assert fields_of(error.value.message)["example"] == "stray.png"
+    assert f"{project / 'photos'}/cat/1.jpg" in error.value.hint and "--data NEW" in error.value.hint
 
 
 def test_force_new_trains_the_plan_on_other_images(project: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from headstart.config.registry.starts import MANIFEST_SUFFIXES
 from headstart.config.run_config import ClassFolders, DataConfig
 from headstart.data.image_index import ImageIndex, validate_index
+from headstart.data.read_errors import MissingFilesError, ReadError
 from headstart.data.tables.options import TableOptions
 from headstart.errors import DataError, UsageError
 from headstart.i18n import _, join
@@ -58,20 +59,33 @@ def read_index(
 
 
 def read_data(data: DataConfig, progress: ProgressCallback | None = None) -> ImageIndex:
-    """Return the index of the images of a run configuration; progress and errors are those of `read_index`."""
-    return read_index(
-        data.source,
-        classes=data.classes,
-        min_per_class=data.min_per_class,
-        class_folders=data.class_folders,
-        allow_outside=data.allow_outside,
-        table=TableOptions.of(data),
-        progress=progress,
-    )
+    """Return the index of the images of a run configuration; progress and errors are those of `read_index`.
+
+    Every DataError is a ReadError: callers that also read weights know that it is about the images.
+    """
+    try:
+        return read_index(
+            data.source,
+            classes=data.classes,
+            min_per_class=data.min_per_class,
+            class_folders=data.class_folders,
+            allow_outside=data.allow_outside,
+            table=TableOptions.of(data),
+            progress=progress,
+        )
+    except ReadError:
+        raise
+    except DataError as error:
+        raise ReadError(error.message, error.hint) from error
 
 
 def read_evaluation_index(
-    source: str, known_classes: Sequence[str], *, allow_outside: bool = False, table: TableOptions | None = None
+    source: str,
+    known_classes: Sequence[str],
+    *,
+    class_folders: ClassFolders = "auto",
+    allow_outside: bool = False,
+    table: TableOptions | None = None,
 ) -> ImageIndex:
     """Return the index of labeled images on which a model is evaluated. No image is opened; one class is enough.
 
@@ -79,15 +93,17 @@ def read_evaluation_index(
         source: As for `read_index`.
         known_classes: Classes of the model, which decide where the folders have two readings. Labels of a table that
             are equal to one of them keep their spelling.
+        class_folders: As for `read_index`.
         allow_outside: As for `read_index`.
         table: As for `read_index`.
 
     Raises:
-        DataError: The data is missing or not usable.
-        UsageError: The `digits:` range is wrong, or a column is named for data that is no table.
+        DataError: The data is missing or not usable; a MissingColumnError if a table does not have a named column.
+        UsageError: The `digits:` range is wrong, `class_folders` is given for other data, or a column is named for data
+            that is no table (NoTableError).
     """
     options = replace(table or TableOptions(), classes=tuple(known_classes))
-    images = _read(source, "auto", known_classes, options, allow_outside=allow_outside, to_train=False)
+    images = _read(source, class_folders, known_classes, options, allow_outside=allow_outside, to_train=False)
     return validate_index(images, to_train=False)
 
 
@@ -134,6 +150,8 @@ def _read(
         options.require_table(source)
         images = read_classes()
         return images if len(images.classes) > 1 or not to_train else validate_index(images)
+    except ReadError:  # of a table that was read: it need not be named instead of the folder
+        raise
     except DataError as error:
         raise (_with_tables(error, source, path) if path.is_dir() else error) from None
     except OSError as error:
@@ -142,6 +160,8 @@ def _read(
 
 def require_source(source: str) -> None:
     """Raise DataError if `source` is no folder, manifest or built-in data set, or if its path is not UTF-8.
+
+    If it does not exist, the error is a MissingFilesError.
 
     It imports nothing slow, so that the command line reports a wrong path immediately.
     """
@@ -209,7 +229,7 @@ def _not_data(source: str, path: Path) -> DataError:
             ),
         )
     siblings = [p.name for p in path.parent.iterdir() if p.name[0] != "."] if path.parent.is_dir() else []
-    return DataError(
+    return MissingFilesError(
         _("{source} does not exist.", source=source),
         replacement_hint(path.name, ["digits", *siblings]) or _("Name a folder, a manifest, or the built-in digits."),
     )

@@ -131,7 +131,7 @@ def compare(
 def _require_images(study: Path) -> None:
     """Raise DataError, with how to name a new place, if the images of a study that has begun are not there."""
     data = read_study(study).plan.data
-    with suggesting_new_place(study, data):
+    with suggesting_new_place(study):
         require_source(data.source)
 
 
@@ -150,8 +150,9 @@ def resume_ablation(
         HeadstartError: Every other error about the data, the machine or a run.
     """
     spec = read_ablation(folder) if place is None else relocate_ablation(folder, place, reporter)
-    with suggesting_new_place(folder, spec.study.plan.data):
-        require_inputs(spec.study)
+    with suggesting_new_place(folder):  # not for other data, which an arm is trained on first
+        require_source(spec.study.plan.data.source)
+    require_inputs(spec.study)
     require_listener(engine)
     return _run_ablation(spec, folder.absolute().parent, engine, reporter, trackers, folder.absolute())
 

@@ -119,7 +119,7 @@ def _resolve_variants(study: StudyRuns) -> None:
             if source not in sources:
                 sources[source] = _train_source(study, variant.name, source)
             plan = plan.changed(start=run_start(sources[source]))
-        with suggesting_new_place(study.folder, plan.data):
+        with suggesting_new_place(study.folder):
             run = setup.resolve_run(plan, NullReporter())
         require_unchanged(study.folder, variant.name, input_fingerprints(draft, run.plan))
         study.add_variant(variant.name, run)

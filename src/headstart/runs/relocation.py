@@ -14,12 +14,13 @@ import numpy as np
 from headstart.config.new_place import NewPlace, with_place
 from headstart.config.plan_file import PlanFile, read_plan_file, write_plan_file
 from headstart.config.registry.starts import MANIFEST_SUFFIXES
-from headstart.config.run_config import COLUMN_FIELDS, DataConfig, RunConfig
+from headstart.config.run_config import COLUMN_FIELDS, DataConfig, ResolvedFacts, RunConfig
 from headstart.config.start_spec import absolute_source
 from headstart.data import hashing, sources
 from headstart.data.image_index import ImageIndex
-from headstart.errors import DataError, HeadstartError, MissingWeightsError, UsageError
-from headstart.i18n import Message, _, ngettext
+from headstart.data.read_errors import MissingFilesError, ReadError
+from headstart.errors import DataError, HeadstartError, UsageError
+from headstart.i18n import Message, _, join, ngettext
 from headstart.reporter import NullReporter, Reporter
 from headstart.storage import locks
 from headstart.text import join_first, relative_path
@@ -87,7 +88,7 @@ def find_images(plan: RunConfig, place: NewPlace, folder: Path, reporter: Report
             "The images in {source} are not those of {folder}: {difference}.",
             source=place.source,
             folder=folder,
-            difference=_difference(plan, read),
+            difference=image_difference(plan.facts, read),
         ),
         _hint(plan.data, place),
     )
@@ -117,10 +118,10 @@ def _fingerprint(plan: RunConfig, data: DataConfig, index: ImageIndex) -> str:
     return hashing.fingerprint(dataset.images, dataset.content_hashes)
 
 
-def _difference(plan: RunConfig, index: ImageIndex) -> Message:
+def image_difference(facts: ResolvedFacts, index: ImageIndex) -> Message:
     """Return what differs from the images of a plan, as far as its facts tell."""
     numbers = np.bincount(index.labels, minlength=len(index.classes)).tolist()
-    before, now = plan.facts.class_counts, dict(zip(index.classes, numbers, strict=True))
+    before, now = facts.class_counts, dict(zip(index.classes, numbers, strict=True))
     if before and before != now:
         changed = [name for name in {**before, **now} if before.get(name, 0) != now.get(name, 0)]
         return join_first(
@@ -153,26 +154,27 @@ def _hint(data: DataConfig, place: NewPlace) -> Message:
 
 
 @contextmanager
-def suggesting_new_place(folder: Path, data: DataConfig) -> Iterator[None]:
-    """Add to an error within the block how to name the new place, if the images of the data cannot be read.
+def suggesting_new_place(folder: Path) -> Iterator[None]:
+    """Add to an error in reading images within the block how to name their new place.
 
     Args:
         folder: The run or study that is resumed.
-        data: Its data.
     """
     try:
         yield
-    except MissingWeightsError:
-        raise
-    except DataError as error:
-        try:
-            sources.read_data(data)
-        except DataError as cause:
-            raise DataError(
-                cause.message,
-                _(
-                    "If the images were moved, name their new place: `headstart resume {folder:shell} --data NEW`.",
-                    folder=folder,
-                ),
-            ) from error
-        raise
+    except ReadError as error:
+        raise with_new_place(error, _("`headstart resume {folder:shell} --data NEW`", folder=folder)) from error
+
+
+def with_new_place(error: ReadError, command: Message) -> DataError:
+    """Return the error in reading the images of a run with the command that names their new place.
+
+    The hint of the error is kept, unless files are missing: a table that is corrected then would be another one.
+    """
+    if isinstance(error, MissingFilesError):
+        return DataError(
+            error.message,
+            _("Put the images back or, if they were moved, name their new place: {command}.", command=command),
+        )
+    moved = _("If the images were moved, name their new place: {command}.", command=command)
+    return DataError(error.message, join([error.hint, moved]))

@@ -137,7 +137,7 @@ def resume(
     calibration.resolve_machine(plan)  # raises if the device is no longer available
     code = stored_code(folder / CODE_FOLDER, plan.network.network, plan.facts.network_sha256)
     with user_code.pinned(code), precision.deterministic(torch.device(plan.machine.device), plan.machine.threads):
-        with suggesting_new_place(folder, plan.data):
+        with suggesting_new_place(folder):
             setup = prepare(plan, reporter)
         require_unchanged_inputs(plan, setup.plan)
         if changes := differences(content.environment, environment.environment(plan.machine.device)):

@@ -11,6 +11,7 @@ from pathlib import PurePath
 from headstart.config.registry.starts import MANIFEST_SUFFIXES
 from headstart.data.image_formats import IMAGE_SUFFIXES
 from headstart.data.image_index import SPLIT_NAMES
+from headstart.data.read_errors import MissingColumnError
 from headstart.data.tables.options import ROLES, TableOptions, column_flag
 from headstart.data.tables.table import Table
 from headstart.errors import DataError
@@ -95,10 +96,11 @@ def _find(table: Table, role: str, options: TableOptions) -> str:
     if named := options.column(role):
         exact = [name for name in table.columns if named in (name, name.strip())]
         if not exact:
-            raise DataError(
+            raise MissingColumnError(
                 _("{manifest} has no column {name!r}.", manifest=table.name, name=named),
                 replacement_hint(named, table.columns)
                 or _("Its columns are {columns}.", columns=join_first(table.columns, _MAX_LISTED)),
+                role,
             )
         return exact[0]
     own = [name for name in dict.fromkeys(table.columns) if fold_name(name) == role]

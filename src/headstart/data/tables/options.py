@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from headstart.config.run_config import DataConfig
+from headstart.data.read_errors import NoTableError
 from headstart.errors import UsageError
 from headstart.i18n import Message, _
 
@@ -58,10 +60,17 @@ class TableOptions:
     def _columns(self) -> tuple[str, ...]:
         return self.path_column, self.label_column, self.split_column, self.group_column
 
+    def without_columns(self, roles: Collection[str]) -> TableOptions:
+        """Return the options without names of columns for these roles."""
+        path, label, split, group = (
+            "" if role in roles else name for role, name in zip(ROLES, self._columns, strict=True)
+        )
+        return replace(self, path_column=path, label_column=label, split_column=split, group_column=group)
+
     def require_table(self, source: str) -> None:
-        """Raise UsageError if a column is named for data that is no table."""
+        """Raise NoTableError if a column is named for data that is no table."""
         if named := [role for role, name in zip(ROLES, self._columns, strict=True) if name]:
-            raise UsageError(
+            raise NoTableError(
                 _("--{role}-column is for tables, and {source} is none.", role=named[0], source=source),
                 _("Leave it out."),
             )

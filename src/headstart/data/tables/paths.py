@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+from headstart.data.read_errors import MissingFilesError
 from headstart.data.tables.file_lookup import FileLookup, Fix, Match, normalize
 from headstart.data.tables.table import Table, empty_error
 from headstart.errors import DataError
@@ -289,7 +290,7 @@ def _outside_error(table: Table, row: int, path: str) -> DataError:
 def _foreign_error(table: Table, row: int, path: str) -> DataError:
     """Return the error on an absolute path of another machine."""
     example = "/".join(re.split(r"[/\\]+", path.strip())[1:][-2:])  # without the drive
-    return DataError(
+    return MissingFilesError(
         _("{place} has the path {path!r} of another machine: no such file is here.", place=table.place(row), path=path),
         _("Put the table into the folder of the images, and write paths relative to it, such as {path}.", path=example),
     )
@@ -319,7 +320,7 @@ def _missing_error(
                 "Correct these paths or remove their rows; the first is line {number}.", number=table.number(rows[0])
             )
         )
-    return DataError(
+    return MissingFilesError(
         ngettext(
             "{count:,} of the {files} in {manifest} is not in {folder}: {examples}.",
             "{count:,} of the {files} in {manifest} are not in {folder}: {examples}.",
