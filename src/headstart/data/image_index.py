@@ -85,8 +85,9 @@ class ImageIndex:
 
     def pick(self, classes: Sequence[str]) -> ImageIndex:
         """Return the images of `classes` only. Raises UsageError for an unknown class, or for fewer than two."""
+        position = {name: index for index, name in enumerate(self.classes)}
         for name in classes:
-            if name not in self.classes:
+            if name not in position:
                 available = _("The data has {classes}.", classes=join_first(self.classes, 10))
                 raise UsageError(
                     _("There is no class {name!r} in {source}.", name=name, source=self.source),
@@ -99,7 +100,6 @@ class ImageIndex:
                 _("Name two classes or more, as in --classes a --classes b."),
             )
         number = np.full(len(self.classes), -1)
-        position = {name: index for index, name in enumerate(self.classes)}
         number[[position[name] for name in names]] = np.arange(len(names))
         picked = self._take(np.flatnonzero(number[self.labels] >= 0).tolist())
         return replace(picked, classes=names, labels=number[picked.labels])

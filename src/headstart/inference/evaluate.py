@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,16 +12,23 @@ from pydantic import Field
 
 from headstart.artifacts.predictions import evaluation
 from headstart.config.flag_words import flag_text
-from headstart.data import hashing, pixel_store, sources
+from headstart.data import pixel_store
 from headstart.data.dataset import left_out_note
 from headstart.data.image_index import ImageIndex, several_names_hint
 from headstart.data.splits import divide
 from headstart.data.tables.options import TableOptions
-from headstart.errors import DataError, HeadstartError, UsageError
+from headstart.errors import DataError, UsageError
 from headstart.hardware.devices import usable_cores
 from headstart.i18n import Message, _, ngettext, verbatim
+from headstart.inference.evaluation_data import EvaluationData, OpenStore, match_training_data, read_named
 from headstart.inference.predictor import INFERENCE_BATCH_SIZE, Predictor
-from headstart.inference.training_data import naming_data, require_data, training_data
+from headstart.inference.training_data import (
+    changed_error,
+    read_training_images,
+    require_plan,
+    training_plan,
+    with_options,
+)
 from headstart.metrics.confusion_counts import ConfusionCounts
 from headstart.reporter import Reporter
 from headstart.storage.schemas.metrics import Evaluation
@@ -58,17 +64,11 @@ class ModelEvaluation(Evaluation):
 
 @dataclass(frozen=True)
 class _EvaluationSet:
-    """Images to evaluate on: rows of an index, with the name of their split.
+    """Images to evaluate on: rows of an index, with the name of their split."""
 
-    `own` is True if the index is the data that the model was trained on. `bad` are the keys of images left out of it.
-    """
-
-    index: ImageIndex
-    content_hashes: Sequence[str]
+    data: EvaluationData
     rows: np.ndarray
     name: str
-    own: bool
-    bad: tuple[str, ...]
 
 
 def evaluate(
@@ -87,28 +87,32 @@ def evaluate(
 
     Args:
         model: A run, a model folder or a folder of runs.
-        source: Name or path of the data. None: the data of the run, with all options of its plan.
+        source: Name or path of the data. None: the data of the run, read as in its training.
         reporter: Reports progress and notes.
         split: train, val, test, all or auto. auto is the evaluation split of the run if `source` is the data that the
             model was trained on; else the test split if the data declares one; else all images.
         classes: Evaluate on images of these classes only.
         skip_bad: Leave out images that cannot be decoded.
         allow_outside: Allow files outside the folder of the data.
-        table: How a table is read. Without options: as the plan of the run says, if that is possible.
+        table: How a table is read. Without options: as in the training, but for columns that the table does not have.
         device: Where the model runs: cpu, cuda, cuda:N or N, mps, or auto.
 
     Raises:
         ModelFileError: There is no usable model.
-        DataError: The data cannot be read, or does not match the model.
+        DataError: The data cannot be read, or does not match the model, or the data of the run has changed.
         UsageError: A split, a class or the device does not exist.
     """
     _require_split(split)
     predictor = Predictor(model, device)
-    own = training_data(predictor.folder)
-    known = naming_data(predictor.path) if source is None else nullcontext()
+    plan, options = training_plan(predictor.folder), table or TableOptions()
     if source is None:
-        own = require_data(own, predictor.path)
-        source, skip_bad, allow_outside = own.source, skip_bad or own.skip_bad, allow_outside or own.allow_outside
+        plan = require_plan(plan, predictor.path)
+        own = with_options(plan.data, options, skip_bad=skip_bad, allow_outside=allow_outside)
+        index, skip_bad = read_training_images(own, predictor.path), own.skip_bad
+    else:
+        index = read_named(
+            source, predictor.classes, None if plan is None else plan.data, options, allow_outside=allow_outside
+        )
     open_store = partial(
         pixel_store.open_store,
         side=predictor.model.cache_side,
@@ -117,19 +121,30 @@ def evaluate(
         threads=usable_cores(),
         conversion=predictor.model.conversion,
     )
-    read = partial(sources.read_evaluation_index, source, predictor.classes, allow_outside=allow_outside)
-    with known:
-        index = _read(read, table or TableOptions(), TableOptions() if own is None else TableOptions.of(own))
-    evaluation_set = _evaluation_set(predictor, index, split, classes, open_store if skip_bad else None)
+    _require_classes(predictor, index, classes)
+    fingerprint = predictor.model.config.headstart.data.fingerprint
+    data = match_training_data(index, predictor.classes, fingerprint, open_store if skip_bad else None)
+    if source is None and plan is not None and not data.own:
+        raise changed_error(data.index, plan.facts, predictor.path)
+    evaluation_set = _evaluation_set(predictor, data, split, classes)
     for note in [predictor.selection_note, *index.notes, *_notes(evaluation_set)]:
         if note:
             reporter.say(note)
-    store = open_store(evaluation_set.index, evaluation_set.content_hashes)
+    return _evaluate(predictor, evaluation_set, open_store, reporter)
+
+
+def _evaluate(
+    predictor: Predictor, evaluation_set: _EvaluationSet, open_store: OpenStore, reporter: Reporter
+) -> ModelEvaluation:
+    """Return the result of the model on a set of images."""
+    index, rows = evaluation_set.data.index, evaluation_set.rows
+    store = open_store(index, evaluation_set.data.content_hashes)
     number = {name: i for i, name in enumerate(predictor.classes)}
-    model_classes = np.array([number.get(name, -1) for name in evaluation_set.index.classes])  # -1: not evaluated
-    labels = model_classes[evaluation_set.index.labels[evaluation_set.rows]]
-    result = evaluation(_score(predictor, store, evaluation_set.rows, labels, reporter))
-    return ModelEvaluation(**dict(result), split=evaluation_set.name, own=evaluation_set.own, classes=predictor.classes)
+    model_classes = np.array([number.get(name, -1) for name in index.classes])  # -1: not evaluated
+    result = evaluation(_score(predictor, store, rows, model_classes[index.labels[rows]], reporter))
+    return ModelEvaluation(
+        **dict(result), split=evaluation_set.name, own=evaluation_set.data.own, classes=predictor.classes
+    )
 
 
 def _require_split(split: str) -> None:
@@ -137,14 +152,6 @@ def _require_split(split: str) -> None:
         raise UsageError(
             _("There is no split {split!r}.", split=split), _("Choose one of {splits}.", splits=", ".join(SPLITS))
         )
-
-
-def _read(read: Callable[..., ImageIndex], given: TableOptions, own: TableOptions) -> ImageIndex:
-    """Return the index, read with the given options, or without any as the plan of the run says, if that works."""
-    if given == TableOptions() and own != given:
-        with suppress(HeadstartError):  # another kind of data, or a table with other columns
-            return read(table=own)
-    return read(table=given)
 
 
 def _score(
@@ -158,16 +165,9 @@ def _score(
     return scorer.score()
 
 
-def _evaluation_set(
-    predictor: Predictor,
-    index: ImageIndex,
-    split: str,
-    classes: Sequence[str],
-    open_store: Callable[[ImageIndex, Sequence[str]], pixel_store.PixelStore] | None,
-) -> _EvaluationSet:
-    """Select the images; with `open_store`, images that cannot be decoded are left out."""
-    _require_classes(predictor, index, classes)
-    index, content_hashes, own, bad = _match_training_data(predictor, index, open_store)
+def _evaluation_set(predictor: Predictor, data: EvaluationData, split: str, classes: Sequence[str]) -> _EvaluationSet:
+    """Select the images."""
+    index, own = data.index, data.own
     _reject_unknown_classes(predictor, index, classes)
     training_data = predictor.model.config.headstart.data
     if own and split != "all":
@@ -175,7 +175,7 @@ def _evaluation_set(
             index,
             seed=training_data.seed,
             test_seed=training_data.test_seed,
-            content_hashes=content_hashes,
+            content_hashes=data.content_hashes,
             fraction=training_data.fraction,
             evaluate_on_val=training_data.evaluate_on_val,
         )
@@ -184,63 +184,40 @@ def _evaluation_set(
     else:
         name, rows = _declared_split(index, split)
     if classes:
-        rows = rows[np.isin(index.labels[rows], [index.classes.index(name) for name in classes])]
+        selected = set(classes)
+        rows = rows[np.array([name in selected for name in index.classes])[index.labels[rows]]]
     if not len(rows):
         raise DataError(
             _("There are no {split} images in {source}.", split=name, source=index.source),
             _("Choose another --split, for example all."),
         )
     if own:
-        return _EvaluationSet(index, content_hashes, rows, name, own, bad)
+        return _EvaluationSet(data, rows, name)
     subset = index.without(set(range(len(index))) - set(rows.tolist()))
-    return _EvaluationSet(subset, [content_hashes[i] for i in rows], np.arange(len(subset)), name, own, bad)
-
-
-def _match_training_data(
-    predictor: Predictor, index: ImageIndex, open_store: Callable[..., pixel_store.PixelStore] | None
-) -> tuple[ImageIndex, Sequence[str], bool, tuple[str, ...]]:
-    """Compare the data with the data that the model was trained on.
-
-    Images that cannot be decoded are left out only if `open_store` is given. Classes that the model does not have are
-    left out only if the rest is the data that the model was trained on.
-
-    Returns:
-        The index, its content hashes, True if it is the data that the model was trained on, and keys of images left
-        out.
-    """
-    fingerprint = predictor.model.config.headstart.data.fingerprint
-    shared = [name for name in index.classes if name in predictor.classes]
-    if 2 <= len(shared) < len(index.classes):  # the model may have been trained on these classes only
-        match = _match_training_data(predictor, index.pick(shared), open_store)
-        if match[2]:
-            return match
-    hashes = hashing.hash_files(index)
-    own = hashing.fingerprint(index, hashes) == fingerprint
-    if own or open_store is None:
-        return index, hashes, own, ()
-    bad = set(open_store(index, hashes).bad)
-    good_index = index.without(bad).without_empty_classes()
-    good_hashes = [content for i, content in enumerate(hashes) if i not in bad]
-    left_out = tuple(index.keys[i] for i in sorted(bad))
-    return good_index, good_hashes, hashing.fingerprint(good_index, good_hashes) == fingerprint, left_out
+    hashes = [data.content_hashes[i] for i in rows]
+    return _EvaluationSet(replace(data, index=subset, content_hashes=hashes), np.arange(len(subset)), name)
 
 
 def _require_classes(predictor: Predictor, index: ImageIndex, classes: Sequence[str]) -> None:
     """Raise UsageError if the data or the model does not have one of the classes."""
+    in_data = set(index.classes)
+    in_both = in_data & set(predictor.classes)
     for name in classes:
+        if name in in_both:
+            continue
         available, message = predictor.classes, _("There is no class {name!r} in the model.", name=name)
-        if name not in index.classes:
+        if name not in in_data:
             available = index.classes
             message = _("There is no class {name!r} in {source}.", name=name, source=index.source)
-        if name not in available:
-            hint = _("Choose from {classes}.", classes=join_first(available, LISTED_NAMES))
-            raise UsageError(message, several_names_hint(name, available) or replacement_hint(name, available) or hint)
+        hint = _("Choose from {classes}.", classes=join_first(available, LISTED_NAMES))
+        raise UsageError(message, several_names_hint(name, available) or replacement_hint(name, available) or hint)
 
 
 def _reject_unknown_classes(predictor: Predictor, index: ImageIndex, classes: Sequence[str]) -> None:
     """Raise DataError if the data has classes that the model does not have and no `classes` are selected."""
-    unknown = [name for name in index.classes if name not in predictor.classes]
-    shared = [name for name in index.classes if name in predictor.classes]
+    known = set(predictor.classes)
+    unknown = [name for name in index.classes if name not in known]
+    shared = [name for name in index.classes if name in known]
     if unknown and not classes:
         raise DataError(
             _(
@@ -270,9 +247,9 @@ def _declared_split(index: ImageIndex, split: str) -> tuple[str, np.ndarray]:
 
 def _notes(evaluation_set: _EvaluationSet) -> list[Message]:
     """Return notes on the images, which are reported before the result."""
-    count, name, bad = len(evaluation_set.rows), evaluation_set.name, evaluation_set.bad
+    count, name, bad = len(evaluation_set.rows), evaluation_set.name, evaluation_set.data.bad
     notes = [left_out_note(bad, LISTED_NAMES)] if bad else []
-    if evaluation_set.own:
+    if evaluation_set.data.own:
         note = ngettext(
             "This is the data that the model was trained on. Evaluating on {count:,} image ({split}).",
             "This is the data that the model was trained on. Evaluating on {count:,} images ({split}).",
