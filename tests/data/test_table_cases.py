@@ -308,25 +308,82 @@ def test_index_of_a_frame_is_a_column_as_in_its_files(tmp_path: Path, index: lis
         assert pairs(read_index(str(source), allow_outside=True)) == [(path[4:], label) for path, label in ROWS]
 
 
+def hugging_face(path: Path, columns: dict[str, object]) -> Path:
+    """Write a table as Hugging Face's datasets do, with the names of classes in its metadata."""
+    features = {"label": {"names": NAMES, "_type": "ClassLabel"}}
+    content = pa.table(columns).replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pq.write_table(content, path)
+    return path
+
+
+NUMBERS = [NAMES.index(label) for _path, label in ROWS]
+
+
 def test_class_names_and_paths_of_hugging_face_are_read(tmp_path: Path) -> None:
     touch(tmp_path, *FRAME["path"])
     images = [{"bytes": None, "path": path} for path in FRAME["path"]]
-    numbers = [NAMES.index(label) for label in FRAME["label"]]
-    features = {"label": {"names": NAMES, "_type": "ClassLabel"}}
-    content = pa.table({"image": images, "label": numbers})
-    content = content.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
-    pq.write_table(content, tmp_path / "list.parquet")
-    assert pairs(read_index(str(tmp_path / "list.parquet"))) == ROWS
+    source = hugging_face(tmp_path / "list.parquet", {"image": images, "label": NUMBERS})
+    assert pairs(read_index(str(source))) == ROWS
 
 
-def test_images_inside_of_parquet_are_refused_with_code_that_unpacks_them(tmp_path: Path) -> None:
-    images = [{"bytes": path.encode(), "path": None} for path in FRAME["path"]]
-    pq.write_table(pa.table({"image": images, "label": FRAME["label"]}), tmp_path / "list.parquet")
-    code = fields_of(refused(tmp_path / "list.parquet").hint)["code"]
-    exec(str(code), {})
-    index = read_index(str(tmp_path / "list.csv"))
-    written = {path.read_bytes().decode(): label for path, label in zip(index.paths, labels_of(index), strict=True)}
-    assert written == dict(ROWS)
+@pytest.mark.parametrize("missing", [-1, None])
+def test_images_without_a_label_are_no_class_of_hugging_face(tmp_path: Path, missing: int | None) -> None:
+    touch(tmp_path, *FRAME["path"])
+    numbers = pa.array([*NUMBERS[:-2], missing, missing], pa.int64())
+    error = refused(hugging_face(tmp_path / "list.parquet", {"image": FRAME["path"], "label": numbers}))
+    assert values_of(error.message) == [1, 23, "list.parquet", "label", "24"]
+
+
+@pytest.mark.parametrize("number", [3, -2, 99])
+def test_numbers_without_a_name_are_refused_with_their_row(tmp_path: Path, number: int) -> None:
+    touch(tmp_path, *FRAME["path"])
+    columns = {"image": FRAME["path"], "label": [*NUMBERS[:5], number, *NUMBERS[6:]]}
+    fields = fields_of(refused(hugging_face(tmp_path / "list.parquet", columns)).message)
+    assert (fields["number"], fields["value"], fields["last"]) == (6, str(number), 2)
+
+
+def run_code(source: Path) -> Path:
+    """Run the program of a hint, and return the table that it writes."""
+    fields = fields_of(refused(source).hint)
+    exec(str(fields["code"]), {})
+    return source.with_name(str(fields["target"]))
+
+
+IMAGES: dict[str, list[object]] = {
+    "without names": [{"bytes": path.encode(), "path": None} for path, _label in ROWS],
+    "with names": [{"bytes": path.encode(), "path": f"{path[:-4]}.png"} for path, _label in ROWS],
+    "only bytes": [{"bytes": path.encode()} for path, _label in ROWS],
+    "binary": [b"\xff" + path.encode() for path, _label in ROWS],
+}
+
+
+@pytest.mark.parametrize("kind", IMAGES)
+@pytest.mark.parametrize("column", ["image", "path"])
+def test_images_inside_of_parquet_are_refused_with_code_that_unpacks_them(
+    tmp_path: Path, kind: str, column: str
+) -> None:
+    touch(tmp_path, "0.jpg", "list/0.jpg")
+    (tmp_path / "list.csv").write_text("other")
+    masks = [{"bytes": b"\xff", "path": None}] * len(ROWS)
+    columns = {column: IMAGES[kind], "label": NUMBERS, "mask": masks, "boxes": [[1, 2]] * len(ROWS)}
+    made = run_code(hugging_face(tmp_path / "list.parquet", columns))
+    assert (tmp_path / "list.csv").read_text() == "other", "no file is overwritten"
+    assert [*pd.read_csv(made)] == ["label", "path"]
+    index = read_index(str(made))
+    contents = [path.read_bytes().removeprefix(b"\xff").decode() for path in index.paths]
+    assert dict(zip(contents, labels_of(index), strict=True)) == dict(ROWS)
+    assert {path.suffix for path in index.paths} == {".png" if kind == "with names" else ".jpg"}
+    assert not (tmp_path / "0.jpg").read_bytes() and not (tmp_path / "list" / "0.jpg").read_bytes()
+
+
+def test_rows_without_an_image_inside_of_parquet_keep_their_file_or_are_named(tmp_path: Path) -> None:
+    touch(tmp_path, "img/here.jpg")
+    images = [{"bytes": b"x", "path": None}, {"bytes": None, "path": "img/here.jpg"}, None]
+    source = hugging_face(tmp_path / "list.parquet", {"image": images, "label": [0, 1, 0]})
+    made = run_code(source)
+    assert fields_of(refused(made).message)["number"] == 4
+    made.write_text(made.read_text().rpartition("disc,")[0])
+    assert pairs(read_index(str(made))) == [("img/here.jpg", "ring"), ("list-images/0.jpg", "disc")]
 
 
 # --- columns ---------------------------------------------------------------------------------------------------------

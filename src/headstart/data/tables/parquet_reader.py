@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headstart.data.tables.encoding import require_table
-from headstart.data.tables.table import Column, Table, dates
+from headstart.data.tables.table import Column, Table, dates, first_row
 from headstart.errors import DataError, UsageError
 from headstart.i18n import _
 from headstart.text import end_sentence, message_of
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 _SAMPLE_BYTES = 4096
+_NO_LABEL = frozenset({"-1", ""})  # Hugging Face's datasets write -1 for an image without a label
 
 
 def read_parquet(path: Path) -> Table:
@@ -44,10 +46,13 @@ def read_parquet(path: Path) -> Table:
             ),
             _("Write the file again, or if it is CSV rename it, so that it ends in .csv."),
         ) from error
-    return Table(path.name, tuple(map(str.strip, names)), metadata.num_rows, lambda place: _read(path, names[place]))
+    table = Table(
+        path.name, tuple(map(str.strip, names)), metadata.num_rows, lambda place: _read(table, path, names[place])
+    )
+    return table
 
 
-def _read(path: Path, name: str) -> Column:
+def _read(table: Table, path: Path, name: str) -> Column:
     import pyarrow
     import pyarrow.parquet
 
@@ -56,13 +61,15 @@ def _read(path: Path, name: str) -> Column:
         column = pyarrow.parquet.read_table(path, columns=[name])[name]
         if kinds.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
-        class_names = _class_names(column, path, name)
+        class_names = _class_names(path, name)
         if kinds.is_struct(column.type):
             column = _paths_of_images(column, path, name)
         kind = column.type
         is_number = kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_decimal(kind)
         values = column.cast(pyarrow.string()).fill_null("").to_pylist()
     except (pyarrow.ArrowException, KeyError, UnicodeDecodeError) as error:  # for example a column of lists
+        if kinds.is_binary(column.type) or kinds.is_large_binary(column.type):
+            raise _embedded_error(path, name) from None
         raise DataError(
             _("The column {column!r} of {manifest} is neither text nor numbers.", column=name, manifest=path.name),
             _("Write a column of text: the paths of image files, or their labels."),
@@ -72,7 +79,7 @@ def _read(path: Path, name: str) -> Column:
     elif kinds.is_timestamp(kind):
         values = dates(values)
     elif class_names:
-        values = [class_names.get(value, value) for value in values]
+        values = _named(table, values, class_names, name)
         return Column(values, frozenset(values))
     return Column(values, frozenset() if is_number or kinds.is_boolean(kind) else frozenset(values))
 
@@ -83,40 +90,95 @@ def _paths_of_images(column: pyarrow.ChunkedArray, path: Path, name: str) -> pya
 
     fields = {field.name for field in column.type}
     if "bytes" in fields and pyarrow.compute.struct_field(column, "bytes").null_count < len(column):
-        raise DataError(
-            _("The column {column!r} of {manifest} has the images themselves.", column=name, manifest=path.name),
-            _(
-                "Run this in Python: `{code}`. Then use {target}.",
-                code=_unpacking_code(path, name),
-                target=path.stem + ".csv",
-            ),
-        )
+        raise _embedded_error(path, name)
     return pyarrow.compute.struct_field(column, "path") if "path" in fields else column
 
 
-def _unpacking_code(path: Path, name: str) -> str:
-    """Return a program that writes the images in a column to files beside the table, and a table of these."""
-    return (
-        f"import pandas, pathlib; table = pandas.read_parquet({str(path)!r}); "
-        "table['path'] = [f'{i}.jpg' for i in range(len(table))]; "
-        f"[pathlib.Path({str(path.parent)!r}, p).write_bytes(v['bytes']) "
-        f"for p, v in zip(table['path'], table[{name!r}])]; "
-        f"table.drop(columns={name!r}).to_csv({str(path.with_suffix('.csv'))!r}, index=False)"
+def _embedded_error(path: Path, name: str) -> DataError:
+    """Return the error on a column with the bytes of image files, with a program that writes the files."""
+    target = path.with_suffix(".csv")
+    if target.exists():
+        target = path.with_name(f"{path.stem}-table.csv")
+    return DataError(
+        _("The column {column!r} of {manifest} has the images themselves.", column=name, manifest=path.name),
+        _(
+            "Run this in Python: `{code}`. Then use {target}.",
+            code=_unpacking_code(path, name, target),
+            target=target.name,
+        ),
     )
 
 
-def _class_names(column: pyarrow.ChunkedArray, path: Path, name: str) -> dict[str, str]:
+def _unpacking_code(path: Path, name: str, target: Path) -> str:
+    """Return a program that writes the images in a column to a folder beside the table, and a table of these.
+
+    A row whose image is no value but a file keeps its path; one that has neither has no path in the new table, which is
+    reported with its line. Numbers of classes become their names.
+    """
+    import pyarrow.parquet
+
+    schema = pyarrow.parquet.read_schema(path)
+    kinds = pyarrow.types
+    value = "v or {}" if kinds.is_struct(schema.field(name).type) else "{'bytes': v}"
+    nested = [
+        field.name
+        for field in schema
+        if field.name != name and (kinds.is_nested(field.type) or kinds.is_binary(field.type))
+    ]
+    labels = [field.name for field in schema if _class_names(path, field.name)]
+    steps = [
+        f"import json, pandas, pathlib, pyarrow.parquet; source = pathlib.Path({str(path.absolute())!r})",
+        "table = pandas.read_parquet(source)",
+        f"images = [{value} for v in table.pop({name!r})]",
+        "folder = source.with_name(source.stem + '-images'); folder.mkdir(exist_ok=True)",
+        "table['path'] = [folder.name + f'/{i}' + (pathlib.PurePath(v.get('path') or '').suffix or '.jpg') "
+        "if v.get('bytes') else v.get('path') for i, v in enumerate(images)]",
+        "[(source.parent / p).write_bytes(v['bytes']) for p, v in zip(table['path'], images) if v.get('bytes')]",
+    ]
+    if labels:
+        steps.append(
+            "features = json.loads(pyarrow.parquet.read_schema(source).metadata[b'huggingface'])['info']['features']"
+        )
+    steps += [
+        f"table[{label!r}] = table[{label!r}].map(dict(enumerate(features[{label!r}]['names'])))" for label in labels
+    ]
+    dropped = f".drop(columns={nested!r})" if nested else ""
+    return "; ".join([*steps, f"table{dropped}.to_csv(source.with_name({target.name!r}), index=False)"])
+
+
+def _named(table: Table, values: Sequence[str], names: Mapping[str, str], column: str) -> list[str]:
+    """Return the names of classes in the place of their numbers, "" for a missing one.
+
+    Raises:
+        DataError: A number has no name.
+    """
+    if unknown := {*values} - {*names, *_NO_LABEL}:
+        row = first_row([value in unknown for value in values])
+        raise DataError(
+            _(
+                "{place} has the number {value} in the column {column!r}, whose numbers of classes are 0 to {last}.",
+                place=table.place(row),
+                value=values[row],
+                column=column,
+                last=len(names) - 1,
+            ),
+            _("Correct the number, or remove the row."),
+        )
+    return [names.get(value, "") for value in values]
+
+
+def _class_names(path: Path, name: str) -> dict[str, str]:
     """Return the names of classes by their numbers, which Hugging Face's datasets write into the file."""
     import pyarrow
     import pyarrow.parquet
 
-    metadata = pyarrow.parquet.read_schema(path).metadata or {}
+    schema = pyarrow.parquet.read_schema(path)
     try:
-        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
         names = features[name]["names"]
     except (ValueError, KeyError, TypeError):
         return {}
     is_list = isinstance(names, list) and all(isinstance(text, str) for text in names)
-    if not is_list or not pyarrow.types.is_integer(column.type):
+    if not is_list or not pyarrow.types.is_integer(schema.field(name).type):
         return {}
     return {str(number): text for number, text in enumerate(names)}
