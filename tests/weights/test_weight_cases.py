@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -12,6 +13,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -187,11 +189,17 @@ def test_distributed_checkpoint_is_refused_with_the_command_that_converts_it(
     assert_loaded(tmp_path / "weights.pth", network)
 
 
-def test_unpacked_file_is_refused_with_the_command_that_packs_it(tmp_path: Path, network: nn.Module) -> None:
+@pytest.mark.skipif(shutil.which("zip") is None, reason="zip is not installed")
+@pytest.mark.parametrize("name", ["w", "my model", "-0 best", "it's $HOME"])
+def test_unpacked_file_is_refused_with_the_command_that_packs_it(tmp_path: Path, network: nn.Module, name: str) -> None:
     torch.save(network.state_dict(), tmp_path / "w.pth")
     with zipfile.ZipFile(tmp_path / "w.pth") as archive:
         archive.extractall(tmp_path / "x")
-    assert fields_of(refused(tmp_path / "x" / "w").hint) == {"name": "w"}
+    (tmp_path / "x" / "w").rename(tmp_path / "x" / name)
+    match = re.search("`(.*)`", refused(tmp_path / "x" / name).hint)
+    assert match is not None
+    subprocess.run(match[1], cwd=tmp_path / "x", shell=True, check=True, capture_output=True)
+    assert_loaded(tmp_path / "x" / f"{name}.pth", network)
 
 
 # --- other formats
@@ -252,14 +260,39 @@ def test_program_of_torch_export_is_refused_with_code_that_converts_it(
     assert torch.load("weights.pth", weights_only=True).keys() == program.state_dict.keys()
 
 
+def arrays_of(network: nn.Module) -> dict[str, object]:
+    """Return files with arrays of NumPy: beside other values, in other dicts, and together with tensors."""
+    state = network.state_dict()
+    arrays: dict[str, object] = {key: value.numpy() for key, value in state.items()}
+    some = {key: value.numpy() if key.startswith("layer") else value for key, value in state.items()}
+    scalars = {key: value.item() if value.ndim == 0 else value.numpy() for key, value in state.items()}
+    return {
+        "alone": arrays,
+        "nested": {"model": arrays, "epoch": 3},
+        "deep": {"a": {"b": [arrays]}, "classes": ["x"]},
+        "some": {"state_dict": some, "accuracy": np.float64(0.5)},
+        "named": {**arrays, "name": "resnet18"},
+        "scalars": {"model": {**scalars, "bn1.num_batches_tracked": np.int64(1)}},
+        "optimizer": {"model": arrays, "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}}},
+        "path": {"model": arrays, "path": pathlib.PurePosixPath("x")},
+    }
+
+
+@pytest.mark.parametrize("case", [*arrays_of(trained(1))])
 def test_arrays_of_numpy_are_refused_with_code_that_converts_them(
-    tmp_path: Path, network: nn.Module, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, network: nn.Module, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
-    torch.save({key: value.numpy() for key, value in network.state_dict().items()}, tmp_path / "w.pth")
+    torch.save(arrays_of(network)[case], tmp_path / "w.pth")
     code = str(fields_of(refused(tmp_path / "w.pth").hint)["code"])
     monkeypatch.chdir(tmp_path)
     exec(code, {})
     assert_loaded(tmp_path / "weights.pth", network)
+
+
+def test_arrays_without_names_are_refused_without_code(tmp_path: Path) -> None:
+    torch.save({"model": [np.ones(3), np.ones(2)]}, tmp_path / "w.pth")
+    error = refused(tmp_path / "w.pth")
+    assert "NumPy" in error.message and "state_dict()" in error.hint
 
 
 # --- other networks
@@ -277,6 +310,12 @@ def test_other_channels_are_refused_with_code_that_converts_the_tensor(
     made = eval(str(fields_of(error.hint)["code"]), {"w": first})
     torch.save({**state, "conv1.weight": made}, tmp_path / "w.pth")
     assert resolve(tmp_path / "w.pth").state is not None
+
+
+@pytest.mark.parametrize("channels", [2, 5, 6, 13])
+def test_channels_of_no_known_order_are_refused_without_code(tmp_path: Path, network: nn.Module, channels: int) -> None:
+    torch.save({**network.state_dict(), "conv1.weight": torch.rand(64, channels, 7, 7)}, tmp_path / "w.pth")
+    assert fields_of(refused(tmp_path / "w.pth").hint) == {"count": channels}
 
 
 @pytest.mark.parametrize("name", ["regnet_y_400mf", "regnet_x_400mf"])

@@ -233,19 +233,23 @@ def _shape_error(path: Path, different: list[Message], label: str, channels: int
         mismatches=join_first(different, MAX_NAMES_SHOWN),
     )
     if channels:
-        return ModelFileError(
-            message,
-            ngettext(
-                "The network in the file is for images of {count} channel, and headstart trains on 3: use other "
-                "weights, or convert this tensor {tensor} in Python: {code}.",
-                "The network in the file is for images of {count} channels, and headstart trains on 3: use other "
-                "weights, or convert this tensor {tensor} in Python: {code}.",
-                channels,
-                tensor="w",
-                code="w.repeat(1, 3, 1, 1) / 3" if channels == 1 else "w[:, :3].clone()",
-            ),
-        )
+        return ModelFileError(message, _channels_hint(channels))
     return ModelFileError(message, _MATCH_NETWORK)
+
+
+def _channels_hint(channels: int) -> Message:
+    """Return what to do with a network for images of other channels.
+
+    One channel can be repeated, and the first three of four are usually RGB. Others have no known order.
+    """
+    reason = ngettext(
+        "The network in the file is for images of {count} channel, and headstart trains on 3",
+        "The network in the file is for images of {count} channels, and headstart trains on 3",
+        channels,
+    )
+    if code := {1: "w.repeat(1, 3, 1, 1) / 3", 4: "w[:, :3].clone()"}.get(channels):
+        return _("{reason}: use other weights, or convert this tensor w in Python: {code}.", reason=reason, code=code)
+    return _("{reason}: use other weights.", reason=reason)
 
 
 def _as_finite(path: Path, name: str, tensor: Tensor, expected: Tensor) -> Tensor:

@@ -90,7 +90,11 @@ def folder_error(path: Path) -> DataError | ModelFileError:
     if "data.pkl" in names:
         return DataError(
             _("{path} is an unpacked file of torch.save.", path=path),
-            _("Pack it again, in its parent folder: `zip -0 -r {name}.pth {name}`.", name=path.name),
+            _(
+                "Pack it again, in its parent folder: `zip -0 -r {packed:shell} {name:shell}`.",
+                packed=Path(f"{path.name}.pth"),
+                name=Path(path.name),
+            ),
         )
     files = [name for name in names if name.endswith((*WEIGHTS_SUFFIXES, INDEX_SUFFIX))]
     best = next((name for name in HUB_FILES if name in names), "")

@@ -16,10 +16,13 @@ from typing import IO, Any
 
 from headstart.weights.dialects import is_optimizer, rank_of
 
-MAX_PICKLE_BYTES = 50_000_000  # of names and numbers without tensors; checkpoints have less than one megabyte
+MAX_PICKLE_BYTES = 50_000_000  # of a compressed pickle, which torch.save does not write
 MAX_EXPRESSION = 300  # characters of a place
 OLD_FORMAT_PICKLES = 4  # magic number, protocol, system, content
 TENSOR_FUNCTIONS = ("torch._utils._rebuild_", "torch._tensor._rebuild_from_type", "torch.FloatStorage")
+ARRAY_FUNCTIONS = tuple(
+    f"numpy.{core}.{name}" for core in ("core", "_core") for name in ("multiarray._reconstruct", "numeric._frombuffer")
+)
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,13 @@ class Outline:
             `["state_dict"]`, `["model"].state_dict()`.
         objects: Python expressions behind the loaded content of objects that are no tensors: `["args"]`.
         is_network: The best weights are a whole network with its code.
+        has_arrays: Some of the best weights are arrays of NumPy.
     """
 
     weights: tuple[str, ...] = ()
     objects: tuple[str, ...] = ()
     is_network: bool = False
+    has_arrays: bool = False
 
 
 class Opaque:
@@ -78,6 +83,11 @@ class Opaque:
         return self.qualified.startswith(TENSOR_FUNCTIONS)
 
     @property
+    def is_array(self) -> bool:
+        """True for an array of NumPy."""
+        return self.qualified.startswith(ARRAY_FUNCTIONS)
+
+    @property
     def is_network(self) -> bool:
         """True for a torch module."""
         return isinstance(self.content, Mapping) and "_modules" in self.content
@@ -112,7 +122,7 @@ def outline(path: Path) -> Outline:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 member = next(info for info in archive.infolist() if info.filename.endswith("/data.pkl"))
-                if member.file_size <= MAX_PICKLE_BYTES:
+                if member.compress_type == zipfile.ZIP_STORED or member.file_size <= MAX_PICKLE_BYTES:
                     return _outline(_Outliner(io.BytesIO(archive.read(member))).load())
         else:
             with path.open("rb") as file:
@@ -136,7 +146,9 @@ def _outline(content: object) -> Outline:
         f"{place.expression}.state_dict()" if place.is_network else place.expression for place in weights
     )
     objects = tuple(place.expression for place in places if not place.tensors and place.expression)
-    return Outline(expressions, objects, bool(weights) and weights[0].is_network)
+    if not weights:
+        return Outline(expressions, objects)
+    return Outline(expressions, objects, weights[0].is_network, weights[0].has_arrays)
 
 
 @dataclass(frozen=True)
@@ -145,6 +157,7 @@ class _Place:
     name: str
     tensors: int = 0
     is_network: bool = False
+    has_arrays: bool = False
 
     @property
     def order(self) -> tuple[int, bool, int]:
@@ -159,8 +172,9 @@ def _places(content: object, expression: str, name: str, seen: set[int]) -> Iter
         seen.add(id(content))  # each once: in a hostile file they contain each other many times
     if isinstance(content, Mapping):
         tensors = sum(isinstance(value, Opaque) and value.is_tensor for value in content.values())
-        if tensors and not any(is_optimizer(part) for part in name.split(".")):
-            yield _Place(expression, name, tensors)
+        arrays = sum(isinstance(value, Opaque) and value.is_array for value in content.values())
+        if tensors + arrays and not any(is_optimizer(part) for part in name.split(".")):
+            yield _Place(expression, name, tensors + arrays, has_arrays=arrays > 0)
         for key, value in content.items():
             if isinstance(key, str | int):
                 yield from _places(value, f"{expression}[{_quoted(key)}]", f"{name}.{key}".strip("."), seen)

@@ -85,20 +85,11 @@ def _load_error(path: Path, error: Exception) -> HeadstartError:
             _("Download or copy the file again."),
         )
     content = outline(path)
-    if (
-        not content.weights
-        and names
-        and all(name.startswith("numpy.") for name in names if not name.startswith(USUAL_NAMES))
-    ):
-        return ModelFileError(
-            _("{path} contains arrays of NumPy, not tensors.", path=path),
-            _(
-                "If you made it or trust its source, convert it in Python: {code}",
-                code=f"import torch; arrays = torch.load({str(path)!r}, weights_only=False); "
-                'torch.save({k: torch.as_tensor(v) for k, v in arrays.items()}, "weights.pth")',
-            ),
-        )
-    if not content.weights or any(name.partition(".")[0] in SYSTEM_MODULES for name in names):
+    is_data = not any(name.partition(".")[0] in SYSTEM_MODULES for name in names)
+    unusual = [name for name in names if not name.startswith(USUAL_NAMES)]
+    if is_data and (content.has_arrays or (names and not content.weights and _are_of_numpy(unusual))):
+        return _arrays_error(path, content, names)
+    if not content.weights or not is_data:
         return ModelFileError(
             _(
                 "{path} contains more than tensors ({names}) and was refused; nothing in it was run.",
@@ -120,6 +111,26 @@ def _load_error(path: Path, error: Exception) -> HeadstartError:
             imports=_imports_of_own_classes(names),
             path=str(path),
             key=content.weights[0],
+        ),
+    )
+
+
+def _are_of_numpy(names: list[str]) -> bool:
+    return all(name.startswith("numpy.") for name in names)
+
+
+def _arrays_error(path: Path, content: Outline, names: list[str]) -> ModelFileError:
+    """Return the error on a file with arrays of NumPy, some of which may be tensors or belong to other objects."""
+    message = _("{path} contains arrays of NumPy, not tensors.", path=path)
+    if not content.weights:  # they have no names
+        return ModelFileError(message, _("Save the network's state_dict() with torch.save."))
+    return ModelFileError(
+        message,
+        _(
+            "If you made it or trust its source, convert it in Python: {code}",
+            code=f"{_imports_of_own_classes(names)}arrays = torch.load({str(path)!r}, weights_only=False)"
+            f"{content.weights[0]}; "
+            'torch.save({k: torch.as_tensor(v) for k, v in arrays.items() if hasattr(v, "shape")}, "weights.pth")',
         ),
     )
 
