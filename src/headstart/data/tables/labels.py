@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from decimal import Decimal
+from decimal import Context, Decimal
 
 from headstart.data.image_index import natural_key
 from headstart.data.tables.options import TableOptions
@@ -249,7 +249,8 @@ def _loose_keys(names: Sequence[str]) -> dict[str, str]:
 def _loose_key(name: str) -> str:
     plain = _INVISIBLE.sub("", unicodedata.normalize("NFKC", name)).replace("\u2212", "-").strip()
     if _NUMBER.fullmatch(plain):
-        return str(Decimal(plain.replace(",", ".")).normalize() + 0)  # + 0: -0 is 0
+        exact = Context(prec=len(plain))  # all digits: the default context rounds to 28
+        return str(exact.plus(Decimal(plain.replace(",", ".")).normalize(exact)))  # plus: -0 is 0
     return " ".join(
         re.split(r"[\s_-]+", plain.casefold().replace("i\u0307", "i"))
     )  # i with a dot: of the Turkish capital
