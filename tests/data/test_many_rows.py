@@ -25,6 +25,7 @@ from headstart.data.hash_cache import NO_STAMP, HashCache
 from headstart.data.image_index import ImageIndex, build_index, natural_key, natural_order
 from headstart.data.sources import read_index
 from headstart.data.tables import json_reader, paths
+from headstart.data.tables.options import TableOptions
 
 NAMES = st.text(st.sampled_from("ab019_/ é²٣"), max_size=8)
 
@@ -67,7 +68,7 @@ def test_columns_of_json_are_those_of_its_objects(rows: list[dict[str, bool | st
 def test_numbers_of_json_lines_skip_blank_lines(tmp_path: Path) -> None:
     rows = [{"path": "1.jpg", "label": 1}, {"path": "2.jpg", "label": 2}]
     (tmp_path / "list.jsonl").write_text("\n\n".join(map(json.dumps, rows)) + "\n")
-    table = json_reader.read_json(tmp_path / "list.jsonl")
+    table = json_reader.read_json(tmp_path / "list.jsonl", TableOptions())
     assert table.rows == 2 and [table.number(row) for row in range(2)] == [1, 3]
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from headstart.data.frames import stored_source
 from headstart.data.image_index import ImageIndex
+from headstart.data.manifest import read_table
 from headstart.data.sources import read_index
 from headstart.data.tables.options import TableOptions
 from headstart.errors import DataError
@@ -125,6 +126,20 @@ def test_spellings_that_may_be_one_label_are_a_question(tmp_path: Path, labels: 
     assert labels_of(read_index(source, table=TableOptions(keep_labels=True))) == labels
     index = read_index(source, table=TableOptions(merge_labels=True))
     assert len(index.classes) == 2 and {*index.classes} <= {*merged, *labels}
+
+
+LONG = "1234567890123456789012345678"  # as many digits as decimal numbers have by default
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [[f"{LONG}901", f"{LONG}902"], [f"0.{LONG}1", f"0.{LONG}2"], [f"-{LONG}11", f"-{LONG}12"]],
+)
+def test_long_numbers_are_the_same_only_if_all_digits_are(tmp_path: Path, labels: list[str]) -> None:
+    assert {*labels_of(read_index(labeled(tmp_path, labels * 12)))} == {*labels}
+    padded = f"-0{labels[0][1:]}" if labels[0].startswith("-") else f"0{labels[0]}"
+    merged = read_index(labeled(tmp_path, [*labels, padded] * 8), table=TableOptions(merge_labels=True))
+    assert len(merged.classes) == 2
 
 
 def test_words_that_are_no_numbers_or_booleans_are_not_merged(tmp_path: Path) -> None:
@@ -250,6 +265,22 @@ def test_other_layouts_of_pandas_are_refused_with_the_one_that_works(tmp_path: P
     assert pairs(read_index(str(tmp_path / "list.jsonl"))) == ROWS
 
 
+@pytest.mark.parametrize("value", [["x"], {"a": 1}, []])
+def test_only_row_with_an_unused_list_is_a_row(tmp_path: Path, value: object) -> None:
+    for names in (("path", "label"), ("where", "kind")):
+        row = {names[0]: ROWS[0][0], names[1]: "a", "tags": value}
+        source = write(tmp_path, json.dumps(row) + "\n", "list.jsonl")
+        options = TableOptions() if names[0] == "path" else TableOptions(path_column="where", label_column="kind")
+        table = read_table(Path(source), options)
+        assert (table.rows, table.column(names[0]).values, table.column(names[1]).values) == (1, [ROWS[0][0]], ["a"])
+
+
+def test_only_row_with_a_list_as_its_label_is_refused_with_its_line(tmp_path: Path) -> None:
+    row = {"path": ROWS[0][0], "label": ["a"]}
+    fields = fields_of(refused(write(tmp_path, "\n" + json.dumps(row), "list.jsonl")).message)
+    assert (fields["number"], fields["column"]) == (2, "label")
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [
@@ -306,6 +337,38 @@ def test_index_of_a_frame_is_a_column_as_in_its_files(tmp_path: Path, index: lis
     indexed.to_parquet(tmp_path / "list.parquet")
     for source in (tmp_path / "list.csv", tmp_path / "list.parquet", stored_source(indexed, tmp_path / "runs")):
         assert pairs(read_index(str(source), allow_outside=True)) == [(path[4:], label) for path, label in ROWS]
+
+
+@pytest.mark.parametrize(
+    ("index", "columns"),
+    [
+        (["file"], ("image", "label")),
+        (["file", "class"], ("image", "label")),
+        (["target"], ("path", "class")),
+        (["path"], ("image", "label")),
+        (["split"], ("image", "label")),
+        (["file"], ("where", "label")),
+    ],
+)
+def test_index_is_no_column_of_a_frame_that_has_one(tmp_path: Path, index: list[str], columns: tuple[str, str]) -> None:
+    touch(tmp_path, *FRAME["path"])
+    frame = pd.DataFrame({columns[0]: [str(tmp_path / path) for path in FRAME["path"]], columns[1]: FRAME["label"]})
+    levels = [["train"] * len(ROWS) if name == "split" else [f"{i}.jpg" for i in range(len(ROWS))] for name in index]
+    frame.index = (
+        pd.MultiIndex.from_arrays(levels, names=index) if len(index) > 1 else pd.Index(levels[0], name=index[0])
+    )
+    options = TableOptions(path_column="where" if columns[0] == "where" else "")
+    found = read_index(stored_source(frame, tmp_path / "runs", options), allow_outside=True, table=options)
+    assert pairs(found) == [(path[4:], label) for path, label in ROWS]
+    assert {*found.splits} == {"train" if index == ["split"] else ""}
+
+
+def test_index_that_the_user_names_is_the_column(tmp_path: Path) -> None:
+    touch(tmp_path, *FRAME["path"])
+    frame = FRAME.assign(image="wrong.jpg", file=[str(tmp_path / path) for path in FRAME["path"]])
+    frame, options = frame.drop(columns="path").set_index("file"), TableOptions(path_column="file")
+    found = read_index(stored_source(frame, tmp_path / "runs", options), allow_outside=True, table=options)
+    assert pairs(found) == [(path[4:], label) for path, label in ROWS]
 
 
 def hugging_face(path: Path, columns: dict[str, object]) -> Path:

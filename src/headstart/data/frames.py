@@ -134,7 +134,7 @@ def _columns_of(
     import pandas as pd
 
     if isinstance(data, pd.DataFrame):
-        stem, frame = "frame", frame_reader.with_index(data)
+        stem, frame = "frame", frame_reader.with_index(data, options)
     elif isinstance(data, LabeledSamples):
         rows = [(path, data.classes[label]) for path, label in data.samples]
         stem, frame = Path(data.root).absolute().name, pd.DataFrame(rows, columns=["path", "label"], dtype=object)

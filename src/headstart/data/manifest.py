@@ -77,7 +77,7 @@ def read_table(path: Path, options: TableOptions) -> Table:
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         return parquet_reader.read_parquet(path)
-    return json_reader.read_json(path) if suffix in _JSON_SUFFIXES else csv_reader.read_csv(path, options)
+    return json_reader.read_json(path, options) if suffix in _JSON_SUFFIXES else csv_reader.read_csv(path, options)
 
 
 def read_rows(

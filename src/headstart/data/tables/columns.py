@@ -53,13 +53,16 @@ def fold_name(name: str) -> str:
     return re.sub(r"[\s_-]+", "", name).casefold()
 
 
+def may_be(name: str, role: str, options: TableOptions) -> bool:
+    """Return True for a column name that stands for a role: the one that the user named, or one of the usual ones."""
+    named = options.column(role)
+    return fold_name(name) in ({fold_name(named)} if named else {role, *_SYNONYMS[role]})
+
+
 def recognized(names: Iterable[str], options: TableOptions) -> int:
     """Return how many of path and label are among column names: 0 to 2."""
-    folded = {fold_name(name) for name in names}
-    return sum(
-        bool(folded & ({fold_name(options.column(role))} if options.column(role) else {role, *_SYNONYMS[role]}))
-        for role in ("path", "label")
-    )
+    names = list(names)
+    return sum(any(may_be(name, role, options) for name in names) for role in ("path", "label"))
 
 
 def find_columns(table: Table, options: TableOptions) -> tuple[UsedColumns, list[Message]]:
@@ -84,6 +87,16 @@ def find_columns(table: Table, options: TableOptions) -> tuple[UsedColumns, list
     ]
     extra = [name for name in table.columns if name not in found.values() and not _is_row_number(name)]
     return UsedColumns(**found), notes + _unused_notes(table, extra, found)
+
+
+def has_column(table: Table, role: str, options: TableOptions) -> bool:
+    """Return True if a table has a column of a role, or several that may be it."""
+    if named := options.column(role):
+        return named in table.columns
+    try:
+        return bool(_find(table, role, options))
+    except DataError:
+        return True
 
 
 def has_label(table: Table, options: TableOptions) -> bool:

@@ -7,6 +7,8 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
+from headstart.data.tables.columns import has_column, may_be
+from headstart.data.tables.options import ROLES, TableOptions
 from headstart.data.tables.table import ROW_NAMES, Column, Table, dates
 from headstart.errors import DataError
 from headstart.i18n import _
@@ -17,13 +19,23 @@ if TYPE_CHECKING:
 _Cell: TypeAlias = "str | int | float | bool | None"
 
 
-def with_index(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a data frame whose index is a column, if it has names or text: a file would have it as a column too."""
+def with_index(frame: pd.DataFrame, options: TableOptions) -> pd.DataFrame:
+    """Return a data frame whose index is a column, if it has names or text: a file would have it as a column too.
+
+    A level of the index whose name stands for the path, label, split or group is left out if a column does so too.
+    """
     index = frame.index
     if all(name is None for name in index.names):
         is_text = index.nlevels == 1 and len(index) > 0 and all(isinstance(label, str) for label in index)
         return frame.rename_axis(ROW_NAMES).reset_index() if is_text and ROW_NAMES not in frame.columns else frame
-    named = [name for name in index.names if name is not None and name not in frame.columns]
+    taken = [role for role in ROLES if has_column(frame_table(frame), role, options)]
+    named = [
+        name
+        for name in index.names
+        if name is not None
+        and name not in frame.columns
+        and not any(may_be(str(name), role, options) for role in taken)
+    ]
     return frame.reset_index(level=named) if named else frame
 
 

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from headstart.data.tables.columns import recognized
 from headstart.data.tables.encoding import decode_table
+from headstart.data.tables.options import TableOptions
 from headstart.data.tables.table import Column, Table
 from headstart.errors import DataError
 from headstart.i18n import Message, _
@@ -26,8 +28,12 @@ class _Number(str):
     __slots__ = ()
 
 
-def read_json(path: Path) -> Table:
+def read_json(path: Path, options: TableOptions) -> Table:
     """Return the table in a file with one JSON object per line, or with an array of objects.
+
+    Args:
+        path: The file.
+        options: Names of columns that the user named: they tell the row of one image from a table in one object.
 
     Raises:
         DataError: A line is no JSON object. A column raises it for a value that is no text, number or boolean.
@@ -39,7 +45,7 @@ def read_json(path: Path) -> Table:
     else:
         columns, count, lines = _objects(text, path.name)
     names = tuple(columns)
-    if count == 1 and any(isinstance(values[0], list | dict) for values in columns.values()):
+    if count == 1 and _is_whole_table({name: values[0] for name, values in columns.items()}, options):
         raise DataError(
             _("{manifest} is one object of JSON, with {names}.", manifest=path.name, names=join_first(names, _SHOWN)),
             _(
@@ -57,6 +63,13 @@ def read_json(path: Path) -> Table:
         tuple(notes),
     )
     return table
+
+
+def _is_whole_table(row: dict[str, _Json], options: TableOptions) -> bool:
+    """Return True for the only object of a file if it is a table: its lists and objects are no values of a row."""
+    nested = [name for name, value in row.items() if isinstance(value, list | dict)]
+    plain = [name for name in row if name not in nested]
+    return (bool(nested) and recognized(row, options) < 2) or recognized(nested, options) > recognized(plain, options)
 
 
 def _pairs(pairs: list[tuple[str, _Json]]) -> dict[str, _Json]:
