@@ -99,6 +99,42 @@ def test_one_stray_quote_is_refused_with_its_line_and_reads_without_it(tmp_path:
     assert len(read_index(write(tmp_path, "\n".join(lines)))) == len(ROWS)
 
 
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "A man\nwith a hat, a dog, two",
+        "A man\nwith a hat, a dog",
+        "as in\n1.jpg, but brighter",
+        "see\nimg/001.jpg",
+        "one\n\nbolt, ring, disc\n",
+        "left, right\nup, down",
+        'He said "no",\nyes, and no',
+    ],
+)
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (0, 2, 1)])
+@pytest.mark.parametrize("ending", ["", ".jpg"])
+def test_descriptions_with_line_breaks_are_read(
+    tmp_path: Path, caption: str, order: tuple[int, int, int], ending: str
+) -> None:
+    rows = [(path.removesuffix(".jpg") + ending, label, f"{caption} {n}") for n, (path, label) in enumerate(ROWS)]
+    text = io.StringIO()
+    csv.writer(text).writerows([row[place] for place in order] for row in [("path", "label", "caption"), *rows])
+    assert pairs(read_index(write(tmp_path, text.getvalue()))) == ROWS
+
+
+@pytest.mark.parametrize("ending", ["", ".jpg"])
+@pytest.mark.parametrize("header", ["path,label,note", "note,path,label", "path,note,label"])
+@pytest.mark.parametrize("column", ["path", "label", "note"])
+def test_stray_quotes_in_any_column_are_found(tmp_path: Path, ending: str, header: str, column: str) -> None:
+    names = header.split(",")
+    rows = [{"path": path.removesuffix(".jpg") + ending, "label": label, "note": "x y"} for path, label in ROWS]
+    for number, quoted in ((5, '"{}'), (9, '{}"')):
+        rows[number][column] = quoted.format(rows[number][column])
+    text = header + "\n" + "".join(",".join(row[name] for name in names) + "\n" for row in rows)
+    fields = fields_of(refused(write(tmp_path, text)).message)
+    assert (fields["first"], fields["last"]) == (7, 11)
+
+
 # --- one label in several spellings ----------------------------------------------------------------------------------
 
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 
-from headstart.data.image_formats import IMAGE_SUFFIXES
-from headstart.data.tables.csv_layout import Layout, find_layout, is_image_name, is_rule
+from headstart.data.tables.columns import may_be
+from headstart.data.tables.csv_layout import Layout, find_layout, is_image_name, is_rule, split_line
 from headstart.data.tables.encoding import decode_table
 from headstart.data.tables.options import TableOptions
 from headstart.data.tables.table import ROW_NAMES, Column, Table
 from headstart.errors import DataError
 from headstart.i18n import Message, _, ngettext
 
-_IMAGE_NAME = re.compile(rf"(?:{'|'.join(map(re.escape, sorted(IMAGE_SUFFIXES)))})\b", re.IGNORECASE)
 _SHOWN_CHARACTERS = 40
 
 
@@ -33,13 +32,13 @@ def read_csv(path: Path, options: TableOptions) -> Table:
     text, notes = decode_table(path.read_bytes(), path.name)
     layout, notes_above = find_layout(text, path.name, options)
     try:
-        header, rows, lines = _parse(path.name, layout, layout.text)
+        header, rows, lines = _parse(path.name, layout, layout.text, options)
     except _QuoteError as error:
         repaired = _repair_quotes(layout)
         if repaired == layout.text:
             raise error.cause from None
         try:
-            header, rows, lines = _parse(path.name, layout, repaired)
+            header, rows, lines = _parse(path.name, layout, repaired, options)
         except _QuoteError:
             raise error.cause from None
     notes += [*notes_above, *_drop_headers(path.name, header, rows, lines)]
@@ -57,7 +56,9 @@ class _QuoteError(Exception):
         self.cause = cause
 
 
-def _parse(manifest: str, layout: Layout, text: str) -> tuple[list[str], list[list[str]], list[int]]:
+def _parse(
+    manifest: str, layout: Layout, text: str, options: TableOptions
+) -> tuple[list[str], list[list[str]], list[int]]:
     """Return the header, the rows that are not blank, and the line on which each of them begins."""
     blanks_before_quotes = re.search(re.escape(layout.separator) + r'[ \t]+"', text) is not None
     reader = csv.reader(
@@ -68,14 +69,19 @@ def _parse(manifest: str, layout: Layout, text: str) -> tuple[list[str], list[li
     )
     rows: list[list[str]] = []
     lines: list[int] = []
+    paths: set[int] = set()
     first = layout.header
     try:
         while True:
             first = layout.header + reader.line_num + 1
             row = next(reader)
             last = layout.header + reader.line_num
-            if last > first and (value := next((value for value in row if _swallows_rows(value, layout, rows)), None)):
-                raise _QuoteError(_open_quote(manifest, first, last, value))
+            if last > first and rows:
+                for place, value in enumerate(row):
+                    if "\n" in value and _swallows_rows(row, place, layout, rows, paths):
+                        raise _QuoteError(_open_quote(manifest, first, last, value))
+            elif not rows:
+                paths = {place for place, name in enumerate(row) if may_be(name, "path", options)}
             if any(map(str.strip, row)) and not is_rule("".join(row)):
                 rows.append(row)
                 lines.append(first)
@@ -86,16 +92,45 @@ def _parse(manifest: str, layout: Layout, text: str) -> tuple[list[str], list[li
         raise _QuoteError(_misplaced_quote(manifest, first, last, str(error))) from error
 
 
-def _swallows_rows(value: str, layout: Layout, rows: Sequence[Sequence[str]]) -> bool:
-    """Return True if a value with line breaks contains other rows of the table.
+def _swallows_rows(
+    row: Sequence[str], place: int, layout: Layout, rows: Sequence[Sequence[str]], paths: Set[int]
+) -> bool:
+    """Return True if a value with line breaks contains other rows of the table, which is what a stray quote does.
 
-    That is what a stray quote does. Descriptions with line breaks are in no danger unless they look like rows.
+    Its first line then ends the row, its last one is the beginning of another row, and the lines between are rows.
+    Each has a path where the row has its path. Descriptions with line breaks have not.
+
+    Args:
+        row: The values of a row.
+        place: Place of a value.
+        layout: Has the separator.
+        rows: The rows before it, from the header.
+        paths: Places of the columns that may have the path; none if the header names no such column.
     """
-    width = len(rows[0]) if rows else 0
+    texts = row[place].split("\n")
+    first, *lines = (split_line(text, layout.separator) for text in texts)
+    lines[-1] = [*lines[-1], *row[place + 1 :]]
+    shifted = len(row) - len(rows[0]) == 1  # names of rows, which the header does not name
+    own = [*row[:place], *first]
+    if len(own) not in (len(rows[0]) + shifted, len(rows[-1])):
+        return False
+    columns = [path for path in ({path + shifted for path in paths} or range(len(own))) if path < len(own)]
     return any(
-        line.count(layout.separator) + 1 == width or _IMAGE_NAME.search(line) is not None
-        for line in value.split("\n")[1:]
+        len(line) == len(own) and any(_may_be_row(text, line[path], own[path], layout) for path in columns)
+        for text, line in zip(texts[1:], lines, strict=True)
     )
+
+
+def _may_be_row(text: str, path: str, other: str, layout: Layout) -> bool:
+    """Return True if a line may be a row by its path: the name of an image as that of another row is, or one word.
+
+    Words are also in sentences, which have blanks behind commas.
+    """
+    if is_image_name(other):
+        return is_image_name(path)
+    blank = f"{layout.separator} "
+    is_sentence = blank in text and blank not in layout.text.split("\n", 1)[0]
+    return len(path.split()) == 1 and not is_sentence
 
 
 def _open_quote(manifest: str, first: int, last: int, value: str) -> DataError:
