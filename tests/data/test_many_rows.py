@@ -55,7 +55,7 @@ def test_shared_names_are_those_of_a_table_of_all_names(names: list[str]) -> Non
 @hypothesis.given(st.text(st.sampled_from("aZ1é \t\n./\\:²")))
 def test_usual_paths_match_neither_pattern(path: str) -> None:
     if not paths._is_unusual(path):
-        assert not paths._OUTSIDE.search(path) and not paths._WINDOWS.match(path.strip())
+        assert not paths.OUTSIDE.search(path) and not paths._WINDOWS.match(path.strip())
 
 
 @hypothesis.given(st.lists(st.dictionaries(st.sampled_from("abc"), st.none() | st.booleans() | st.text(max_size=2))))
@@ -79,7 +79,7 @@ def test_progress_of_many_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     calls: list[tuple[int, int]] = []
     read_index(str(tmp_path / "list.csv"), progress=lambda done, total: calls.append((done, total)))
     assert not calls
-    monkeypatch.setattr(paths, "_ROWS_PER_REPORT", 2)
+    monkeypatch.setattr(paths, "ROWS_PER_REPORT", 2)
     images = read_index(str(tmp_path / "list.csv"), progress=lambda done, total: calls.append((done, total)))
     assert calls == [(2, 5), (4, 5), (5, 5)] and len(images) == 5
 

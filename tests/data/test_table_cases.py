@@ -534,7 +534,28 @@ def test_files_in_several_subfolders_are_found_if_each_is_in_one(tmp_path: Path)
     index = read_index(str(tmp_path / "list.csv"))
     assert sorted((key[7:], label) for key, label in pairs(index)) == [(path[4:], label) for path, label in ROWS]
     touch(tmp_path, "part_1/000.jpg")
-    assert fields_of(refused(tmp_path / "list.csv").message)["count"] == len(ROWS)
+    error = refused(tmp_path / "list.csv")
+    assert fields_of(error.message)["count"] == 1
+    assert {"first": "part_0/000.jpg", "second": "part_1/000.jpg", "number": 2}.items() <= fields_of(error.hint).items()
+    (tmp_path / "list.csv").write_text(text.replace("\n000,", "\npart_1/000.jpg,"))
+    assert "part_1/000.jpg" in read_index(str(tmp_path / "list.csv")).keys
+    (tmp_path / "list.csv").write_text(text.replace("\n000,", "\nnope,"))
+    error = refused(tmp_path / "list.csv")
+    assert (fields_of(error.message)["count"], fields_of(error.hint)["number"]) == (1, 2)
+
+
+@pytest.mark.parametrize("prefix", ["", "C:\\me\\x\\", "/nowhere/x/", "old/place/"])
+def test_one_missing_file_of_a_moved_table_is_named_with_its_line(tmp_path: Path, prefix: str) -> None:
+    names = [f"{number}.png" for number in range(10)]
+    touch(tmp_path, *((name if prefix else f"one/{name}") for name in names), "two/0.png")
+    text = "path,label\n" + "".join(f"{prefix}{name},{number % 2}\n" for number, name in enumerate(names))
+    (tmp_path / "list.csv").write_text(text + f"{prefix}nope.png,1\n")
+    error = refused(tmp_path / "list.csv")
+    fields = fields_of(error.message)
+    assert (fields["count"], fields["folder"]) == (1, tmp_path if prefix else tmp_path / "one")
+    assert fields_of(error.hint) == {"number": 12}
+    (tmp_path / "list.csv").write_text(text)
+    assert len(read_index(str(tmp_path / "list.csv"))) == 10
 
 
 def test_table_in_a_folder_that_has_no_classes_is_named(tmp_path: Path) -> None:

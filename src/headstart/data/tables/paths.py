@@ -13,21 +13,26 @@ from urllib.parse import unquote
 
 from headstart.data.read_errors import MissingFilesError
 from headstart.data.tables.file_lookup import FileLookup, Fix, Match, normalize
+from headstart.data.tables.moved_files import (
+    OUTSIDE,
+    PARENT,
+    ROWS_PER_REPORT,
+    common_parts,
+    find_moved,
+    find_near,
+    is_plain,
+)
 from headstart.data.tables.table import Table, empty_error
 from headstart.errors import DataError
 from headstart.i18n import Message, _, ngettext
 from headstart.reporter import ProgressCallback
-from headstart.text import join_first, join_list
+from headstart.text import join_first
 
 _WINDOWS = re.compile(r"[A-Za-z]:[/\\]|\\\\")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _FILE_ADDRESS = re.compile(r"file:(?://(?:localhost)?)?(?=/)", re.IGNORECASE)
-_OUTSIDE = re.compile(r"^\s*(?:[/\\]|[A-Za-z]:[/\\])|(?:^|[/\\])\.\.(?:[/\\]|$)")
-_PARENT = re.compile(r"(?:^|[/\\])\.\.(?:[/\\]|$)")
 _AROUND = "= '\"\u2018\u2019\u201a\u201c\u201d\u201e\xab\xbb"  # quotes that CSV does not know, and ="..." of Excel
 _SHOWN_FILES = 3
-_ROWS_PER_REPORT = 10_000  # less are found at once
-_MAX_FOLDERS = 50  # among which the files may be spread
 
 
 @dataclass(frozen=True)
@@ -76,30 +81,39 @@ def find_files(
     lookup = FileLookup(root, allow_outside)
     keys = [_relative(path.strip(), root) if path.lstrip().startswith("/") else path for path in paths]
     unusual = [row for row, key in enumerate(keys) if _is_unusual(key)]
-    outside = [row for row in unusual if _OUTSIDE.search(keys[row])] if not allow_outside else []
+    outside = [row for row in unusual if OUTSIDE.search(keys[row])] if not allow_outside else []
     foreign = [row for row in unusual if _WINDOWS.match(keys[row].strip())]
     if outside:
-        if not _are_here(keys) and (moved := _move(table, lookup, keys)):
-            return moved
+        if not _are_here(keys):
+            if moved := _move(table, lookup, keys, progress):
+                return moved
+            _require_near(table, lookup, keys)
         raise _outside_error(table, outside[0], paths[outside[0]])
     matches: list[Match | None] = []
-    for begin in range(0, len(keys), _ROWS_PER_REPORT):
-        matches += [_match(lookup, key, allow_outside) for key in keys[begin : begin + _ROWS_PER_REPORT]]
-        if progress and len(keys) > _ROWS_PER_REPORT:
+    for begin in range(0, len(keys), ROWS_PER_REPORT):
+        matches += [_match(lookup, key, allow_outside) for key in keys[begin : begin + ROWS_PER_REPORT]]
+        if progress and len(keys) > ROWS_PER_REPORT:
             progress(len(matches), len(keys))
     missing = [row for row, match in enumerate(matches) if match is None]
     if missing:
-        if moved := _move(table, lookup, keys):
+        if moved := _move(table, lookup, keys, progress):
             return moved
-        if root != folder and not _are_here(paths) and (moved := _move(table, FileLookup(folder, True), paths)):
-            return _below_common_folder(moved)
-        raise _missing_error(table, lookup, missing, keys, foreign)
-    return _found(table, lookup, keys, [match for match in matches if match is not None], [])
+        if root != folder and not _are_here(paths):
+            below = FileLookup(folder, allow_outside=True)
+            if moved := _move(table, below, paths, progress):
+                return _below_common_folder(moved)
+            _require_near(table, below, paths)
+        if 2 * len(missing) > len(keys):
+            _require_near(table, lookup, keys)
+        if foreign:
+            raise _foreign_error(table, foreign[0], keys[foreign[0]])
+        raise _missing_error(table, lookup, missing, keys)
+    return _found(table, lookup, [match for match in matches if match is not None], [])
 
 
 def _below_common_folder(files: FoundFiles) -> FoundFiles:
     """Return the files with keys relative to the folder that contains all, as those of absolute paths are."""
-    common = _common_parts([key.split("/") for key in files.keys])
+    common = common_parts([key.split("/") for key in files.keys])
     keys = ["/".join(key.split("/")[len(common) :]) for key in files.keys]
     return FoundFiles(files.root.joinpath(*common), keys, files.notes)
 
@@ -138,7 +152,7 @@ def _common_root(paths: Sequence[str]) -> Path:
 
 def _relative(path: str, root: Path) -> str:
     """Return an absolute path relative to the root if it is below it, otherwise unchanged."""
-    if not _PARENT.search(path):
+    if not PARENT.search(path):
         for start in (str(root).rstrip("/") + "/", os.path.realpath(root).rstrip("/") + "/"):
             if path.startswith(start):
                 return path[len(start) :]
@@ -146,17 +160,15 @@ def _relative(path: str, root: Path) -> str:
 
 
 def _match(lookup: FileLookup, key: str, allow_outside: bool) -> Match | None:
-    if "//" not in key and "/." not in key and key[0] not in "./" and (allowed := lookup.allowed(key)) is not None:
+    if is_plain(key) and (allowed := lookup.allowed(key)) is not None:
         return Match(key, Fix.NONE, allowed)
-    if allow_outside and (key.startswith("/") or _PARENT.search(key)):
+    if allow_outside and (key.startswith("/") or PARENT.search(key)):
         start = lookup.root.as_posix()
         key = posixpath.relpath(posixpath.join(start, key), start)
     return lookup.find(key)
 
 
-def _found(
-    table: Table, lookup: FileLookup, keys: Sequence[str], matches: Sequence[Match], notes: list[Message]
-) -> FoundFiles:
+def _found(table: Table, lookup: FileLookup, matches: Sequence[Match], notes: list[Message]) -> FoundFiles:
     """Return the files with notes on what was changed. Raises DataError for a link that leads out of the folder."""
     for match in matches:
         if not match.allowed:
@@ -205,72 +217,14 @@ def _fix_note(fix: Fix, count: int, manifest: str, example: str) -> Message:
             )
 
 
-def _move(table: Table, lookup: FileLookup, keys: Sequence[str]) -> FoundFiles | None:
-    """Return the files if all are there without the common beginning of the paths, or all in one subfolder."""
-    if any(map(_PARENT.search, keys)):
+def _move(
+    table: Table, lookup: FileLookup, keys: Sequence[str], progress: ProgressCallback | None
+) -> FoundFiles | None:
+    """Return the files if all are there without the common beginning of the paths, or in subfolders."""
+    if (moved := find_moved(lookup, keys, progress)) is None:
         return None
-    split = [key.strip().replace("\\", "/").split("/") for key in keys]
-    common = _common_parts(split)
-    for dropped in range(1, len(common) + 1):
-        shortened = ["/".join(parts[dropped:]) for parts in split]
-        if (matches := _find_all(lookup, shortened)) is not None:
-            prefix = "/".join(common[:dropped])
-            note = _(
-                "The paths of {manifest} are read without their beginning {prefix!r}: the files are in {folder}.",
-                manifest=table.name,
-                prefix=prefix + "/",
-                folder=lookup.root,
-            )
-            return _found(table, lookup, shortened, matches, [note])
-    if any(map(_OUTSIDE.search, keys)):
-        return None
-    places = [(name, matches) for name in lookup.subfolders() if (matches := _find_all(lookup, keys, name)) is not None]
-    if len(places) != 1:
-        return _spread(table, lookup, keys) if not places else None
-    name, matches = places[0]
-    note = _("The paths of {manifest} are read in its subfolder {folder!r}.", manifest=table.name, folder=name)
-    return _found(table, lookup, keys, matches, [note])
-
-
-def _spread(table: Table, lookup: FileLookup, keys: Sequence[str]) -> FoundFiles | None:
-    """Return the files if each is in exactly one of the subfolders, as in archives of several parts."""
-    folders = lookup.subfolders()
-    if not 1 < len(folders) <= _MAX_FOLDERS:
-        return None
-    matches: list[Match] = []
-    used: dict[str, None] = {}
-    for key in keys:
-        found = [(name, match) for name in folders if (match := lookup.find(posixpath.join(name, key)))]
-        if len(found) != 1:
-            return None
-        used[found[0][0]] = None
-        matches.append(found[0][1])
-    note = _(
-        "The paths of {manifest} are read in its subfolders {folders}.",
-        manifest=table.name,
-        folders=join_list(map(repr, sorted(used))),
-    )
-    return _found(table, lookup, keys, matches, [note])
-
-
-def _common_parts(paths: Sequence[list[str]]) -> list[str]:
-    """Return the folders with which all paths begin."""
-    first, last = min(paths), max(paths)  # in the order of lists: all others lie between these two
-    count = 0
-    while count < min(len(first), len(last)) - 1 and first[count] == last[count]:
-        count += 1
-    return first[:count]
-
-
-def _find_all(lookup: FileLookup, keys: Sequence[str], folder: str = "") -> list[Match] | None:
-    """Return the files of all paths in a folder; None as soon as one is missing."""
-    matches: list[Match] = []
-    for key in keys:
-        match = None if os.path.isabs(key) else lookup.find(posixpath.join(folder, key))  # noqa: PTH117
-        if match is None:
-            return None
-        matches.append(match)
-    return matches
+    place, matches = moved
+    return _found(table, lookup, matches, [place.note(table.name, lookup.root, matches)])
 
 
 def _are_here(keys: Sequence[str]) -> bool:
@@ -296,14 +250,72 @@ def _foreign_error(table: Table, row: int, path: str) -> DataError:
     )
 
 
+def _require_near(table: Table, lookup: FileLookup, keys: Sequence[str]) -> None:
+    """Raise DataError for the rows without a file if most files are in one place: these rows are to be corrected."""
+    if (near := find_near(lookup, keys)) is None:
+        return
+    folders = near.place.folders
+    if near.missing and len(folders) == 1:
+        raise _missing_error(table, lookup, near.missing, near.place.keys, folders[0])
+    if near.missing:
+        raise DataError(
+            ngettext(
+                "{count:,} of the {files} in {manifest} is in none of the subfolders {folders}: {examples}.",
+                "{count:,} of the {files} in {manifest} are in none of the subfolders {folders}: {examples}.",
+                len(near.missing),
+                files=_files(len(keys)),
+                manifest=table.name,
+                folders=join_first([*map(repr, folders)], _SHOWN_FILES),
+                examples=join_first([keys[row] for row in near.missing], _SHOWN_FILES),
+            ),
+            _correct_hint(table, near.missing[0]),
+        )
+    row, matches = next(iter(near.repeated.items()))
+    raise DataError(
+        ngettext(
+            "{count:,} of the {files} in {manifest} is in several subfolders: {examples}.",
+            "{count:,} of the {files} in {manifest} are in several subfolders: {examples}.",
+            len(near.repeated),
+            files=_files(len(keys)),
+            manifest=table.name,
+            examples=join_first([keys[row] for row in near.repeated], _SHOWN_FILES),
+        ),
+        _(
+            "Write the folder before each of these names, such as {paths}; the first is {row}.",
+            paths=_("{first} or {second}", first=matches[0].key, second=matches[1].key),
+            row=_row_name(table, row),
+        ),
+    )
+
+
+def _files(count: int) -> Message:
+    return ngettext("{count:,} file", "{count:,} files", count)
+
+
+def _row_name(table: Table, row: int) -> Message:
+    if table.lines is None:
+        return _("row {number}", number=table.number(row))
+    return _("line {number}", number=table.number(row))
+
+
+def _correct_hint(table: Table, row: int) -> Message:
+    return _("Correct these paths or remove their rows; the first is {row}.", row=_row_name(table, row))
+
+
 def _missing_error(
-    table: Table, lookup: FileLookup, rows: Sequence[int], keys: Sequence[str], foreign: Sequence[int]
+    table: Table, lookup: FileLookup, rows: Sequence[int], keys: Sequence[str], folder: str = ""
 ) -> DataError:
-    """Return the error on files that are missing, with what is there instead of the first one."""
-    if foreign:
-        return _foreign_error(table, foreign[0], keys[foreign[0]])
+    """Return the error on files that are missing in a folder below the root, with what is there instead of the first.
+
+    Args:
+        table: The table, for messages.
+        lookup: The files.
+        rows: Rows whose files are missing.
+        keys: Path of each row in the folder.
+        folder: The folder; "" for the root.
+    """
     missing = [keys[row] for row in rows]
-    key = normalize(missing[0].strip().replace("\\", "/"))
+    key = posixpath.join(folder, normalize(missing[0].strip().replace("\\", "/")))
     if len(same := lookup.in_other_case(key) or lookup.with_ending(key)) > 1:
         hint = _("Both {first} and {second} are there: write one of them.", first=same[0], second=same[1])
     elif other := lookup.with_other_ending(key):
@@ -313,21 +325,15 @@ def _missing_error(
     elif (bare := key.strip(_AROUND)) != key and (match := lookup.find(bare)):
         hint = _("{path} is there: write the paths without the signs around them.", path=match.key)
     else:
-        hint = (
-            _("Correct these paths or remove their rows; the first is row {number}.", number=table.number(rows[0]))
-            if table.lines is None
-            else _(
-                "Correct these paths or remove their rows; the first is line {number}.", number=table.number(rows[0])
-            )
-        )
+        hint = _correct_hint(table, rows[0])
     return MissingFilesError(
         ngettext(
             "{count:,} of the {files} in {manifest} is not in {folder}: {examples}.",
             "{count:,} of the {files} in {manifest} are not in {folder}: {examples}.",
             len(missing),
-            files=ngettext("{count:,} file", "{count:,} files", len(keys)),
+            files=_files(len(keys)),
             manifest=table.name,
-            folder=lookup.root,
+            folder=lookup.root / folder,
             examples=join_first(missing, _SHOWN_FILES),
         ),
         hint,
