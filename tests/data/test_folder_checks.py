@@ -174,7 +174,12 @@ def test_data_of_other_tasks_have_no_classes(tmp_path: Path, names: list[str], f
 )
 def test_table_beside_unsorted_images_is_offered(tmp_path: Path, names: list[str], table: str) -> None:
     hint = refused(touch(tmp_path, *names)).hint
-    assert fields_of(hint)["table"] == str(tmp_path / table)
+    assert fields_of(hint)["path"] == str(tmp_path / table) and hint.count(table) == 2
+
+
+def test_text_that_is_no_table_is_not_offered(tmp_path: Path) -> None:
+    hint = refused(touch(tmp_path, "1.jpg", "requirements.txt", "package.json")).hint
+    assert "requirements" not in hint and "package" not in hint
 
 
 # --- files that are not read -----------------------------------------------------------------------------------------

@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 
 from headstart.config.run_config import ClassFolders
-from headstart.data.class_folders import SHOWN_NAMES, Layout, table_hint
+from headstart.data.class_folders import SHOWN_NAMES, Layout
 from headstart.data.folder import ANNOTATION_FOLDERS, IMAGE_FOLDERS, MixedFolder, Walk, is_inside
 from headstart.data.image_index import class_name
 from headstart.errors import DataError
-from headstart.i18n import _, join, ngettext
+from headstart.i18n import _, ngettext
 from headstart.text import join_first
 
 _READINGS: tuple[ClassFolders, ...] = ("outer", "inner")
@@ -25,7 +25,7 @@ def reject_annotations(walk: Walk, layout: Layout) -> None:
     hint = _("Put the images into one folder per class, or name a table that lists the files and their labels.")
     raise DataError(
         _("{root} has images in {names}, but no folders of classes.", root=walk.root, names=listed),
-        join([hint, table]) if (table := table_hint(walk, walk.root)) else hint,
+        hint,
     )
 
 

@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from headstart.config.registry.starts import MANIFEST_SUFFIXES
 from headstart.data.folder import SkippedLink, Walk
 from headstart.data.image_index import class_name
 from headstart.errors import DataError
@@ -15,7 +14,6 @@ from headstart.i18n import Message, _, join, ngettext
 from headstart.text import join_first
 
 SHOWN_NAMES = 5  # in a message
-_TABLE_WORDS = ("train", "label")  # in the name of a table of labels, beside which others may lie
 ARCHIVE_SUFFIXES = frozenset({".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst"})
 
 
@@ -66,7 +64,7 @@ def class_folders_in(walk: Walk, folder: str, split: str = "") -> list[ClassFold
             folder=folder,
             example=os.path.basename(strays[0]),  # noqa: PTH119
         )
-        raise DataError(message, _layout_hint(walk, folder))
+        raise DataError(message, _layout_hint(folder))
     if not folders:
         if count := walk.skipped_links(folder, SkippedLink.OUTSIDE):
             raise outside_links_error(folder, count, [])
@@ -80,7 +78,7 @@ def class_folders_in(walk: Walk, folder: str, split: str = "") -> list[ClassFold
                 _("Unpack them, so that there is one folder per class."),
             )
         notes = (reason.note(count) for reason in SkippedLink if (count := walk.skipped_links(folder, reason)))
-        raise DataError(join([_("{folder} has no class folders.", folder=folder), *notes]), _layout_hint(walk, folder))
+        raise DataError(join([_("{folder} has no class folders.", folder=folder), *notes]), _layout_hint(folder))
     return [ClassFolder(split, name, path) for name, path in folders.items()]
 
 
@@ -116,16 +114,5 @@ def files_with(folder: str, suffixes: Collection[str]) -> list[str]:
     )
 
 
-def table_hint(walk: Walk, folder: str) -> Message | None:
-    """Return how to use a table that lies in a folder or in the root of a walk; None if there is none."""
-    for parent in dict.fromkeys((folder, walk.root)):
-        if tables := files_with(parent, MANIFEST_SUFFIXES):
-            first = min(tables, key=lambda name: not any(word in name.lower() for word in _TABLE_WORDS))
-            table = os.path.join(parent, first)  # noqa: PTH118
-            return _("If {table} lists the files and their labels, name it as the data instead.", table=table)
-    return None
-
-
-def _layout_hint(walk: Walk, folder: str) -> Message:
-    hint = _("Put the images into one folder per class: {folder}/cat/1.jpg, {folder}/dog/1.jpg.", folder=folder)
-    return join([hint, table]) if (table := table_hint(walk, folder)) else hint
+def _layout_hint(folder: str) -> Message:
+    return _("Put the images into one folder per class: {folder}/cat/1.jpg, {folder}/dog/1.jpg.", folder=folder)

@@ -18,6 +18,9 @@ from headstart.path_names import expanded, name_fault
 from headstart.reporter import ProgressCallback
 from headstart.text import replacement_hint
 
+_TABLE_SUFFIXES = MANIFEST_SUFFIXES - {".txt", ".json"}  # these are often something else
+_TABLE_WORDS = ("train", "label")  # in the name of a table of labels, beside which others may be
+_MAX_FOLDERS = 10  # in which a table is looked for
 _SPREADSHEET_SUFFIXES = frozenset({".xlsx", ".xls", ".xlsm", ".ods", ".numbers"})
 
 
@@ -197,8 +200,9 @@ def _unreadable(source: str, error: OSError) -> DataError:
 
 def _with_tables(error: DataError, source: str, root: Path) -> DataError:
     """Return the error on a folder, with the table in it that may list its images."""
-    suffixes = MANIFEST_SUFFIXES - {".txt", ".json"}  # often something else
-    tables = sorted(path.name for path in root.iterdir() if path.suffix.lower() in suffixes)
+    tables = _tables_in(root) or [
+        f"{folder.name}/{name}" for folder in _few_folders(root) for name in _tables_in(folder)
+    ]
     if not tables:
         return error
     if len(tables) > 1 and all(name.endswith(".parquet") for name in tables):
@@ -213,6 +217,18 @@ def _with_tables(error: DataError, source: str, root: Path) -> DataError:
             "If {table} lists the images, name it: {path:shell}.", table=tables[0], path=str(Path(source, tables[0]))
         )
     return DataError(error.message, join([error.hint, hint]))
+
+
+def _tables_in(folder: Path) -> list[str]:
+    """Return the names of the tables in a folder, one of labels first."""
+    names = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in _TABLE_SUFFIXES)
+    return sorted(names, key=lambda name: not any(word in name.lower() for word in _TABLE_WORDS))
+
+
+def _few_folders(root: Path) -> list[Path]:
+    """Return the visible folders in a folder, such as splits; none if there are many."""
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return folders if len(folders) <= _MAX_FOLDERS else []
 
 
 def _not_data(source: str, path: Path) -> DataError:

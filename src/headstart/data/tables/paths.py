@@ -258,7 +258,7 @@ def _require_near(table: Table, lookup: FileLookup, keys: Sequence[str]) -> None
     if near.missing and len(folders) == 1:
         raise _missing_error(table, lookup, near.missing, near.place.keys, folders[0])
     if near.missing:
-        raise DataError(
+        raise MissingFilesError(
             ngettext(
                 "{count:,} of the {files} in {manifest} is in none of the subfolders {folders}: {examples}.",
                 "{count:,} of the {files} in {manifest} are in none of the subfolders {folders}: {examples}.",
