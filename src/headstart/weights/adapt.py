@@ -238,10 +238,7 @@ def _shape_error(path: Path, different: list[Message], label: str, channels: int
 
 
 def _channels_hint(channels: int) -> Message:
-    """Return what to do with a network for images of other channels.
-
-    One channel can be repeated, and the first three of four are usually RGB. Others have no known order.
-    """
+    """Return what to do with a network for images of other channels: those of 1 and 4 have a known order."""
     reason = ngettext(
         "The network in the file is for images of {count} channel, and headstart trains on 3",
         "The network in the file is for images of {count} channels, and headstart trains on 3",
