@@ -295,7 +295,9 @@ def _notes(
             )
         )
     elif fit.prefix not in Names.of(file.containers, ()).stored:
-        notes.append(_("The weights under {prefix} in {file} are used.", prefix=fit.prefix, file=path))
+        notes.append(
+            _("The weights in {file} whose names begin with {prefix} are used.", prefix=f"{fit.prefix}.", file=path)
+        )
     if changed := _renamed(file, fit, around, names):
         notes.append(
             ngettext(
@@ -337,7 +339,7 @@ def _left_out(path: str, around: Surroundings) -> Message:
         _("{number} ({names})", number=kind.describe(len(names)), names=join_first(_groups(names), MAX_NAMES_SHOWN))
         for kind, names in around.left_out.items()
     ]
-    return _("Left out of {file}, because no layer has them: {kinds}.", file=path, kinds=join(kinds, "; "))
+    return _("Left out of {file}, because the network does not use them: {kinds}.", file=path, kinds=join(kinds, "; "))
 
 
 def _groups(names: Iterable[str]) -> list[str]:

@@ -165,14 +165,14 @@ def identify(state: Mapping[str, Tensor], target: Mapping[str, torch.Size]) -> I
     if kind is None or kind.title == "a ResNet" or kind.timm is _RESNETS:
         for title, flags, network in _family():
             if _is(network, state):
-                hint = _("Use {flags}, or weights of another network.", flags=flags)
+                hint = _("Use {flags}, or other weights.", flags=flags)
                 return Identity(_("a {network}", network=title), hint)
     if kind is None:
         return None
     for name in kind.timm:
         if _is(_timm(name), state):
             title = _("a {network}", network=TITLES[name]) if name in TITLES else _("timm's {name}", name=name)
-            return Identity(title, _("Use --network timm:{name}, or weights of another network.", name=name))
+            return Identity(title, _("Use --network timm:{name}, or other weights.", name=name))
     for name in kind.torchvision:
         if _is(_torchvision(name), state):
             return Identity(_("torchvision's {name}", name=name), _own_network_hint(name))

@@ -105,8 +105,8 @@ def _load_error(path: Path, error: Exception) -> HeadstartError:
             content=_content(content, names),
         ),
         _(
-            "If you made it or trust its source, convert it in Python where its classes are installed, and name the "
-            "new file: {imports}weights = torch.load({path!r}, weights_only=False){key}; torch.save(weights, "
+            "If you made it or trust its source, convert it in Python where its classes are installed, and use "
+            "file:weights.pth: {imports}weights = torch.load({path!r}, weights_only=False){key}; torch.save(weights, "
             '"weights.pth")',
             imports=_imports_of_own_classes(names),
             path=str(path),

@@ -252,8 +252,8 @@ def _one_hot(table: Table, names: list[str], ones: list[list[bool]] | None, conv
             columns=listed,
         ),
         _(
-            "Make one column of them in Python, and name the new file: {read}"
-            'table["label"] = table.{selection}.idxmax(axis=1); table.to_csv("labeled.csv", index=False).',
+            'Run `{read}table["label"] = table.{selection}.idxmax(axis=1); '
+            'table.to_csv("labeled.csv", index=False)` in Python with pandas, and name labeled.csv.',
             read=_reading_code(table.name),
             selection=selection + convert,
         ),

@@ -169,14 +169,19 @@ def _sequence(text: str) -> tuple[list[dict[str, _Json]], list[int]] | None:
 
 
 def _reason(error: Exception) -> str:
-    """Return the message of this module, or that of the parser."""
+    """Return the message of this module, or that of the parser with the place in the line."""
+    if isinstance(error, json.JSONDecodeError):
+        return _("{reason} at character {number}", reason=error.msg, number=error.colno)
     return next((text for text in error.args if isinstance(text, Message)), str(error))
 
 
 def _bad_line(number: int, manifest: str, kind: Message) -> DataError:
     return DataError(
         _("Line {number} of {manifest} is {kind}.", number=number, manifest=manifest, kind=kind),
-        _example_hint(),
+        _(
+            "Correct the line: a comma before a bracket, or a missing quote, is the usual cause. {hint}",
+            hint=_example_hint(),
+        ),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from headstart.errors import DataError
-from headstart.i18n import Message, _, ngettext
+from headstart.i18n import Message, _
 from headstart.text import join_first
 
 ROW_NAMES = "Unnamed: 0"  # pandas's name of a first column without a name
@@ -64,20 +64,19 @@ class Table:
 
 def empty_error(table: Table, column: str, rows: Sequence[int]) -> DataError:
     """Return the error on rows without a path or label: all of them are named, so that one correction is enough."""
-    first = table.place(rows[0])
     if len(rows) == 1:
-        message = _("{place} has no {column}.", place=first, column=column)
-    else:
-        numbers = join_first([str(table.number(row)) for row in rows[1:]], _MAX_NUMBERS)
-        message = ngettext(
-            "{place} has no {column}, and {count:,} other has none: {numbers}.",
-            "{place} has no {column}, and {count:,} others have none: {numbers}.",
-            len(rows) - 1,
-            place=first,
-            column=column,
-            numbers=numbers,
+        message = _("{place} has no {column}.", place=table.place(rows[0]), column=column)
+        return DataError(message, _("Fill in the {column}, or remove the row.", column=column))
+    numbers = join_first([str(table.number(row)) for row in rows], _MAX_NUMBERS)
+    if table.lines is None:
+        message = _(
+            "Rows {numbers} of {manifest} have no {column}.", numbers=numbers, manifest=table.name, column=column
         )
-    return DataError(message, _("Fill in the {column}, or remove the row.", column=column))
+    else:
+        message = _(
+            "Lines {numbers} of {manifest} have no {column}.", numbers=numbers, manifest=table.name, column=column
+        )
+    return DataError(message, _("Fill in each {column}, or remove these rows.", column=column))
 
 
 def dates(texts: Sequence[str]) -> list[str]:
