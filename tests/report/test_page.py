@@ -61,6 +61,7 @@ from tests.files import read_json
 from tests.handmade import (
     SPEED,
     arm_spec,
+    counts_of,
     epoch_line,
     histogram,
     probe_line,
@@ -244,7 +245,7 @@ def test_names_in_wide_characters_stay_in_the_chart(name: str) -> None:
 @needs_browser
 def test_right_to_left_name_does_not_reorder_its_sentence() -> None:
     names = "\u05d7\u05d5\u05dc\u05e6\u05d4", "\u0642\u0645\u064a\u0635"
-    shown = Gallery("test", list(names), [[0, 3], [0, 7]], {}, [], [],
+    shown = Gallery("test", list(names), counts_of([[0, 3], [0, 7]]), {}, [], [],
                     [Photo(key="", true=0, predicted=1, confidence=0.5, src="")], {})  # fmt: skip
     sentences = [gallery._pair_words(shown.pairs[0]), shown.tile(0).text]
     true, predicted = map(labels.isolate_bidi, names)
@@ -1114,7 +1115,8 @@ def test_images_without_a_photo_on_the_page_have_their_path(study_folder: Path, 
     photos = {cell: [number_of[key] for key in keys if key in number_of][:1] for cell, keys in cells.items()}
     wrong = {key for name, keys in cells.items() for key in keys if name[0] != name[2]}
     listed = next(number_of[key] for key in sorted(wrong) if key in number_of)
-    index |= {"cells": photos, "counts": counts.tolist(), "lists": {"mistakes": [listed], "least_confident": []}}
+    index |= {"cells": photos, "counts": counts_of(counts.tolist()).model_dump()}
+    index |= {"lists": {"mistakes": [listed], "least_confident": []}}
     with zipfile.ZipFile(archive, "w") as file:
         for name, content in (members | {"index.json": json.dumps(index).encode()}).items():
             file.writestr(name, content)

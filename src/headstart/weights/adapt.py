@@ -296,7 +296,7 @@ def _notes(
         )
     elif fit.prefix not in Names.of(file.containers, ()).stored:
         notes.append(
-            _("The weights in {file} whose names begin with {prefix} are used.", prefix=f"{fit.prefix}.", file=path)
+            _("The weights in {file} whose names begin with {prefix}. are used.", prefix=fit.prefix, file=path)
         )
     if changed := _renamed(file, fit, around, names):
         notes.append(
