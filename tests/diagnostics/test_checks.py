@@ -99,7 +99,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         ("learning-rate-too-low", {"optimizer": "adam", "lr": 1e-6}),
         pytest.param("learning-rate-too-low", {"lr": 1e-5}, marks=pytest.mark.slow),
         ("dead-filters", {"start": "dead"}),
-        ("dead-filters", {"start": "closed plain", "shortcut": "off"}),
+        pytest.param("dead-filters", {"start": "closed plain", "shortcut": "off"}, marks=pytest.mark.slow),
         pytest.param("dead-filters", {"start": "closed"}, marks=pytest.mark.slow),
         ("exploding-gradients", {"start": "exploding", "norm": "none"}),
         pytest.param("exploding-gradients", {"start": "very large", "norm": "none"}, marks=pytest.mark.slow),

@@ -228,7 +228,10 @@ def test_interrupted_ablation_is_resumed(tmp_path: Path, monkeypatch: pytest.Mon
     assert {path: path.stat().st_mtime_ns for path in results} == results
 
 
-@pytest.mark.parametrize(("fraction", "health"), [(0.2, HealthStatus.TOO_EARLY), (1.0, HealthStatus.HEALTHY)])
+@pytest.mark.parametrize(
+    ("fraction", "health"),
+    [(0.2, HealthStatus.TOO_EARLY), pytest.param(1.0, HealthStatus.HEALTHY, marks=pytest.mark.slow)],
+)
 def test_health_of_a_cell_is_that_of_its_run(
     fraction: float, health: Message, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
