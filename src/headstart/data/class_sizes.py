@@ -51,8 +51,8 @@ def without_small_classes(images: ImageIndex, minimum: int) -> ImageIndex:
     )
     left_out = len(images) - len(picked)
     note = ngettext(
-        "{note} They have {count:,} image.",
-        "{note} They have {count:,} images.",
+        "{note} This leaves out {count:,} image.",
+        "{note} This leaves out {count:,} images.",
         left_out,
         note=note,
     )

@@ -16,7 +16,7 @@ _MARKS = (  # UTF-32 first: its mark begins with that of UTF-16
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _NAMES = {"utf-16-le": "UTF-16", "utf-16-be": "UTF-16", "utf-16": "UTF-16", "utf-32": "UTF-32"}
-_AS_CSV = _("Save the table as CSV in UTF-8.")
+_AS_CSV = _("Save the table as CSV.")
 _UNPACK = _("Unpack it, and name the table in it.")
 _OTHER_FILES = (  # first bytes, in lower case
     (b"pk\x03\x04", _("an Excel file or another archive"), _AS_CSV),
@@ -25,9 +25,9 @@ _OTHER_FILES = (  # first bytes, in lower case
     (b"bzh", _("a compressed file"), _UNPACK),
     (b"\xfd7zxz", _("a compressed file"), _UNPACK),
     (b"par1", _("a Parquet file"), _("Rename it, so that it ends in .parquet.")),
-    (b"sqlite format", _("a database of SQLite"), _("Export the table as CSV in UTF-8.")),
-    (b"insert into", _("an SQL script"), _("Export the table as CSV in UTF-8.")),
-    (b"create table", _("an SQL script"), _("Export the table as CSV in UTF-8.")),
+    (b"sqlite format", _("a database of SQLite"), _("Export the table as CSV.")),
+    (b"insert into", _("an SQL script"), _("Export the table as CSV.")),
+    (b"create table", _("an SQL script"), _("Export the table as CSV.")),
     (b"{\\rtf", _("a text document"), _AS_CSV),
     (b"%pdf", _("a PDF file"), _AS_CSV),
     (b"\x89png", _("an image"), _("Name the table of the images.")),
@@ -79,9 +79,9 @@ def decode_table(content: bytes, manifest: str) -> tuple[str, list[Message]]:
                 word=example[0] if example else "",
             )
         )
-    text = (
-        re.sub("\r+\n|\r", "\n", text.rstrip("\0\x1a")) if "\r" in text else text.rstrip("\0\x1a")
-    )  # DOS ends with ^Z
+    text = text.rstrip("\0\x1a")  # programs of DOS end text with ^Z
+    if "\r" in text:
+        text = re.sub("\r+\n|\r", "\n", text)
     return text.lstrip("\ufeff").replace("\n\ufeff", "\n"), notes
 
 
