@@ -9,6 +9,7 @@ import pathlib
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -458,6 +459,23 @@ def test_switches_of_a_resnet_are_named(tmp_path: Path) -> None:
     torch.save(factory.build("resnet34", 4, shortcut=False, stem="small").state_dict(), tmp_path / "w.pth")
     _message, hint = fields_of_refusal(tmp_path / "w.pth", "resnet18")
     assert "--network resnet34 --stem small --shortcut off," in hint
+
+
+@pytest.mark.parametrize(
+    ("wanted", "flags"),
+    [
+        ({"stem": "small"}, "--network resnet18 --stem imagenet"),
+        ({"norm": "none"}, "--network resnet18 --norm batch"),
+        ({"shortcut": False}, "--network resnet18 --shortcut on"),
+        ({"stem": "small", "shortcut": False}, "--network resnet18 --stem imagenet --shortcut on"),
+    ],
+)
+def test_switches_of_the_wanted_network_are_set_back(tmp_path: Path, wanted: dict[str, Any], flags: str) -> None:
+    torch.save(factory.build("resnet18", 4).state_dict(), tmp_path / "w.pth")
+    settings = {**STANDARD, **wanted}
+    with pytest.raises(ModelFileError) as caught:
+        starts.resolve_start(f"file:{tmp_path / 'w.pth'}", network="resnet18", num_classes=3, **settings)
+    assert fields_of(caught.value.hint) == {"flags": flags}
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ class Kind:
     timm: tuple[str, ...] = ()
 
 
+_PUBLISHED = "imagenet", "batch", "on"  # switches of the published ResNets: --stem, --norm, --shortcut
 _RESNETS = (
     "resnet101", "resnet152", "resnext50_32x4d", "resnext101_32x8d", "wide_resnet50_2", "wide_resnet101_2",
     "resnet18d", "resnet34d", "resnet50d", "resnet101d", "seresnet50", "seresnext50_32x4d", "resnet26", "resnet10t",
@@ -163,10 +164,13 @@ def identify(state: Mapping[str, Tensor], target: Mapping[str, torch.Size]) -> I
     """
     kind = next((kind for kind in KINDS if _has(kind, state)), None)
     if kind is None or kind.title == "a ResNet" or kind.timm is _RESNETS:
-        for title, flags, network in _family():
-            if _is(network, state):
-                hint = _("Use {flags}, or other weights.", flags=flags)
-                return Identity(_("a {network}", network=title), hint)
+        for member in _family():
+            if _is(member.network, state):
+                wanted = next((other.switches for other in _family() if other.has_shapes(target)), _PUBLISHED)
+                flags = " ".join([f"--network {member.name}", *member.flags(wanted)])
+                return Identity(
+                    _("a {network}", network=member.title), _("Use {flags}, or other weights.", flags=flags)
+                )
     if kind is None:
         return None
     for name in kind.timm:
@@ -196,21 +200,40 @@ def _has(kind: Kind, names: Mapping[str, object]) -> bool:
     return all(any(re.search(pattern, name) for name in names) for pattern in kind.patterns)
 
 
-def _family() -> Iterator[tuple[str, str, nn.Module]]:
-    """Return the title, flags and network of each ResNet and its switches; those as published first."""
-    switches = itertools.product(("imagenet", "small"), ("batch", "none"), (True, False))
-    for (stem, norm, shortcut), name in itertools.product(switches, FAMILY):
-        changed = []
-        if stem != "imagenet":
-            changed.append("--stem small")
-        if norm != "batch":
-            changed.append("--norm none")
-        if not shortcut:
-            changed.append("--shortcut off")
-        with torch.device("meta"):
-            network = build(name, 2, shortcut=shortcut, norm=norm, stem=stem)
-        title = TITLES[name] + (f" ({' '.join(changed)})" if changed else "")
-        yield title, " ".join([f"--network {name}", *changed]), network
+@dataclass(frozen=True)
+class _Member:
+    """A ResNet with values of its switches."""
+
+    name: str
+    switches: tuple[str, str, str]  # values of --stem, --norm and --shortcut
+    network: nn.Module
+
+    def flags(self, wanted: tuple[str, str, str] = _PUBLISHED) -> list[str]:
+        """Return the flags of the switches that are not as published, or not as those of the wanted network."""
+        values = zip(("--stem", "--norm", "--shortcut"), self.switches, _PUBLISHED, wanted, strict=True)
+        return [f"{flag} {value}" for flag, value, usual, other in values if not value == usual == other]
+
+    @property
+    def title(self) -> str:
+        """Name of the network, with the switches that are not as published."""
+        changed = self.flags()
+        return TITLES[self.name] + (f" ({' '.join(changed)})" if changed else "")
+
+    def has_shapes(self, target: Mapping[str, torch.Size]) -> bool:
+        """Return True if the tensors of the network, without its head, have these names and shapes."""
+        shapes = {name: tensor.shape for name, tensor in self.network.state_dict().items()}
+        return all(shapes.get(name) == shape for name, shape in target.items()) and all(
+            name in target or name.startswith("fc.") for name in shapes
+        )
+
+
+def _family() -> Iterator[_Member]:
+    """Return each ResNet with each combination of its switches; those as published first."""
+    for stem, norm, shortcut in itertools.product(("imagenet", "small"), ("batch", "none"), ("on", "off")):
+        for name in FAMILY:
+            with torch.device("meta"):
+                network = build(name, 2, shortcut=shortcut == "on", norm=norm, stem=stem)
+            yield _Member(name, (stem, norm, shortcut), network)
 
 
 def _timm(name: str) -> nn.Module | None:
