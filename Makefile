@@ -26,7 +26,9 @@ two-starts: $(VENV)/.core ## three single runs on digits: pretrain on other digi
 	$(BIN)/python examples/two_starts.py
 
 # pytest-xdist runs one test file per process, the notebooks first, so that no long file is left at the end. PASSIVE
-# keeps waiting threads from using the cores of the other process.
+# keeps waiting threads from using the cores of the other process. Compiled modules are kept even where the environment
+# disables that: the tests start dozens of processes that import torch.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: lint ## lint and the default tests
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile --no-loadscope-reorder
 
