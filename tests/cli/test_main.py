@@ -12,6 +12,8 @@ import sys
 import time
 import tomllib
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -69,9 +71,9 @@ def fails(words: list[str], capsys) -> tuple[int, Message, Message, list[str]]:
     return exit_info.value.code, message, hint, before
 
 
-def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_python(code: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
+        [sys.executable, "-W", "error", "-c", code, *words],
         capture_output=True,
         text=True,
         env={**environment_for_processes(), **environment},
@@ -96,53 +98,79 @@ def test_help_imports_nothing_heavy() -> None:
     assert process.stderr == ""
 
 
-@pytest.mark.parametrize(
-    "words",
-    [["compare", "--arm", "scratch"], ["compare", "--engine", "rey"], ["compare", "--seeds", "none"],
-     ["train", "--lr", "-1"], ["train", "--save-every", "x"], ["diagnose", "runs", "--engine", "local"],
-     ["train", "--lr", "1,2"], ["train", "--pretrained"]],
-    ids=" ".join,
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended that was run in a process of its own: its exit code, output, and heavy modules it loaded."""
+
+    code: int
+    out: str
+    err: str
+    loaded: list[str]
+
+
+PROGRAM = """
+import contextlib, io, json, sys
+from headstart.cli.main import main
+heavy = set(json.loads(sys.argv[2]))
+for words in json.loads(sys.argv[1]):
+    code, out, err = 0, io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main(words)
+        except SystemExit as stop:
+            code = stop.code
+    print(json.dumps([code, out.getvalue(), err.getvalue(), sorted(set(sys.modules) & heavy)]))
+"""
+
+
+@cache
+def ended(commands: tuple[tuple[str, ...], ...], heavy: tuple[str, ...]) -> dict[tuple[str, ...], Ended]:
+    """Run commands one after the other in one new process, and return how each has ended."""
+    process = run_python(PROGRAM, json.dumps(commands), json.dumps(heavy))
+    assert process.returncode == 0 and process.stderr == "", process.stderr
+    lines = process.stdout.splitlines()
+    return {words: Ended(*json.loads(line)) for words, line in zip(commands, lines, strict=True)}
+
+
+INVALID_SETTINGS = (
+    ("compare", "--arm", "scratch"), ("compare", "--engine", "rey"), ("compare", "--seeds", "none"),
+    ("train", "--lr", "-1"), ("train", "--save-every", "x"), ("diagnose", "runs", "--engine", "local"),
+    ("train", "--lr", "1,2"), ("train", "--pretrained"),
 )  # fmt: skip
-def test_invalid_settings_are_reported_before_heavy_imports(words: list[str]) -> None:
-    process = run_python(
-        "import atexit, sys; from headstart.cli.main import main\n"
-        f"atexit.register(lambda: print('LOADED', sorted(set(sys.modules) & set({HEAVY}))))\n"
-        f"main({words})\n"
-    )
-    assert process.returncode == 2 and len(process.stderr.splitlines()) == 2, process.stderr
-    assert process.stdout == "LOADED []\n"
 
 
-@pytest.mark.parametrize(
-    ("words", "code"),
-    [
-        (["compare", "nowhere"], 3),
-        (["compare", "digits", "--arm", "scratch", "--arm", "file:nowhere"], 3),
-        (["compare", "digits", "--arm", "scratch", "--arm", "source:nowhere"], 3),
-        (["compare", "digits", "--arm", "scratch", "--arm", "stats:nowhere"], 2),
-        (["train", "nowhere"], 3),
-        (["train", "nowhere", "--dry-run"], 3),
-        (["train", "digits", "--start", "file:nowhere", "--dry-run"], 3),
-        (["ablate", "nowhere"], 3),
-        (["train", "digits", "--start", "file:nowhere"], 3),
-        (["train", "digits", "--start", "stats:run:nowhere"], 3),
-        (["train", "digits", "--start", "nowhere"], 2),
-        (["resume", "nowhere"], 3),
-        (["predict", "nowhere", "."], 6),
-        (["predict", ".", "nowhere", "nowhere else"], 3),
-        (["evaluate", "nowhere", "digits"], 6),
-        (["evaluate", ".", "nowhere"], 3),
-    ],
-    ids=lambda part: " ".join(part) if isinstance(part, list) else "",
-)
-def test_missing_inputs_are_reported_before_torch_is_imported(words: list[str], code: int) -> None:
-    process = run_python(
-        "import atexit, sys; from headstart.cli.main import main\n"
-        "atexit.register(lambda: print('LOADED', sorted(set(sys.modules) & {'torch', 'timm'})))\n"
-        f"main({words})\n"
-    )
-    assert process.returncode == code and "nowhere" in process.stderr.splitlines()[0], process.stderr
-    assert len(process.stderr.splitlines()) == 2 and process.stdout == "LOADED []\n"
+@pytest.mark.parametrize("words", INVALID_SETTINGS, ids=" ".join)
+def test_invalid_settings_are_reported_before_heavy_imports(words: tuple[str, ...]) -> None:
+    end = ended(INVALID_SETTINGS, HEAVY)[words]
+    assert end.code == 2 and len(end.err.splitlines()) == 2, end
+    assert end.out == "" and end.loaded == []
+
+
+MISSING_INPUTS = {
+    ("compare", "nowhere"): 3,
+    ("compare", "digits", "--arm", "scratch", "--arm", "file:nowhere"): 3,
+    ("compare", "digits", "--arm", "scratch", "--arm", "source:nowhere"): 3,
+    ("compare", "digits", "--arm", "scratch", "--arm", "stats:nowhere"): 2,
+    ("train", "nowhere"): 3,
+    ("train", "nowhere", "--dry-run"): 3,
+    ("train", "digits", "--start", "file:nowhere", "--dry-run"): 3,
+    ("ablate", "nowhere"): 3,
+    ("train", "digits", "--start", "file:nowhere"): 3,
+    ("train", "digits", "--start", "stats:run:nowhere"): 3,
+    ("train", "digits", "--start", "nowhere"): 2,
+    ("resume", "nowhere"): 3,
+    ("predict", "nowhere", "."): 6,
+    ("predict", ".", "nowhere", "nowhere else"): 3,
+    ("evaluate", "nowhere", "digits"): 6,
+    ("evaluate", ".", "nowhere"): 3,
+}
+
+
+@pytest.mark.parametrize("words", MISSING_INPUTS, ids=" ".join)
+def test_missing_inputs_are_reported_before_torch_is_imported(words: tuple[str, ...]) -> None:
+    end = ended(tuple(MISSING_INPUTS), ("torch", "timm"))[words]
+    assert end.code == MISSING_INPUTS[words] and "nowhere" in end.err.splitlines()[0], end
+    assert len(end.err.splitlines()) == 2 and end.out == "" and end.loaded == []
 
 
 def test_without_arguments_it_prints_help(capsys) -> None:
