@@ -18,6 +18,7 @@ less than real ones. A small model is fitted to the real records instead, and st
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,12 @@ class Pool:
         up, down = a + correct, b + runs - correct
         return float((up * down / ((up + down) * (up + down + 1))).mean())
 
-    @property
+    @cached_property
+    def correct_runs(self) -> np.ndarray:
+        """Number of runs that classify an image correctly [images]."""
+        return self.correct.sum(0)
+
+    @cached_property
     def prior(self) -> tuple[float, float]:
         """Parameters of the beta distribution of the shares, by moments: Var(k/R) = v + (mean (1 - mean) - v)/R."""
         runs, shares = len(self.correct), self.correct.mean(0)
@@ -61,7 +67,7 @@ class Pool:
 
     def shares(self, rng: np.random.Generator) -> np.ndarray:
         """Draw each image's probability of a correct classification from its posterior."""
-        (a, b), correct = self.prior, self.correct.sum(0)
+        (a, b), correct = self.prior, self.correct_runs
         return np.clip(rng.beta(a + correct, b + len(self.correct) - correct), 1e-6, 1 - 1e-6)
 
 
