@@ -300,9 +300,10 @@ def small(*more: str) -> list[str]:
     settings = {
         **SETTINGS,
         "source": "digits:0-1",
+        "network": "timm:test_resnet",
         "batch_size": 8,
         "image_size": 16,
-        "stem": "small",
+        "stem": "imagenet",
         "epochs": "3st",
         "precision": "fp32",
     }
