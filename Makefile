@@ -35,7 +35,7 @@ test: lint ## lint and the default tests
 lint: $(VENV)/.dev
 	$(BIN)/ruff check --quiet src tests benchmarks docs examples
 	$(BIN)/ruff format --quiet --check src tests benchmarks docs examples
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 	$(BIN)/lint-imports --no-cache >/dev/null || $(BIN)/lint-imports --no-cache
 	$(BIN)/deptry . --no-ansi >/dev/null 2>&1 || $(BIN)/deptry . --no-ansi
 
