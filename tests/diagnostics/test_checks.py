@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from scipy import stats
 
+from headstart.cli.main import main
 from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import RunConfig
 from headstart.diagnostics import checks
@@ -33,10 +34,10 @@ from headstart.runs import runner
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import EpochLine, FindingLine, ProbeLine, WithdrawnLine
 from headstart.storage.schemas.result import RunState
-from tests.cli.test_main import run_python
+from tests.cli.test_main import fails, run_python
 from tests.handmade import epoch_line, probe_line, snapshot_line, split_score, step_line
 from tests.messages import fields_of, values_of
-from tests.short_runs import command, finish, metrics
+from tests.short_runs import metrics
 
 FAST = {"source": "digits:0-3", "image_size": 8, "batch_size": 8, "precision": "fp32", "threads": 1, "epochs": "2ep"}
 FEW = {**FAST, "network": "resnet20", "fraction": 0.4}  # 25 steps an epoch, more or less
@@ -266,19 +267,21 @@ def test_diagnose_and_report_take_two_seconds(verb: str, record: str, request: p
     assert min(seconds) < 2, seconds
 
 
-def test_diagnose_prints_a_finding_and_rejects_invalid_options(slow_learner: Path, tmp_path: Path) -> None:
-    folder = slow_learner
-    code, out, err = finish(command("diagnose", folder))
-    assert code == 0 and finding_name("learning-rate-too-low") in out.casefold() and " --lr " in out, err
-    diagnoses = json.loads(finish(command("diagnose", folder, "--json"))[1])
+def test_diagnose_prints_a_finding_and_rejects_invalid_options(slow_learner: Path, tmp_path: Path, capsys) -> None:
+    folder = str(slow_learner)
+    main(["diagnose", folder])
+    out = capsys.readouterr().out
+    assert finding_name("learning-rate-too-low") in out.casefold() and " --lr " in out
+    main(["diagnose", folder, "--json"])
+    diagnoses = json.loads(capsys.readouterr().out)
     finding = diagnoses[0]["findings"][0]
     assert (finding["code"], finding["name"]) == ("learning-rate-too-low", finding_name("learning-rate-too-low"))
     for words in (
         ["diagnose"], ["diagnose", folder, "--seeds", "2"], ["diagnose", folder, "--lr", "1"],
-        ["diagnose", tmp_path / "nothing"], ["ablate", "digits", "--norm", "none"],
+        ["diagnose", str(tmp_path / "nothing")], ["ablate", "digits", "--norm", "none"],
     ):  # fmt: skip
-        code, out, err = finish(command(*words))
-        assert code in (2, 3) and len(err.strip().splitlines()) == 2 and not out, (words, err)
+        code, _message, _hint, before = fails(words, capsys)
+        assert code in (2, 3) and before == [], words
 
 
 PLAN = RunConfig().changed(class_names=("a", "b", "c"))
