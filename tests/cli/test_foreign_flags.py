@@ -1,6 +1,7 @@
 """Flags of other programs are accepted where they mean the same, and answered with ours elsewhere."""
 
 import re
+from functools import cache
 
 import pytest
 
@@ -41,16 +42,22 @@ def test_aliases_are_flags_of_the_commands_that_have_the_field() -> None:
             assert all((alias in flags) == has_field for alias in aliases), (name, field)
 
 
+@cache
+def flags_of_command(command: str) -> set[str]:
+    """Return the flags of a command, which take a while to collect."""
+    return flags_of(app[command])
+
+
 @pytest.mark.parametrize("command", ["compare", "train"])
 @pytest.mark.parametrize("flag", ADVICE)
 def test_other_flags_are_answered_with_flags_that_the_command_has(flag: str, command: str, capsys) -> None:
     code, message, hint, before = fails([command, "digits", flag], capsys)
     assert code == 2 and before == [] and values_of(message) == [flag]
-    named = set(re.findall(r"--[\w-]+", hint))
-    assert named <= flags_of(app[command])
+    named, flags = set(re.findall(r"--[\w-]+", hint)), flags_of_command(command)
+    assert named <= flags
     verbs = re.findall(r"`headstart (\w+)", hint)
     assert set(verbs) <= set(COMMANDS)
-    assert flag not in flags_of(app[command])
+    assert flag not in flags
     known = ADVICE[flag]
     assert hint == (known.study if command == "compare" and known.study is not None else known.run)
 
