@@ -116,6 +116,12 @@ def read_correct(run: Run, split: str = "test") -> tuple[list[str], np.ndarray, 
         return arrays["image"][rows].tolist(), arrays["label"][rows], correct.astype(float)
 
 
+def read_copies(run: Run) -> np.ndarray:
+    """Return which test images have a copy in another split."""
+    with np.load(run.folder / "artifacts" / "predictions.npz", allow_pickle=False) as arrays:
+        return np.asarray(arrays["copy"][arrays["split"] == "test"])
+
+
 def seconds(epochs: list[dict[str, Any]]) -> float:
     return float(sum(e["speed"]["train_seconds"] + e["speed"]["val_seconds"] for e in epochs))
 
@@ -391,14 +397,45 @@ def _condition(
     contrasts = (
         _contrasts(tables, variants, (first, second), pairs, margin, level, max_weight) if len(seeds) > 1 else []
     )
+    kept = ~read_copies(by[variants[0], seeds[0]])
     return {
         "budget": condition[0], "fraction": condition[1], "n": len(seeds),
+        "without_copies": _without_copies(correct, labels, kept, (first, second), metric, margin, level),
         "evaluation": {"split": "test", "images": len(images)},
         "arms": arms, "primary": [first, second], "selected": selected["name"],
         "winner": _winner(contrasts, {selected["name"], comparator}), "grid_rows": rows, "comparator": comparator,
         "exported": {"run": best["run"], "seed": best["seed"]},
         **({"interim": interim} if declared_interim else {}),
         "contrasts": contrasts,
+    }  # fmt: skip
+
+
+def _without_copies(
+    correct: dict[tuple[str, int], Any],
+    labels: np.ndarray,
+    kept: np.ndarray,
+    primary: tuple[str, str],
+    metric: str,
+    margin: float,
+    level: float,
+) -> dict[str, Any] | None:
+    """Return the result on the test images without a copy in another split."""
+    if kept.all():
+        return None
+    classes, counts = np.unique(labels[kept], return_counts=True)
+    weight = {k: kept.sum() / (len(classes) * count) for k, count in zip(classes, counts, strict=True)}
+    factor = np.array([weight[k] if metric == "balanced" else 1.0 for k in labels[kept]])
+    variants = list(dict.fromkeys(name for name, _ in correct))
+    tables = {
+        name: np.array([row[2][kept] * factor for (n, _), row in correct.items() if n == name]) for name in variants
+    }
+    contrast = None
+    if kept.sum() > 1 and len(tables[primary[0]]) > 1:
+        both = {name: tables[name] for name in primary}
+        contrast = _contrasts(both, list(primary), primary, [], margin, level, float(factor.max()))[0]
+    return {
+        "copies": int((~kept).sum()), "images": int(kept.sum()), "contrast": contrast,
+        "scores": {name: float(table.mean()) for name, table in tables.items()} if kept.any() else {},
     }  # fmt: skip
 
 
@@ -577,6 +614,10 @@ def explanations(verdict: dict[str, Any]) -> dict[str, list[Named]]:
             values["notes"] += [Named("group", group["seed"])] if group["seed"] is not None else []
     values["notes"] += [Named("known images", exposure["images"] or 0) for exposure in verdict["exposure"].values()]
     values["notes"] += [Named("evaluation images", verdict["evaluation"]["images"])]
+    if result := verdict["without_copies"]:
+        values["notes"] += [Named(key, result[key]) for key in ("copies", "images")]
+        values["notes"] += [Named("score without copies", 100 * score) for score in result["scores"].values()]
+        values["notes"] += _of_pair(result["contrast"], 1) if result["contrast"] else []
     values["notes"] += [
         Named("known classes", max(0, len(exposure["classes"]) - 5)) for exposure in verdict["exposure"].values()
     ]

@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from headstart.analysis.verdict import compute_verdict
+from headstart.config.study_file import read_study
 from headstart.config.study_request import build_study_spec
 from headstart.engines.local import LocalEngine
 from headstart.experiment import study
 from headstart.reporter import NullReporter
+from headstart.storage.schemas.search import SearchResults
 from tests import recompute
 
 SCRIPT = Path(recompute.__file__)
@@ -107,6 +110,25 @@ def change_sentence(folder: Path) -> None:
     verdict = json.loads((folder / "verdict.json").read_text())
     verdict["sentences"]["width"] = "With infinitely many seeds it would still be about ±77.7."
     (folder / "verdict.json").write_text(json.dumps(verdict))
+
+
+@pytest.mark.parametrize("count", [3, "all but one", "all"])
+def test_result_without_copies_follows_from_the_predictions(count: int | str, small: Path, tmp_path: Path) -> None:
+    """Some test images are marked as copies, as in declared splits with equal images."""
+    place = shutil.copytree(small, tmp_path / "copy")
+    for path in place.glob("*/artifacts/predictions.npz"):
+        with np.load(path) as arrays:
+            content = {name: arrays[name] for name in arrays.files}
+        tests = np.flatnonzero(content["split"] == "test")
+        content["copy"][tests[: {"all": len(tests), "all but one": len(tests) - 1}.get(count, count)]] = True
+        np.savez(path, **content)
+    groups = SearchResults.read(place / "search.json").groups
+    (place / "verdict.json").write_text(json.dumps(compute_verdict(place, read_study(place), groups).to_json()))
+    wrong, rows = recompute.check(place)
+    assert wrong == [] and [row for row in rows if row[3] is None] == []
+    result = json.loads((place / "verdict.json").read_text())["without_copies"]
+    assert (result["contrast"] is None, result["scores"] == {}) == (count != 3, count == "all")
+    assert result["copies"] + result["images"] == len(tests)
 
 
 @pytest.mark.parametrize("tamper", [change_predictions, change_confusion, change_field, change_sentence])

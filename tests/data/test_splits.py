@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headstart.data.image_index import ImageIndex, build_index
-from headstart.data.splits import Split, divide, overlaps
+from headstart.data.splits import Split, divide, has_copy, overlaps
 from headstart.errors import DataError
 from tests.messages import fields_of, values_of
 
@@ -184,6 +184,19 @@ def test_partly_declared_is_refused() -> None:
     with pytest.raises(DataError) as error:
         divide(declared("val", "test"), seed=0)
     assert fields_of(error.value.message) == {"source": "source", "declared": "val+test"}
+
+
+@fast_settings
+@given(clusters=st.lists(st.integers(0, 6), min_size=1, max_size=30), data=st.data())
+def test_has_copy_marks_images_whose_cluster_is_in_an_earlier_split(clusters: list[int], data: st.DataObject) -> None:
+    names = data.draw(st.lists(st.sampled_from(["left out", "train", "val", "test"]), min_size=len(clusters),
+                               max_size=len(clusters)))  # fmt: skip
+    part = [np.flatnonzero(np.array(names) == name) for name in ("train", "val", "test")]
+    result = has_copy(Split(*part, declared="none", evaluation="test"), np.array(clusters))
+    order = {"left out": 0, "train": 0, "val": 1, "test": 2}
+    for i, name in enumerate(names):
+        others = [order[names[k]] for k in range(len(names)) if clusters[k] == clusters[i]]
+        assert result[i] == (min(others) < order[name])
 
 
 def test_overlaps_between_splits_are_reported() -> None:

@@ -16,9 +16,10 @@ from headstart.text import message_of
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions of a run's best model on one split: image ids [m], true labels [m], and logits.
+    """Predictions of a run's best model on one split: image ids [m], true labels [m], logits, and copies [m].
 
-    The logits are [m, classes] or, of many classes, the largest ones.
+    The logits are [m, classes] or, of many classes, the largest ones. `copies` is True for an image of which the run
+    has a copy in another split.
 
     Raises:
         ValueError: The shapes do not match.
@@ -27,9 +28,10 @@ class Predictions:
     images: tuple[str, ...]
     labels: npt.NDArray[np.int64]
     logits: Logits
+    copies: npt.NDArray[np.bool_]
 
     def __post_init__(self) -> None:
-        same_length = len(self.images) == len(self.labels) == len(self.logits)
+        same_length = len(self.images) == len(self.labels) == len(self.logits) == len(self.copies)
         full = isinstance(self.logits, TopLogits) or (self.logits.ndim == 2 and self.logits.shape[1])
         if not same_length or not full:
             raise ValueError(_("the shapes of its arrays do not match"))
@@ -55,13 +57,13 @@ def read_predictions(run: Path, split: str) -> Predictions:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             rows = arrays["split"] == split
-            images, labels = (arrays[name][rows] for name in ("image", "label"))
+            images, labels, copies = (arrays[name][rows] for name in ("image", "label", "copy"))
             logits: Logits
             if "logits" in arrays:
                 logits = arrays["logits"][rows].astype(np.float32)
             else:
                 logits = TopLogits(len(arrays["classes"]), *(arrays[TOP_PREFIX + name][rows] for name in ARRAYS))
-            return Predictions(tuple(map(str, images)), labels.astype(np.int64), logits)
+            return Predictions(tuple(map(str, images)), labels.astype(np.int64), logits, copies.astype(np.bool_))
     except Exception as error:  # numpy's error type depends on the damaged byte: a TokenError, a zlib.error
         raise DataError(
             _("{path} cannot be read ({reason}).", path=path, reason=message_of(error)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from headstart.analysis.copies import copies_note
 from headstart.analysis.headline import headline_contrast
 from headstart.analysis.wording import arm_words, evaluation_images, named_words, splits, start_words
 from headstart.config.study_config import MIN_DECISIVE_SEEDS
@@ -46,6 +47,8 @@ def notes(verdict: VerdictNumbers) -> list[Message]:
                 smallest=2 / 2**contrast.n,
             )
         )
+    if (note := copies_note(verdict)) is not None:
+        texts.append(note)
     return [*texts, *(overlap.sentence for overlap in verdict.overlaps), *exposure_notes(verdict)]
 
 

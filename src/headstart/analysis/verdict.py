@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from headstart.analysis.contrasts import compute_contrasts, contrast_pairs
+from headstart.analysis.copies import result_without_copies
 from headstart.analysis.correctness import Predictions
 from headstart.analysis.data_efficiency import data_efficiency
 from headstart.analysis.headline import winner_of
@@ -131,6 +132,14 @@ def _condition(runs: Sequence[RunRecord], spec: StudySpec, key: ConditionKey, sp
         level = 1 - analyses[-1].boundary if analyses else None
         pairs = with_comparators(order, primary, selected.name, comparators)
         contrasts = compute_contrasts(tables, pairs, margin=protocol.margin_width, weights=weights, primary_level=level)
+    without_copies = result_without_copies(
+        tables,
+        images,
+        primary,
+        metric=protocol.metric,
+        margin=protocol.margin_width,
+        level=contrasts[0].level if contrasts else None,
+    )
     return Condition(
         budget=key.budget,
         fraction=key.fraction,
@@ -145,6 +154,7 @@ def _condition(runs: Sequence[RunRecord], spec: StudySpec, key: ConditionKey, sp
         grid_rows=grid_rows(spec.variants, val),
         exported=ExportedRun(run=best.run, seed=best.seed),
         contrasts=contrasts,
+        without_copies=without_copies,
         interim=analyses,
         winner=winner_of(contrasts, selected.name, comparator),
     )

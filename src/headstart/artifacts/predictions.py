@@ -10,14 +10,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 from torch import nn
 
 from headstart.data.loader import ImageSubset
 from headstart.metrics.accuracy import wilson_interval
-from headstart.metrics.top_logits import ARRAYS, TOP_PREFIX, Logits, TopLogits, concatenate
+from headstart.metrics.top_logits import ARRAYS, TOP_PREFIX, Logits, TopLogits, concatenate, predicted_classes
 from headstart.storage.files import write_atomic
-from headstart.storage.schemas.metrics import Evaluation
+from headstart.storage.schemas.metrics import Evaluation, ScoreWithoutCopies
 from headstart.training.loop import iter_logits
 from headstart.training.scoring import Score, Scorer
 from headstart.training.setup import TrainingSetup
@@ -65,7 +66,7 @@ def score_split(network: nn.Module, images: ImageSubset, context: TrainingContex
 
 
 def write_predictions(folder: Path, setup: TrainingSetup, scores: dict[str, Score]) -> None:
-    """Write `artifacts/predictions.npz`: image id, split, label and logits of scored images.
+    """Write `artifacts/predictions.npz`: image id, split, label, copy and logits of scored images.
 
     The logits are float32 [n, classes] or, with more than `MAX_FULL_CLASSES` classes, the arrays of `TopLogits`.
 
@@ -74,12 +75,13 @@ def write_predictions(folder: Path, setup: TrainingSetup, scores: dict[str, Scor
         setup: The setup of the run.
         scores: Scores with logits, by split (val, test).
     """
-    ids, splits, labels, logits = [], [], [], []
+    ids, splits, labels, logits, copies = [], [], [], [], []
     for name, split_score in scores.items():
-        images = setup.context.val if name == "val" else setup.test
+        images = split_images(setup, name)
         ids += [setup.index.keys[int(i)] for i in images.indices]
         splits += [name] * len(images)
         labels.append(images.labels)
+        copies.append(setup.has_copy[images.indices])
         assert split_score.logits is not None  # noqa: S101  (a score of an evaluation)
         logits.append(split_score.logits)
     buffer = io.BytesIO()
@@ -88,11 +90,17 @@ def write_predictions(folder: Path, setup: TrainingSetup, scores: dict[str, Scor
         image=np.array(ids, dtype=np.str_),
         split=np.array(splits, dtype=np.str_),
         label=np.concatenate(labels),
+        copy=np.concatenate(copies),
         classes=np.array(setup.plan.facts.class_names, dtype=np.str_),
         allow_pickle=False,
         **_logit_arrays(logits),
     )
     write_atomic(folder / "artifacts" / "predictions.npz", buffer.getvalue())
+
+
+def split_images(setup: TrainingSetup, name: str) -> ImageSubset:
+    """Return the images of val or test."""
+    return setup.context.val if name == "val" else setup.test
 
 
 def _logit_arrays(parts: Sequence[Logits]) -> dict[str, np.ndarray]:
@@ -118,3 +126,26 @@ def evaluation(score: Score) -> Evaluation:
         interval=wilson_interval(correct, score.n),
         confusion=score.counts,
     )
+
+
+def split_evaluation(score: Score, setup: TrainingSetup, name: str) -> Evaluation:
+    """Return the evaluation of a run on its val or test, with the accuracy without copies.
+
+    Args:
+        score: A score with confusion counts and logits.
+        setup: The setup of the run.
+        name: Name of the split.
+    """
+    without_copies = _without_copies(score, split_images(setup, name), setup.has_copy)
+    return evaluation(score).model_copy(update={"without_copies": without_copies})
+
+
+def _without_copies(score: Score, images: ImageSubset, has_copy: npt.NDArray[np.bool_]) -> ScoreWithoutCopies | None:
+    """Return the accuracy on the images of a split that have no copy; None if all are such images."""
+    kept = ~has_copy[images.indices]
+    if kept.all():
+        return None
+    assert score.logits is not None  # noqa: S101  (a score of an evaluation)
+    correct = (predicted_classes(score.logits) == images.labels)[kept]
+    accuracy = float(correct.mean()) if len(correct) else None
+    return ScoreWithoutCopies(copies=int(len(kept) - kept.sum()), n=len(correct), accuracy=accuracy)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 
 from headstart.config.run_config import RunConfig
 from headstart.data import hashing, pixel_store, splits
@@ -39,6 +40,10 @@ class Dataset:
     def with_split_counts(self, plan: RunConfig) -> RunConfig:
         """Return a resolved configuration with the split sizes that its own seed and fraction give."""
         return plan.changed(split_counts=split_counts(self.split(plan)))
+
+    def has_copy(self, split: splits.Split) -> npt.NDArray[np.bool_]:
+        """Return for each image whether the model that is evaluated on it has seen a copy (`splits.has_copy`)."""
+        return splits.has_copy(split, np.unique(self.content_hashes, return_inverse=True)[1])
 
     def class_counts(self) -> dict[str, int]:
         """Return the number of images of each class, over all splits."""

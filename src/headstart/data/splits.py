@@ -167,6 +167,23 @@ def overlaps(images: ImageIndex, split: Split, content_hashes: Sequence[str]) ->
     return results
 
 
+def has_copy(split: Split, clusters: Indices) -> npt.NDArray[np.bool_]:
+    """Return for each image whether the model that is evaluated on it has seen a copy of it: bool [n].
+
+    That is a test image with a copy outside test, or a val image with a copy in train. Only declared splits have such
+    images. The images that a fraction leaves out of train count as train.
+
+    Args:
+        split: The split.
+        clusters: Number of the cluster of each image, int64 [n]: copies have the same one.
+    """
+    seen_for = np.full(len(clusters), 0)
+    seen_for[split.val], seen_for[split.test] = 1, 2
+    first = np.full(int(clusters.max(initial=-1)) + 1, 2)
+    np.minimum.at(first, clusters, seen_for)
+    return first[clusters] < seen_for
+
+
 def _shared_names(names: Sequence[str]) -> list[list[int]]:
     """Return the indices of each name that occurs twice or more; empty names are ignored."""
     if len(set(names)) == len(names):  # as most content hashes: lists for a million of them take seconds

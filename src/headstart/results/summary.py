@@ -29,7 +29,30 @@ def result_sentences(result: RunResult) -> list[Message]:
         )
     else:
         overhead = _("Logging overhead: {share:.1f} % of the training time.", share=share)
-    return [best, _test_sentence(val, result.test), overhead]
+    copies = _copies_sentence(result.final)
+    return [best, _test_sentence(val, result.test), *([copies] if copies is not None else []), overhead]
+
+
+def _copies_sentence(evaluation: Evaluation) -> Message | None:
+    """Return how many images of the final evaluation have a copy in another split, and the accuracy without them."""
+    score = evaluation.without_copies
+    if score is None:
+        return None
+    if score.accuracy is None:
+        return ngettext(
+            "{count:,} of these has a copy in another split, equal or nearly so: no image is unseen.",
+            "All {count:,} of these have a copy in another split, equal or nearly so: no image is unseen.",
+            score.copies,
+        )
+    return ngettext(
+        "{count:,} of these has a copy in another split, equal or nearly so: without it the accuracy is "
+        "{accuracy:.1f} % on {n:,}.",
+        "{count:,} of these have a copy in another split, equal or nearly so: without them the accuracy is "
+        "{accuracy:.1f} % on {n:,}.",
+        score.copies,
+        accuracy=100 * score.accuracy,
+        n=score.n,
+    )
 
 
 def _test_sentence(val: Evaluation, test: Evaluation | None) -> Message:

@@ -32,7 +32,7 @@ def write_evaluation(session: RunSession, scores: dict[str, scoring.Score]) -> E
         scores: Scores of the best model by split.
     """
     predictions.write_predictions(session.run_logger.folder, session.setup, scores)
-    by_split = {name: predictions.evaluation(score) for name, score in scores.items()}
+    by_split = {name: predictions.split_evaluation(score, session.setup, name) for name, score in scores.items()}
     line = EndLine(step=session.step, epoch=session.epoch, val=by_split["val"], test=by_split.get("test"))
     session.write(line)
     return line

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -60,6 +61,7 @@ class TrainingSetup:
     flops: tuple[float, ...]  # of one training image, per phase
     peak: MatmulPeak  # of this machine in the plan's precision
     initial_filters: np.ndarray | None  # weights of the first convolution, [n, 3, k, k]; None if its input is not RGB
+    has_copy: npt.NDArray[np.bool_]  # of each image of the index: see `splits.has_copy`
     blind: bool = False  # no evaluation on test: a trial of a search
 
     @property
@@ -211,7 +213,8 @@ def prepare(draft: RunConfig, reporter: Reporter) -> TrainingSetup:
     test = _subset(run.dataset, run.split.test)
     flops = flops_per_image(context, plan, run.network)
     filters = structure.first_filters(run.network)
-    return TrainingSetup(plan, context, run.start, run.dataset.images, run.split, test, flops, peak, filters)
+    copies = run.dataset.has_copy(run.split)
+    return TrainingSetup(plan, context, run.start, run.dataset.images, run.split, test, flops, peak, filters, copies)
 
 
 def prepare_heads(plans: Sequence[RunConfig], reporter: Reporter) -> list[tuple[TrainingSetup, HeadSpec]]:
@@ -229,7 +232,10 @@ def prepare_heads(plans: Sequence[RunConfig], reporter: Reporter) -> list[tuple[
         heads.reset_head(network, seed=plan.seeding.seed)
         head = copy.deepcopy(network.get_submodule(name))
         test, flops = _subset(dataset, split.test), flops_per_image(context, plan, network)
-        setup = TrainingSetup(plan, context, resolved.start, dataset.images, split, test, flops, resolved.peak, filters)
+        copies = dataset.has_copy(split)
+        setup = TrainingSetup(
+            plan, context, resolved.start, dataset.images, split, test, flops, resolved.peak, filters, copies
+        )
         make_optimizer = partial(
             optimizers.build, plan.recipe.optimizer, lr=plan.recipe.lr, options=plan.recipe.model_dump()
         )

@@ -159,6 +159,14 @@ class EpochLine(Schema):
     time: float = Field(description="seconds since 1970")
 
 
+class ScoreWithoutCopies(Schema):
+    """Accuracy on the images of a split that have no copy in another split from which the model was made."""
+
+    copies: int = Field(description="number of images with a copy, equal or a near-duplicate; they are left out")
+    n: int = Field(description="number of images without a copy")
+    accuracy: float | None = Field(description="share of correct predictions of these; null if there are none")
+
+
 class Evaluation(Schema):
     """Evaluation of the best model on one split, in fp32."""
 
@@ -168,6 +176,9 @@ class Evaluation(Schema):
     correct: int = Field(description="number of correct predictions")
     interval: tuple[float, float] = Field(description="95 % interval of the accuracy (Wilson 1927)")
     confusion: ConfusionCounts = Field(description="confusion counts")
+    without_copies: ScoreWithoutCopies | None = Field(
+        None, description="accuracy without images that the model has seen elsewhere; null if there are none of them"
+    )
 
 
 class EndLine(Schema):

@@ -123,6 +123,15 @@ class Contrast(Schema):
         return frozenset((self.first, self.second))
 
 
+class WithoutCopies(Schema):
+    """The result on the evaluation images that have no copy in another split."""
+
+    copies: int = Field(description="evaluation images with a copy, equal or a near-duplicate; they are left out")
+    images: int = Field(description="evaluation images without a copy")
+    scores: dict[str, float] = Field(description="by arm, mean score on these over seeds; empty if there are none")
+    contrast: Contrast | None = Field(description="the primary contrast on these; null with one seed or one image")
+
+
 class InterimAnalysis(Schema):
     """One interim analysis of the primary contrast."""
 
@@ -179,6 +188,10 @@ class Condition(Schema):
     grid_rows: list[GridRow] = Field(description="rows of a grid of learning rates; empty unless they are compared")
     exported: ExportedRun = Field(description="run whose model is exported: the best run of `selected` on val")
     contrasts: list[Contrast] = Field(description="one item for each pair of arms that is compared")
+    without_copies: WithoutCopies | None = Field(
+        None,
+        description="the result without evaluation images that have a copy in another split; null if there are none",
+    )
     interim: list[InterimAnalysis] = Field(description="one item for each interim analysis that was done")
     winner: str | None = Field(
         description="the better of `selected` and `comparator` on test, if worse than no other arm"

@@ -1,0 +1,56 @@
+"""A run on declared splits is evaluated with and without the images that have a copy in another split."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from headstart.results.summary import result_sentences
+from headstart.storage.schemas.result import RESULT_FILE, RunResult
+from tests.messages import fields_of
+from tests.moved_photos import SETTINGS, write_photos
+from tests.trained import train
+
+
+def declared_splits(root: Path) -> Path:
+    """Write photos, and declare their splits in a table: the last ones of each class are val and test."""
+    write_photos(root, count=8)
+    splits = ["train"] * 4 + ["val"] * 2 + ["test"] * 2
+    rows = [f"{name}/{i}.png,{name},{split}" for name in ("cat", "dog") for i, split in enumerate(splits)]
+    (root / "photos.csv").write_text("\n".join(["path,label,split", *rows]) + "\n")
+    return root / "photos.csv"
+
+
+def evaluated(table: Path, runs: Path) -> tuple[RunResult, dict[str, np.ndarray]]:
+    folder = train(runs, source=str(table), **SETTINGS)
+    with np.load(folder / "artifacts" / "predictions.npz") as arrays:
+        return RunResult.read(folder / RESULT_FILE), {name: arrays[name] for name in arrays.files}
+
+
+@pytest.mark.parametrize("copies", [[], [("0", "6")], [("0", "6"), ("5", "7"), ("1", "4")]])
+def test_accuracy_without_copies_is_that_of_the_other_images(copies: list[tuple[str, str]], tmp_path: Path) -> None:
+    table = declared_splits(tmp_path / "photos")
+    for original, copy in copies:
+        for name in ("cat", "dog"):
+            shutil.copy(table.parent / name / f"{original}.png", table.parent / name / f"{copy}.png")
+    result, arrays = evaluated(table, tmp_path / "runs")
+    of_copies = {f"{name}/{copy}.png" for _, copy in copies for name in ("cat", "dog")}
+    is_copy = np.isin(arrays["image"], sorted(of_copies))
+    assert arrays["copy"].tolist() == is_copy.tolist()
+    assert result.test is not None
+    for name, evaluation in (("val", result.val), ("test", result.test)):
+        rows = arrays["split"] == name
+        kept = rows & ~is_copy
+        right = arrays["logits"].argmax(1) == arrays["label"]
+        score = evaluation.without_copies
+        if not (rows & is_copy).any():
+            assert score is None
+            continue
+        assert score is not None and (score.copies, score.n) == ((rows & is_copy).sum(), kept.sum())
+        assert score.accuracy == (right[kept].mean() if kept.any() else None)
+    sentences = result_sentences(result)
+    assert len(sentences) == 3 + bool(copies)
+    if copies:
+        of_test = of_copies & set(arrays["image"][arrays["split"] == "test"].tolist())
+        assert fields_of(sentences[2])["count"] == len(of_test)
