@@ -11,7 +11,7 @@ from headstart.engines.engine import Engine
 from headstart.engines.local import LocalEngine
 from headstart.engines.processes import ProcessEngine
 from headstart.errors import HeadstartError
-from headstart.hardware import devices
+from headstart.hardware import cpu
 from headstart.reporter import NullReporter
 from headstart.runs import job_protocol
 
@@ -28,7 +28,7 @@ def table() -> list[str]:
 
     factories: dict[str, Callable[[], Engine]] = {
         "local": lambda: LocalEngine(NullReporter()),
-        "processes": lambda: ProcessEngine(devices.usable_cores(), NullReporter()),
+        "processes": lambda: ProcessEngine(cpu.usable_cores(), NullReporter()),
         "ray": ray,
     }
     rows = [f"{'engine':<10}{'s / empty job':>16}{'first answer s':>18}"]
@@ -51,7 +51,7 @@ def seconds(make: Callable[[], Engine]) -> tuple[float, float]:
         try:
             list(engine.run([empty]))
             first = time.perf_counter() - begin
-            list(engine.run([empty] * 4 * devices.usable_cores()))  # warm up every worker
+            list(engine.run([empty] * 4 * cpu.usable_cores()))  # warm up every worker
             begin = time.perf_counter()
             assert len(list(engine.run([empty] * JOB_COUNT))) == JOB_COUNT
             return (time.perf_counter() - begin) / JOB_COUNT, first

@@ -24,7 +24,7 @@ from headstart.engines.registry import EngineChoice, EngineSpec, validate_engine
 from headstart.engines.transfer import pack, unpack
 from headstart.errors import ResourceError, UsageError
 from headstart.experiment import study
-from headstart.hardware import devices
+from headstart.hardware import cpu
 from headstart.i18n import verbatim
 from headstart.reporter import NullReporter, Reporter
 from headstart.runs import execute, job_protocol
@@ -169,7 +169,7 @@ def test_threads_follow_jobs_and_speeds(
         return plan.recipe.batch_size / speeds[plan.machine.threads]
 
     monkeypatch.setattr("headstart.hardware.calibration.step_seconds", step_seconds)
-    monkeypatch.setattr("headstart.hardware.devices.usable_cores", lambda: 4)
+    monkeypatch.setattr("headstart.hardware.cpu.usable_cores", lambda: 4)
     plan = contract.plan(0)
     assert throughput.threads_per_run(plan, jobs, NullReporter()) == auto
     assert throughput.threads_per_run(plan, jobs, NullReporter(), side_by_side=True) == side_by_side
@@ -178,18 +178,18 @@ def test_threads_follow_jobs_and_speeds(
 def test_threads_of_a_network_that_cannot_use_bf16_are_measured() -> None:
     """The device of a draft is open; test_resnet at 16 px has a stride over a single pixel."""
     plan = contract.plan(0).changed(device="auto", precision="auto", image_size=16)
-    assert throughput.threads_per_run(plan, 2, NullReporter()) in (1, devices.usable_cores())
+    assert throughput.threads_per_run(plan, 2, NullReporter()) in (1, cpu.usable_cores())
 
 
 @pytest.mark.parametrize(("memory", "count"), [(None, 4), (10**12, 4), (5e9, 2), (10**6, 1)])
 def test_number_of_processes_is_limited_by_the_memory(memory: int | None, count: int, monkeypatch) -> None:
-    monkeypatch.setattr("headstart.hardware.devices.usable_cores", lambda: 4)
+    monkeypatch.setattr("headstart.hardware.cpu.usable_cores", lambda: 4)
     monkeypatch.setattr("headstart.hardware.devices.available_memory", lambda: memory)
     assert factory.parallel_runs("processes", contract.plan(0).machine) == count
 
 
 def test_engine_depends_on_name_cores_and_threads(monkeypatch) -> None:
-    monkeypatch.setattr("headstart.hardware.devices.usable_cores", lambda: 4)
+    monkeypatch.setattr("headstart.hardware.cpu.usable_cores", lambda: 4)
     plan = contract.plan(0)
 
     def create(name: str, threads: int) -> Engine:

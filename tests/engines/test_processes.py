@@ -127,7 +127,7 @@ def test_workers_end_with_their_parent(signal_name: str, count: int, tmp_path: P
 
 
 def test_threads_are_measured_once_and_written_to_the_study(monkeypatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("headstart.hardware.devices.usable_cores", lambda: 2)
+    monkeypatch.setattr("headstart.hardware.cpu.usable_cores", lambda: 2)
     spec = build_study_spec("digits:0-1", ARMS, None, None, None, None, {**STUDY, "threads": 0, "device": "cpu"})
     with own_cache(tmp_path):
         resolved = factory.choose_threads(spec, "processes", NullReporter())

@@ -23,7 +23,7 @@ from headstart.experiment.preflight import resolve_arms
 from headstart.experiment.reusable import certain_requests
 from headstart.experiment.study_runs import StudyRuns
 from headstart.experiment.workload import RunCost, fit_time_budget, predicted_seconds
-from headstart.hardware import calibration, devices
+from headstart.hardware import calibration, cpu
 from headstart.reporter import NullReporter
 from headstart.runs.job_protocol import RunRequest
 from tests.messages import fields_of, values_of
@@ -203,7 +203,7 @@ def test_first_phase_of_a_study_requests_runs_that_a_dry_run_counts(
 
 
 def test_sequential_runs_take_as_long_as_all_processes_together(monkeypatch) -> None:
-    monkeypatch.setattr(devices, "usable_cores", lambda: 8)
+    monkeypatch.setattr(cpu, "usable_cores", lambda: 8)
     spec = make_spec(precision="fp32", threads=2, search="off")
     sequential, parallel = (
         planning.forecast(spec, set(), NullReporter(), engine).seconds for engine in ("local", "processes")

@@ -10,6 +10,7 @@ from headstart.analysis import notes, wording
 from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import RunConfig
 from headstart.config.study_file import validate_study
+from headstart.data.class_names import shared_classes
 from headstart.experiment import preflight
 from headstart.experiment.study_kind import COMPARISON
 from headstart.hardware import calibration
@@ -41,15 +42,15 @@ PLAN = {"image_size": 16, "stem": "small", "cache_resolution": 1.0, "epochs": "1
     ],
 )
 def test_classes_are_matched_by_name_or_last_words(name: str, known: bool) -> None:
-    assert bool(preflight.shared_classes([name], [*CATEGORIES, "t-shirt"])) == known
+    assert bool(shared_classes([name], [*CATEGORIES, "t-shirt"])) == known
 
 
 def test_numeric_class_names_do_not_match() -> None:
-    assert preflight.shared_classes(["0", "12"], ["0", "12", "digit 0"]) == ()
+    assert shared_classes(["0", "12"], ["0", "12", "digit 0"]) == ()
 
 
 def test_all_imagenet_classes_match_themselves() -> None:
-    assert preflight.shared_classes(CATEGORIES, CATEGORIES) == tuple(CATEGORIES)
+    assert shared_classes(CATEGORIES, CATEGORIES) == tuple(CATEGORIES)
 
 
 def test_classes_of_a_weights_file_are_read(tmp_path: Path) -> None:

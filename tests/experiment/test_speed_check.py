@@ -27,7 +27,7 @@ def _measured_speeds(monkeypatch: pytest.MonkeyPatch) -> None:
         return plan.recipe.batch_size / speed if speed else None
 
     monkeypatch.setattr(calibration, "known_step_seconds", known_step_seconds)
-    monkeypatch.setattr("headstart.hardware.devices.usable_cores", lambda: CORES)
+    monkeypatch.setattr("headstart.hardware.cpu.usable_cores", lambda: CORES)
     monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
 
 

@@ -15,12 +15,18 @@ from headstart.data.foreign_formats import ForeignFormatError, foreign_format, r
 from headstart.i18n import _
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "JPEG2000", "AVIF", "HEIF")
-IMAGE_SUFFIXES = frozenset({
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp", ".mpo"),
-    *(".png", ".apng", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff"),
-    *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
-    *(".avif", ".avifs", ".heic", ".heics", ".heif", ".heifs", ".hif"),
-})  # fmt: skip
+_SUFFIXES = {  # of each format; HEIF names its container, which AVIF has too
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".pjpeg", ".pjp", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "BMP": (".bmp", ".dib"),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+    "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+    "AVIF": (".avif", ".avifs", ".heif", ".heifs", ".hif"),
+    "HEIF": (".heic", ".heics", ".heif", ".heifs", ".hif"),
+}
+IMAGE_SUFFIXES = frozenset(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
 _OTHER_SUFFIXES = frozenset({
     *(".thm", ".lrv", ".bak", ".old", ".orig", ".tmp", ".part", ".crdownload", ".download"),
     *(".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".html", ".htm", ".pdf"),
@@ -121,6 +127,12 @@ def format_of(head: bytes) -> str:
         (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG2000"),
     )
     return next((name for start, name in starts if head.startswith(start)), "")
+
+
+def suffix_fits(path: str, image_format: str) -> bool:
+    """Return False for a file with a suffix of other formats than its content has, one of `FORMATS`."""
+    suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122
+    return suffix not in IMAGE_SUFFIXES or suffix in _SUFFIXES[image_format]
 
 
 def heif_version() -> str:

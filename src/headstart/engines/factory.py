@@ -10,7 +10,7 @@ from headstart.config.study_file import StudySpec
 from headstart.engines.engine import Engine, EngineSettings
 from headstart.engines.registry import AUTO, ENGINES, automatic_engine, validate_engine_name
 from headstart.factories import load_factory
-from headstart.hardware import calibration, devices
+from headstart.hardware import calibration, cpu, devices
 from headstart.reporter import Reporter
 from headstart.storage.schemas.arm import TuningKind
 
@@ -60,8 +60,8 @@ def parallel_runs(name: str, machine: MachineConfig) -> int:
     if (name != AUTO and not ENGINES[name].parallel) or machine.device != "cpu":
         return 1
     memory = devices.available_memory()
-    limit = devices.usable_cores() if memory is None else int(MEMORY_SHARE * memory // PROCESS_BYTES)
-    return max(1, min(devices.usable_cores() // max(machine.threads, 1), limit))
+    limit = cpu.usable_cores() if memory is None else int(MEMORY_SHARE * memory // PROCESS_BYTES)
+    return max(1, min(cpu.usable_cores() // max(machine.threads, 1), limit))
 
 
 def runs_on_this_machine(name: str, machine: MachineConfig) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 
 from headstart.config.run_config import RunConfig
-from headstart.hardware import calibration, devices
+from headstart.hardware import calibration, cpu, devices
 from headstart.i18n import _, ngettext
 from headstart.reporter import NullReporter, Reporter
 from headstart.training.network_checks import check_image_size_and_precision
@@ -28,7 +28,7 @@ def threads_per_run(plan: RunConfig, jobs: int, reporter: Reporter, *, side_by_s
         reporter: Receives the measured speeds.
         side_by_side: Use one thread even if one run on all cores is clearly faster.
     """
-    cores = devices.usable_cores()
+    cores = cpu.usable_cores()
     runs = min(cores, jobs)
     if runs < 2:
         return cores

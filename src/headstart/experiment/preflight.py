@@ -6,8 +6,7 @@ other images or weights, and its verdict reports which evaluation images the wei
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from headstart.config.run_config import RunConfig
 from headstart.config.start_spec import split_start, start_form, start_path, start_row
 from headstart.config.study_file import StudySpec
 from headstart.data import hashing, sources
+from headstart.data.class_names import shared_classes
 from headstart.data.dataset import Dataset, load_dataset
 from headstart.data.splits import Split, overlaps
 from headstart.errors import DataError, HeadstartError, MissingWeightsError, UsageError
@@ -312,23 +312,3 @@ def common_precision(runs: Iterable[setup.ResolvedRun]) -> str:
     """Return one precision that all arms and sources support: the first arm's, or fp32 if any of them has fp32."""
     precisions = [run.plan.machine.precision for run in runs]
     return "fp32" if "fp32" in precisions else precisions[0]
-
-
-def shared_classes(classes: Iterable[str], trained_classes: Collection[str]) -> tuple[str, ...]:
-    """Return those of `classes` whose name is that of a class in `trained_classes`, or its last words.
-
-    Case, `_` and `-` do not count: both `Golden_Retriever` and `retriever` match "golden retriever".
-
-    Args:
-        classes: Class names of the images.
-        trained_classes: Class names that the weights were trained on.
-    """
-    names = {_words(name) for name in trained_classes}
-    ends = {name[i:] for name in names for i in range(len(name))}
-    return tuple(name for name in classes if _words(name) in ends)
-
-
-def _words(name: str) -> tuple[str, ...]:
-    """Return the words of a class name; none if all are numbers, which do not describe the images."""
-    words = tuple(re.findall(r"\w+", name.lower().replace("_", " ")))
-    return () if all(word.isdecimal() for word in words) else words

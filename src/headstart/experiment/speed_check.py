@@ -8,7 +8,7 @@ from statistics import median
 
 from headstart.analysis.run_records import RunRecord
 from headstart.config.run_config import RunConfig
-from headstart.hardware import calibration, devices
+from headstart.hardware import calibration, cpu
 from headstart.i18n import Message, _, join, ngettext
 from headstart.storage.schemas.arm import TuningKind
 
@@ -47,7 +47,7 @@ class SpeedCheck:
 
     def _compare(self, plan: RunConfig, speed: float) -> Message:
         """Return what is noticed at a training speed in images/s."""
-        cores, threads, together = devices.usable_cores(), plan.machine.threads, self._runs_here * speed
+        cores, threads, together = cpu.usable_cores(), plan.machine.threads, self._runs_here * speed
         single = _measured_speed(plan.changed(threads=cores))
         is_busy = os.getloadavg()[0] > self._runs_here * threads + OTHER_LOAD
         if self._runs_here > 1 and not is_busy and together < CLEARLY_SLOWER * single:

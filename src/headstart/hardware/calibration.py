@@ -11,7 +11,7 @@ from torch import nn
 
 from headstart.config.run_config import RunConfig
 from headstart.errors import DataError, UsageError
-from headstart.hardware import benchmark, devices, precision
+from headstart.hardware import benchmark, cpu, devices, precision
 from headstart.hardware.environment import device_name, processor
 from headstart.i18n import Message, _, ngettext
 from headstart.models import user_code
@@ -29,7 +29,7 @@ def resolve_machine(draft: RunConfig) -> RunConfig:
         UsageError: If the device is not available.
     """
     device = devices.pick_device(draft.machine.device)
-    threads = draft.machine.threads or devices.usable_cores()
+    threads = draft.machine.threads or cpu.usable_cores()
     return draft.changed(device=str(device), threads=threads)
 
 

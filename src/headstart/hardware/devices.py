@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -39,17 +38,6 @@ def _no_device(name: str) -> UsageError:
     return UsageError(
         _("There is no device {device} on this machine.", device=name), _("Use --device cpu, or omit the flag.")
     )
-
-
-def usable_cores() -> int:
-    """Return the number of cores in the process's affinity and CPU quota (libomp ignores the quota)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:  # noqa: PTH123
-            quota, period = file.read().split()
-        return min(cores, max(1, int(quota) // int(period))) if quota != "max" else cores
-    except (OSError, ValueError):
-        return cores
 
 
 def available_memory() -> int | None:

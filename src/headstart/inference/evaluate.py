@@ -18,7 +18,7 @@ from headstart.data.image_index import ImageIndex, several_names_hint
 from headstart.data.splits import divide
 from headstart.data.tables.options import TableOptions
 from headstart.errors import DataError, UsageError
-from headstart.hardware.devices import usable_cores
+from headstart.hardware.cpu import usable_cores
 from headstart.i18n import Message, _, ngettext, verbatim
 from headstart.inference.evaluation_data import EvaluationData, OpenStore, match_training_data, read_named
 from headstart.inference.predictor import INFERENCE_BATCH_SIZE, Predictor
