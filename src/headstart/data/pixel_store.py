@@ -28,7 +28,7 @@ from headstart.data.store_files import PIXELS_FILE, StoreIndex
 from headstart.errors import DataError
 from headstart.i18n import Message, _, ngettext
 from headstart.reporter import ProgressCallback
-from headstart.text import join_first
+from headstart.text import end_sentence, join_first
 
 
 class PixelStore:
@@ -39,6 +39,9 @@ class PixelStore:
     Attributes:
         sizes: (h, w) of each image, int32 [len, 2]; (0, 0) for the images in `bad`.
         bad: Positions of the images that cannot be decoded and have no pixels.
+        faults: For each of them, why; the sentence names the image.
+        is_deep: True for an image whose file has more than 8 bits per value, bool [len].
+        is_transparent: True for an image with transparent pixels, bool [len].
         conversion: Conversion of the images to 8 bits and RGB.
         notes: Sentences for the user.
     """
@@ -54,10 +57,13 @@ class PixelStore:
         index = store_files.read_index_file(folder)
         number = {content: i for i, content in enumerate(index.content_hashes)}
         self.bad = tuple(i for i, content in enumerate(content_hashes) if content in failures)
+        self.faults = tuple(end_sentence(failures[content_hashes[i]].of(images.keys[i])) for i in self.bad)
         record = np.fromiter(
             (number.get(content, -1) for content in content_hashes), dtype=np.int64, count=len(content_hashes)
         )
         self.sizes: npt.NDArray[np.int32] = np.where(record[:, None] >= 0, index.sizes[record], 0).astype(np.int32)
+        self.is_deep: npt.NDArray[np.bool_] = index.scaled[record] & (record >= 0)
+        self.is_transparent: npt.NDArray[np.bool_] = (index.visible[record] != OPAQUE) & (record >= 0)
         self._starts = index.starts()[record]
         self._folder, self._checks = folder, index.checks[record]
         self._checked = np.zeros(len(record), dtype=np.bool_)

@@ -1,0 +1,202 @@
+"""What the checks read: the images of a plan as a training would load them, and facts about files and pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart.audit.file_facts import FileFacts, read_file_facts
+from headstart.audit.pixel_facts import PixelFacts, measure_pixels
+from headstart.config.run_config import RunConfig
+from headstart.data import hashing, near_duplicates, pixel_store, sources, splits
+from headstart.data.image_index import SPLITS, ImageIndex
+from headstart.data.near_duplicates import Pairs
+from headstart.data.pixel_store import PixelStore
+from headstart.errors import DataError
+from headstart.hardware import cpu
+from headstart.i18n import _
+from headstart.reporter import Reporter
+from headstart.storage.schemas.split_counts import SplitCounts
+
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LoadedData:
+    """The images of a plan with what every training has loaded before its first step.
+
+    Attributes:
+        plan: The plan.
+        images: Index of n images.
+        content_hashes: Content hash of each image's file.
+        store: Decoded pixels.
+        split_of: "train", "val" or "test" of each image; "" for one that is in none.
+        declared: Splits that the data declares, as in `Split`.
+        evaluation: The split of the reported number: "test" or "val".
+        split_error: Why the images cannot be divided; None if they can.
+    """
+
+    plan: RunConfig
+    images: ImageIndex
+    content_hashes: Sequence[str]
+    store: PixelStore
+    split_of: tuple[str, ...]
+    declared: str
+    evaluation: str
+    split_error: DataError | None = None
+
+    @property
+    def image_size(self) -> int:
+        """Side of the network input in px."""
+        return self.plan.recipe.image_size
+
+    @cached_property
+    def readable(self) -> Integers:
+        """Positions of the images that can be decoded."""
+        return np.flatnonzero(self.store.sizes[:, 0] > 0)
+
+    @cached_property
+    def content(self) -> Integers:
+        """Number of each image's content, int64 [n]: equal for equal files."""
+        number: dict[str, int] = {}
+        return np.array([number.setdefault(text, len(number)) for text in self.content_hashes], dtype=np.int64)
+
+    @property
+    def splits(self) -> SplitCounts | None:
+        """Number of images of each split."""
+        if self.split_error is not None:
+            return None
+        return SplitCounts(**{name: self.split_of.count(name) for name in SPLITS})
+
+    @property
+    def declares_test(self) -> bool:
+        """True if the data declares its test images."""
+        return "test" in self.declared
+
+    def members(self, split: str) -> Integers:
+        """Return the positions of the images of a split."""
+        return np.flatnonzero(np.asarray(self.split_of) == split)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AuditData(LoadedData):
+    """The images of a plan with all facts that the checks read.
+
+    Attributes:
+        files: Facts in the headers of the files.
+        pixels: Facts about the decoded pixels.
+        near: Pairs of near-duplicates of different content.
+    """
+
+    files: tuple[FileFacts, ...]
+    pixels: PixelFacts
+    near: Pairs
+
+    @cached_property
+    def clusters(self) -> Integers:
+        """Number of each image's cluster, int64 [n]: equal files and near-duplicates, directly or through others."""
+        equal = first_of_each(self.content)
+        copies = np.flatnonzero(equal != np.arange(len(equal)))
+        pairs = Pairs(
+            np.concatenate([self.near.first, equal[copies]]),
+            np.concatenate([self.near.second, copies]),
+            np.concatenate([self.near.similarity, np.ones(len(copies), np.float32)]),
+        )
+        return pairs.clusters(len(self.images))
+
+
+def first_of_each(numbers: Integers) -> Integers:
+    """Return for each place the first place with the same number."""
+    _values, first, inverse = np.unique(numbers, return_index=True, return_inverse=True)
+    return np.asarray(first[inverse], dtype=np.int64)
+
+
+def load_audit_data(plan: RunConfig, reporter: Reporter) -> AuditData:
+    """Read, hash, decode and divide the images of a plan, and measure what the checks need.
+
+    Images are decoded into the pixel store of a later training, so that each is decoded once. Images that cannot be
+    decoded stay in the index.
+
+    Raises:
+        DataError: The data is missing or not usable, or no image can be decoded.
+        ResourceError: The disk is too small or the cache cannot be written.
+    """
+    threads = plan.machine.threads or cpu.usable_cores()
+    images = sources.read_data(plan.data, partial(reporter.progress, _("finding images")))
+    content_hashes = hashing.hash_files(images, progress=partial(reporter.progress, _("reading images")))
+    store = pixel_store.open_store(
+        images,
+        content_hashes,
+        side=round(plan.recipe.image_size * plan.data.cache_resolution),
+        skip_bad=True,
+        progress=partial(reporter.progress, _("decoding images")),
+        threads=threads,
+    )
+    split_of, declared, evaluation, error = _split(plan, images, content_hashes, store)
+    pixels = measure_pixels(store, threads, partial(reporter.progress, _("measuring images")))
+    return AuditData(
+        plan=plan,
+        images=images,
+        content_hashes=content_hashes,
+        store=store,
+        split_of=split_of,
+        declared=declared,
+        evaluation=evaluation,
+        split_error=error,
+        files=read_file_facts(images, threads, partial(reporter.progress, _("reading headers"))),
+        pixels=pixels,
+        near=_near_pairs(content_hashes, store, pixels, reporter),
+    )
+
+
+def _split(
+    plan: RunConfig, images: ImageIndex, content_hashes: Sequence[str], store: PixelStore
+) -> tuple[tuple[str, ...], str, str, DataError | None]:
+    """Return the split of each image that can be decoded, as a run draws it, or why there is none."""
+    kept = [i for i in range(len(images)) if store.sizes[i, 0]]
+    readable = images.without(store.bad).without_empty_classes()
+    try:
+        split = splits.divide(
+            readable,
+            content_hashes=[content_hashes[i] for i in kept],
+            seed=plan.seeding.seed,
+            test_seed=plan.seeding.test_seed,
+            fraction=plan.data.fraction,
+            evaluate_on_val=plan.data.evaluate_on_val,
+        )
+    except DataError as error:
+        declared = "+".join(name for name in SPLITS if name in images.splits) or "none"
+        return images.splits, declared, "test", error
+    names = split_names(split, len(kept))
+    split_of = [""] * len(images)
+    for place, name in zip(kept, names, strict=True):
+        split_of[place] = name
+    return tuple(split_of), split.declared, split.evaluation, None
+
+
+def split_names(split: splits.Split, count: int) -> tuple[str, ...]:
+    """Return the name of the split of each of `count` images; "" for one that is in none."""
+    names = [""] * count
+    for name, places in ((n, getattr(split, n)) for n in SPLITS):
+        for place in places.tolist():
+            names[place] = name
+    return tuple(names)
+
+
+def _near_pairs(
+    content_hashes: Sequence[str], store: PixelStore, pixels: PixelFacts, reporter: Reporter
+) -> Pairs:
+    """Return the near-duplicates among images of different content, as pairs of positions."""
+    first: dict[str, int] = {}
+    for i, content in enumerate(content_hashes):
+        if store.sizes[i, 0]:
+            first.setdefault(content, i)
+    places = np.array(list(first.values()), dtype=np.int64)
+    reporter.progress(_("searching near-duplicates"), 0, 1)
+    pairs = near_duplicates.find_pairs(pixels.thumbnails[places])
+    reporter.progress(_("searching near-duplicates"), 1, 1)
+    return Pairs(places[pairs.first], places[pairs.second], pairs.similarity)

@@ -1,0 +1,183 @@
+"""Results of checks: what a check returns, and the row and the result that are shown."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from headstart.i18n import Message, _, join, ngettext, translated
+from headstart.storage.files import JsonData
+from headstart.storage.schemas.audit import AuditExample, AuditFile, AuditRow, CheckStatus
+from headstart.storage.schemas.split_counts import SplitCounts
+from headstart.text import printable
+
+NOTHING = join([])
+SEVERITY = (CheckStatus.FAIL, CheckStatus.WARN, CheckStatus.NOT_CHECKED, CheckStatus.PASS)
+_MAX_LINES = 3  # examples of a row in text; unreadable files are all listed
+_ALL_LISTED = "unreadable"
+
+
+@dataclass(frozen=True)
+class Example:
+    """An image of the index that a check reports, or a pair.
+
+    Attributes:
+        image: Position of the image.
+        other: Position of the other image; None without one.
+        value: A number, such as a similarity.
+        detail: What is wrong with the image, if the sentence of the check does not say it.
+    """
+
+    image: int
+    other: int | None = None
+    value: float | None = None
+    detail: Message = NOTHING
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What a check found.
+
+    Attributes:
+        status: Result.
+        sentence: What was found.
+        hint: What to do, if anything.
+        count: Number of images, pairs or groups that it concerns.
+        examples: Some of them, the most important ones first.
+    """
+
+    status: CheckStatus
+    sentence: Message
+    hint: Message = NOTHING
+    count: int = 0
+    examples: Sequence[Example] = ()
+
+
+@dataclass(frozen=True)
+class CheckRow:
+    """The result of a check with its code and name; `examples` have the names of the images."""
+
+    check: str
+    name: Message
+    status: CheckStatus
+    sentence: Message
+    hint: Message
+    count: int
+    examples: tuple[AuditExample, ...]
+    positions: tuple[Example, ...] = ()
+
+    def lines(self) -> list[Message]:
+        """Return the row as lines of text: the result, the hint, and examples."""
+        lines = [
+            _("{status:<12} {name}: {sentence}", status=self.status.value, name=self.name, sentence=self.sentence)
+        ]
+        if self.hint:
+            lines.append(join([_INDENT, self.hint], ""))
+        if self.status in (CheckStatus.FAIL, CheckStatus.WARN):
+            shown = self.examples if self.check == _ALL_LISTED else self.examples[:_MAX_LINES]
+            lines += [join([_INDENT, "  ", example_words(example)], "") for example in shown]
+            if more := max(self.count, len(self.examples)) - len(shown) if self.examples else 0:
+                lines.append(join([_INDENT, "  ", ngettext("… and {count:,} more", "… and {count:,} more", more)], ""))
+        return lines
+
+
+_INDENT = " " * 13
+
+
+def example_words(example: AuditExample) -> Message:
+    """Return an example in one line: `train/hat/a.jpg and test/hat/b.jpg (hat, cap; 0.93)`."""
+    if example.detail:
+        return _("{image}: {detail}", image=example.image, detail=example.detail)
+    labels = [example.label] + ([example.other_label] if example.other_label not in ("", example.label) else [])
+    splits = [example.split] + ([example.other_split] if example.other_split not in ("", example.split) else [])
+    words = [*labels, "/".join(filter(None, splits))]
+    words += [] if example.value is None else [f"{example.value:.2f}"]
+    about = join(words, ", ")
+    if example.other:
+        return _("{image} and {other} ({about})", image=example.image, other=example.other, about=about)
+    return _("{image} ({about})", image=example.image, about=about)
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """Result of `check`: one row for each check.
+
+    Attributes:
+        data: The data, as it was named.
+        image_count: Number of images.
+        classes: Number of images by class.
+        declared: Splits that the data declares; "none" without any.
+        splits: Number of images by split; None if the images cannot be divided.
+        image_size: Side of the network input in px.
+        notes: How the data is read.
+        rows: The checks, in the order of the registry.
+
+    Examples:
+        >>> [row.check for row in headstart.check("digits:0-1", quiet=True).rows if row.status == "fail"]
+        []
+    """
+
+    data: str
+    image_count: int
+    classes: dict[str, int]
+    declared: str
+    splits: SplitCounts | None
+    image_size: int
+    notes: tuple[Message, ...]
+    rows: tuple[CheckRow, ...]
+
+    def row(self, check: str) -> CheckRow:
+        """Return the row of a check by its code. Raises KeyError for an unknown code."""
+        return {row.check: row for row in self.rows}[check]
+
+    @property
+    def failed(self) -> tuple[CheckRow, ...]:
+        """The rows of the checks that failed."""
+        return tuple(row for row in self.rows if row.status is CheckStatus.FAIL)
+
+    def lines(self) -> list[Message]:
+        """Return the result in lines of text, the most severe rows first."""
+        ordered = sorted(self.rows, key=lambda row: SEVERITY.index(row.status))
+        return [line for row in ordered for line in row.lines()] + [self.summary]
+
+    @property
+    def summary(self) -> Message:
+        """How many checks had each result."""
+        counts = [(status, sum(row.status is status for row in self.rows)) for status in SEVERITY]
+        return join((f"{count} {status.value}" for status, count in counts if count), ", ")
+
+    def to_json(self) -> dict[str, JsonData]:
+        """Return the result as JSON data (`AuditFile`), with its texts in English."""
+        return AuditFile(
+            data=self.data,
+            images=self.image_count,
+            classes=self.classes,
+            declared=self.declared,
+            splits=self.splits,
+            image_size=self.image_size,
+            notes=list(self.notes),
+            rows=[
+                AuditRow(
+                    check=row.check,
+                    name=row.name,
+                    status=row.status,
+                    sentence=row.sentence,
+                    hint=row.hint,
+                    count=row.count,
+                    examples=list(row.examples),
+                )
+                for row in self.rows
+            ],
+        ).to_json()
+
+    def __str__(self) -> str:
+        return "\n".join(printable(translated(line)) for line in self.lines())
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for row in sorted(self.rows, key=lambda row: SEVERITY.index(row.status)):
+            texts = (row.status.value, row.name, join([row.sentence, row.hint]))
+            cells = [f'<td style="text-align:left">{html.escape(printable(translated(text)))}</td>' for text in texts]
+            rows.append(f"<tr>{''.join(cells)}</tr>")
+        return f"<table><tbody>{''.join(rows)}</tbody></table>"

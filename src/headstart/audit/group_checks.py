@@ -1,0 +1,68 @@
+"""The check of probable groups: images that show one thing and are in several splits."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from headstart.audit.audit_data import AuditData, Integers
+from headstart.audit.duplicates import sets_of
+from headstart.audit.finding import CheckResult, Example
+from headstart.audit.probable_groups import probable_groups
+from headstart.data.splits import unit_numbers
+from headstart.i18n import _, ngettext
+from headstart.storage.schemas.audit import CheckStatus
+
+_MAX_EXAMPLES = 1000
+
+
+def groups_across_splits(data: AuditData) -> CheckResult:
+    """Return probable groups with images in two splits, which declared groups do not keep together."""
+    group = probable_groups(data.images, data.files)
+    split = np.asarray(data.split_of)
+    units = unit_numbers(data.images, data.content_hashes)
+    examples = []
+    for members in sets_of(group):
+        if group[members[0]] < 0:
+            continue
+        first = next((i for i in members if split[i]), None)
+        if first is None:
+            continue
+        other = next((i for i in members if split[i] not in ("", split[first]) and units[i] != units[first]), None)
+        if other is not None:
+            examples.append(Example(first, other))
+    if not examples:
+        return CheckResult(CheckStatus.PASS, _("Neither times nor names show series of images in several splits."))
+    sentence = ngettext(
+        "By the times or the names of the files, {count:,} series of images is in several splits.",
+        "By the times or the names of the files, {count:,} series of images are in several splits.",
+        len(examples),
+    )
+    if data.declared == "none":
+        hint = _(
+            "If the images of a series show one thing, declare groups: a column `group` in a manifest. `--fix OUT.csv` "
+            "writes one with these groups."
+        )
+    else:
+        hint = _("If the images of a series show one thing, put it into one split.")
+    return CheckResult(CheckStatus.WARN, sentence, hint, len(examples), examples[:_MAX_EXAMPLES])
+
+
+def all_groups(data: AuditData) -> Integers:
+    """Return the number of each image's group, int64 [n]: declared or probable groups, and near-duplicates, joined."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    count = len(data.images)
+    group = probable_groups(data.images, data.files)
+    names = unit_numbers(data.images, None)
+    columns = [data.clusters, names, np.where(group < 0, group.max(initial=-1) + 1 + np.arange(count), group)]
+    rows, nodes = [], []
+    offset = count
+    for numbers in columns:
+        rows.append(np.arange(count))
+        nodes.append(offset + numbers)
+        offset += int(numbers.max(initial=-1)) + 1
+    graph = coo_array(
+        (np.ones(count * len(columns), np.int8), (np.concatenate(rows), np.concatenate(nodes))), shape=(offset, offset)
+    )
+    return np.asarray(connected_components(graph, directed=False)[1][:count], dtype=np.int64)

@@ -1,0 +1,72 @@
+"""The check of the test set: how well its size allows to know an accuracy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from headstart.audit.audit_data import AuditData, LoadedData
+from headstart.audit.finding import CheckResult
+from headstart.data.splits import unit_numbers
+from headstart.i18n import _, ngettext
+from headstart.storage.schemas.audit import CheckStatus
+from headstart.text import format_percent, format_points
+
+ACCURACY = 0.85  # for which the interval is given
+MAX_HALF_WIDTH = 0.075
+_Z = 1.959964  # 95 %
+
+
+def half_width(accuracy: float, count: int) -> float:
+    """Return half the width of the 95 % interval of an accuracy on `count` images (Wilson 1927).
+
+    z / (1 + z² / n) * sqrt(p (1 - p) / n + z² / (4 n²))
+    """
+    spread = accuracy * (1 - accuracy) / count + _Z**2 / (4 * count**2)
+    return _Z / (1 + _Z**2 / count) * math.sqrt(spread)
+
+
+def test_size(data: LoadedData) -> CheckResult:
+    """Return the interval that the evaluation split allows; images of a group or cluster count once."""
+    places = data.members(data.evaluation)
+    if data.split_error is not None or not len(places):
+        return CheckResult(CheckStatus.NOT_CHECKED, _("There are no splits."))
+    count = _independent(data, places.tolist())
+    half = half_width(ACCURACY, count)
+    values = {"split": data.evaluation, "accuracy": format_percent(ACCURACY), "half": format_points(half)}
+    sentence = ngettext(
+        "{count:,} independent {split} image: an accuracy of {accuracy} would be known to ±{half} points.",
+        "{count:,} independent {split} images: an accuracy of {accuracy} would be known to ±{half} points.",
+        count,
+        **values,
+    )
+    if half <= MAX_HALF_WIDTH:
+        return CheckResult(CheckStatus.PASS, sentence)
+    hint = _("Smaller differences between two runs are chance. Add {split} images.", split=data.evaluation)
+    return CheckResult(CheckStatus.WARN, sentence, hint, count)
+
+
+def _independent(data: LoadedData, places: Sequence[int]) -> int:
+    """Return the number of sets of images that are equal, near-duplicates, or of one declared group."""
+    units = unit_numbers(data.images, data.content_hashes)
+    if isinstance(data, AuditData):
+        return _joined_count(units[places].tolist(), data.clusters[places].tolist())
+    return len(np.unique(units[places]))
+
+
+def _joined_count(first: Sequence[int], second: Sequence[int]) -> int:
+    """Return the number of sets of items that are connected by equal numbers in either sequence."""
+    parent: dict[tuple[int, int], tuple[int, int]] = {}
+
+    def root(node: tuple[int, int]) -> tuple[int, int]:
+        parent.setdefault(node, node)
+        while parent[node] != node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
+
+    for a, b in zip(first, second, strict=True):
+        parent[root((0, a))] = root((1, b))
+    return len({root((0, a)) for a in first})
