@@ -187,13 +187,11 @@ def split_names(split: splits.Split, count: int) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _near_pairs(
-    content_hashes: Sequence[str], store: PixelStore, pixels: PixelFacts, reporter: Reporter
-) -> Pairs:
+def _near_pairs(content_hashes: Sequence[str], store: PixelStore, pixels: PixelFacts, reporter: Reporter) -> Pairs:
     """Return the near-duplicates among images of different content, as pairs of positions."""
     first: dict[str, int] = {}
     for i, content in enumerate(content_hashes):
-        if store.sizes[i, 0]:
+        if store.sizes[i].min() >= near_duplicates.MIN_SIDE:
             first.setdefault(content, i)
     places = np.array(list(first.values()), dtype=np.int64)
     reporter.progress(_("searching near-duplicates"), 0, 1)

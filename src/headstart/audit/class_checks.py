@@ -50,7 +50,8 @@ def balance(data: LoadedData) -> CheckResult:
         "share": format_percent(counts[largest] / counts.sum()),
     }
     sentence = _(
-        "{large!r} has {many} images, {small!r} has {few}. Always predicting {large!r} gives {share} accuracy.", **values
+        "{large!r} has {many} images, {small!r} has {few}. Always predicting {large!r} gives {share} accuracy.",
+        **values,
     )
     if ratio <= MAX_RATIO:
         return CheckResult(CheckStatus.PASS, sentence)

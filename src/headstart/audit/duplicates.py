@@ -66,9 +66,7 @@ def relations(
     return result
 
 
-def _pairs(
-    images: Sequence[int], others: Sequence[int], identity: Sequence[int] | None
-) -> Iterable[tuple[int, int]]:
+def _pairs(images: Sequence[int], others: Sequence[int], identity: Sequence[int] | None) -> Iterable[tuple[int, int]]:
     """Yield each image with the first of the others that has another content."""
     for image in images:
         for other in others:
@@ -77,9 +75,7 @@ def _pairs(
                 break
 
 
-def _conflict(
-    members: Sequence[int], labels: Sequence[int], identity: Sequence[int] | None
-) -> tuple[int, int] | None:
+def _conflict(members: Sequence[int], labels: Sequence[int], identity: Sequence[int] | None) -> tuple[int, int] | None:
     """Return two images of a set with different labels; None if there are none."""
     kinds: dict[tuple[int, int], int] = {}
     for i in members:
@@ -223,4 +219,6 @@ def _result(
 def _similarities(data: AuditData) -> dict[tuple[int, int], float]:
     near = data.near
     pairs = zip(near.first.tolist(), near.second.tolist(), strict=True)
-    return {(min(pair), max(pair)): round(value, 3) for pair, value in zip(pairs, near.similarity.tolist(), strict=True)}
+    return {
+        (min(pair), max(pair)): round(value, 3) for pair, value in zip(pairs, near.similarity.tolist(), strict=True)
+    }

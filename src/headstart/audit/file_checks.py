@@ -5,14 +5,14 @@ from __future__ import annotations
 from headstart.audit.audit_data import AuditData
 from headstart.audit.finding import CheckResult, Example
 from headstart.data.image_formats import suffix_fits
-from headstart.i18n import _, ngettext, verbatim
+from headstart.i18n import _, ngettext
 from headstart.storage.schemas.audit import CheckStatus
 
 FIX_HINT = _("`--fix OUT.csv` writes a manifest without them.")
 
 
 def unreadable(data: AuditData) -> CheckResult:
-    """Return the files that cannot be decoded; each file was decoded as a whole."""
+    """Return the files that cannot be decoded; each file was decoded as a whole. With --skip-bad it is a warning."""
     store = data.store
     if not store.bad:
         return CheckResult(
@@ -20,7 +20,7 @@ def unreadable(data: AuditData) -> CheckResult:
             ngettext("The {count:,} image can be decoded.", "All {count:,} images can be decoded.", len(store)),
         )
     return CheckResult(
-        CheckStatus.FAIL,
+        CheckStatus.WARN if data.plan.data.skip_bad else CheckStatus.FAIL,
         ngettext("{count:,} image cannot be decoded.", "{count:,} images cannot be decoded.", len(store.bad)),
         _("{fix} Or train with --skip-bad.", fix=FIX_HINT),
         len(store.bad),
@@ -31,7 +31,7 @@ def unreadable(data: AuditData) -> CheckResult:
 def mistyped(data: AuditData) -> CheckResult:
     """Return the files whose content has another format than their suffix; they are read by their content."""
     found = [
-        Example(i, detail=verbatim(facts.format))
+        Example(i, detail=_("{name} is a {format} file.", name=key, format=facts.format))
         for i, (key, facts) in enumerate(zip(data.images.keys, data.files, strict=True))
         if facts.format and not suffix_fits(key, facts.format) and data.store.sizes[i, 0]
     ]

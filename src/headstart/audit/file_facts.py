@@ -92,8 +92,6 @@ def _facts_of(path: Path) -> FileFacts:
         return FileFacts()
 
 
-
-
 def _photo_facts(image: Image.Image) -> tuple[float | None, str]:
     """Return the time at which a photo was taken, and its camera."""
     try:

@@ -6,7 +6,7 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from headstart.i18n import Message, _, join, ngettext, translated
+from headstart.i18n import Message, _, join, ngettext, translated, verbatim
 from headstart.storage.files import JsonData
 from headstart.storage.schemas.audit import AuditExample, AuditFile, AuditRow, CheckStatus
 from headstart.storage.schemas.split_counts import SplitCounts
@@ -26,7 +26,7 @@ class Example:
         image: Position of the image.
         other: Position of the other image; None without one.
         value: A number, such as a similarity.
-        detail: What is wrong with the image, if the sentence of the check does not say it.
+        detail: A sentence on the image, with its name, if the sentence of the check does not say what is wrong.
     """
 
     image: int
@@ -69,9 +69,7 @@ class CheckRow:
 
     def lines(self) -> list[Message]:
         """Return the row as lines of text: the result, the hint, and examples."""
-        lines = [
-            _("{status:<12} {name}: {sentence}", status=self.status.value, name=self.name, sentence=self.sentence)
-        ]
+        lines = [_("{status:<12} {name}: {sentence}", status=self.status.value, name=self.name, sentence=self.sentence)]
         if self.hint:
             lines.append(join([_INDENT, self.hint], ""))
         if self.status in (CheckStatus.FAIL, CheckStatus.WARN):
@@ -88,7 +86,7 @@ _INDENT = " " * 13
 def example_words(example: AuditExample) -> Message:
     """Return an example in one line: `train/hat/a.jpg and test/hat/b.jpg (hat, cap; 0.93)`."""
     if example.detail:
-        return _("{image}: {detail}", image=example.image, detail=example.detail)
+        return verbatim(example.detail)
     labels = [example.label] + ([example.other_label] if example.other_label not in ("", example.label) else [])
     splits = [example.split] + ([example.other_split] if example.other_split not in ("", example.split) else [])
     words = [*labels, "/".join(filter(None, splits))]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from headstart.audit.audit_data import AuditData, Integers
@@ -47,22 +49,22 @@ def groups_across_splits(data: AuditData) -> CheckResult:
     return CheckResult(CheckStatus.WARN, sentence, hint, len(examples), examples[:_MAX_EXAMPLES])
 
 
-def all_groups(data: AuditData) -> Integers:
-    """Return the number of each image's group, int64 [n]: declared or probable groups, and near-duplicates, joined."""
+def joined_groups(data: AuditData, columns: Sequence[Integers]) -> Integers:
+    """Return the number of each image's group, int64 [n]: images are joined by declared groups and by equal numbers.
+
+    Args:
+        data: The images.
+        columns: Numbers of the images, such as those of clusters, int64 [n] each.
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
     count = len(data.images)
-    group = probable_groups(data.images, data.files)
-    names = unit_numbers(data.images, None)
-    columns = [data.clusters, names, np.where(group < 0, group.max(initial=-1) + 1 + np.arange(count), group)]
-    rows, nodes = [], []
-    offset = count
-    for numbers in columns:
+    rows, nodes, offset = [], [], count
+    for numbers in (unit_numbers(data.images, None), *columns):
         rows.append(np.arange(count))
         nodes.append(offset + numbers)
         offset += int(numbers.max(initial=-1)) + 1
-    graph = coo_array(
-        (np.ones(count * len(columns), np.int8), (np.concatenate(rows), np.concatenate(nodes))), shape=(offset, offset)
-    )
+    edges = (np.concatenate(rows), np.concatenate(nodes))
+    graph = coo_array((np.ones(len(edges[0]), np.int8), edges), shape=(offset, offset))
     return np.asarray(connected_components(graph, directed=False)[1][:count], dtype=np.int64)

@@ -89,7 +89,9 @@ def gray(data: AuditData) -> CheckResult:
 
 def deep(data: AuditData) -> CheckResult:
     """Return images with more than 8 bits per value, and whether they give a class away."""
-    return _kind(data, data.store.is_deep, _("of more than 8 bits per value"), _("Save the images of all classes alike."))
+    return _kind(
+        data, data.store.is_deep, _("of more than 8 bits per value"), _("Save the images of all classes alike.")
+    )
 
 
 def transparent(data: AuditData) -> CheckResult:

@@ -46,9 +46,7 @@ def measure_pixels(store: PixelStore, threads: int, progress: ProgressCallback |
         progress: Called with (images done, all images).
     """
     count, side = len(store), near_duplicates.SIDE
-    facts = PixelFacts(
-        np.zeros(count, np.bool_), np.zeros(count, np.bool_), np.zeros((count, side, side), np.uint8)
-    )
+    facts = PixelFacts(np.zeros(count, np.bool_), np.zeros(count, np.bool_), np.zeros((count, side, side), np.uint8))
     readable = np.flatnonzero(store.sizes[:, 0] > 0)
 
     def measure(places: npt.NDArray[np.int64]) -> int:

@@ -37,8 +37,8 @@ def pretraining_classes(data: AuditData) -> CheckResult:
     if not shared:
         return CheckResult(CheckStatus.PASS, _("No class has the name of a class of {data}.", data=name))
     sentence = ngettext(
-        "{count:,} of {total:,} classes has the name of a class of {data}: {names}. Pretrained weights know it already.",
-        "{count:,} of {total:,} classes have names of classes of {data}: {names}. Pretrained weights know them already.",
+        "{count:,} of {total:,} classes has the name of a class of {data}: {names}. Pretrained weights know it.",
+        "{count:,} of {total:,} classes have names of classes of {data}: {names}. Pretrained weights know them.",
         len(shared),
         total=len(data.images.classes),
         data=name,

@@ -34,7 +34,9 @@ _CAMERA = re.compile(
     re.IGNORECASE,
 )
 _PHONE = re.compile(r"(?:.*?\D)?((?:19|20)\d{6})[_\-]?(\d{6})(\d{0,3})(?:\D.*)?")  # IMG_20240131_094512123
-_ROBOFLOW = re.compile(r"(.+)_(?:jpe?g|png|webp|bmp)\.rf\.[0-9a-f]{16,}", re.IGNORECASE)  # augmented copies of one photo
+_ROBOFLOW = re.compile(
+    r"(.+)_(?:jpe?g|png|webp|bmp)\.rf\.[0-9a-f]{16,}", re.IGNORECASE
+)  # augmented copies of one photo
 
 
 def probable_groups(images: ImageIndex, files: Sequence[FileFacts]) -> Integers:
@@ -95,14 +97,13 @@ def _name_time(name: str) -> float | None:
 def _by_stem(images: ImageIndex) -> list[Sequence[int]]:
     """Return images whose names are equal up to the last number: patient12_1, patient12_2."""
     copies: dict[str, list[int]] = defaultdict(list)
-    stems: dict[tuple[str, str], list[int]] = defaultdict(list)
+    stems: dict[str, list[int]] = defaultdict(list)
     for i, key in enumerate(images.keys):
-        folder, name = posixpath.split(key)
-        name = posixpath.splitext(name)[0]
+        name = posixpath.splitext(posixpath.basename(key))[0]
         if match := _ROBOFLOW.fullmatch(name):
             copies[match[1]].append(i)
         elif stem := _stem(name):
-            stems["", stem].append(i)
+            stems[stem].append(i)
     return [*_informative(list(copies.values()), len(images), 1), *_informative_stems(images, stems)]
 
 
@@ -115,11 +116,11 @@ def _stem(name: str) -> str:
     return match[1] if is_separated or match[1][-1].isalpha() else ""
 
 
-def _informative_stems(images: ImageIndex, stems: Mapping[tuple[str, str], list[int]]) -> list[Sequence[int]]:
+def _informative_stems(images: ImageIndex, stems: Mapping[str, list[int]]) -> list[Sequence[int]]:
     """Return the groups of stems that divide the classes into many series of a few images."""
     labels = images.labels
     names = {_folded(class_name(name)) for name in images.classes}
-    groups = {stem: members for (_folder, stem), members in stems.items() if _folded(stem) not in names}
+    groups = {stem: members for stem, members in stems.items() if _folded(stem) not in names}
     kept = {stem: members for stem, members in groups.items() if len(members) > 1}
     if not kept or 2 * len(kept) < len(groups):  # most stems are those of one image
         return []

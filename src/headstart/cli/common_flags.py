@@ -1,4 +1,4 @@
-"""The default help of `compare` and `train`: the flags that most people need, with their help in one line.
+"""The default help of `compare`, `train` and `check`: the flags that most people need, with their help in one line.
 
 Which flags these are is decided here and nowhere else. `--help-all` shows all flags.
 """
@@ -77,6 +77,18 @@ TRAIN: dict[str, Message] = {
     "--device": _DEVICE,
     "--runs": _RUNS,
     "--dry-run": _("Check everything and print the plan; train nothing"),
+    "--json": _JSON,
+    "--quiet": _QUIET,
+}
+CHECK: dict[str, Message] = {
+    "--source": _SOURCE,
+    "--classes": _("Only this class; repeatable"),
+    "--min-per-class": _("Leave out smaller classes"),
+    "--class-folders": _("outer or inner folders are the classes, or auto"),
+    "--image-size": _with_default(_("Side of the network input in px"), "image_size"),
+    "--start": _("Weights whose classes are compared with those of the data"),
+    "--html": _("Write a page with the pictures of the examples"),
+    "--fix": _("Write a manifest without unreadable files, with groups"),
     "--json": _JSON,
     "--quiet": _QUIET,
 }

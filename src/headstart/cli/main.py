@@ -49,7 +49,19 @@ def _application() -> App:
 
     They are imported after the plugins: their help lists the rows of the registries at the time of the import.
     """
-    from headstart.cli import ablate, compare, completion, figures, import_log, inspect, pool, predict, reports, train  # noqa: F401
+    from headstart.cli import (  # noqa: F401
+        ablate,
+        check,
+        compare,
+        completion,
+        figures,
+        import_log,
+        inspect,
+        pool,
+        predict,
+        reports,
+        train,
+    )
     from headstart.cli.app import app
 
     return app

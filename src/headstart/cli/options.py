@@ -11,7 +11,7 @@ from pydantic_core import PydanticUndefined
 from headstart.cli.foreign_flags import ALIASES
 from headstart.config.field_help import describe_field, field_choices, is_list
 from headstart.config.presets import Setting
-from headstart.config.run_config import FACTORIAL_FIELDS, STUDY_FIELDS, plan_fields
+from headstart.config.run_config import CHECK_FIELDS, FACTORIAL_FIELDS, STUDY_FIELDS, plan_fields
 from headstart.config.study_config import StudyConfig
 from headstart.i18n import Message, _, translated
 
@@ -105,9 +105,13 @@ if TYPE_CHECKING:
     PlanFlags = dict[str, Setting] | None
     AblationFlags = PlanFlags
     StudyFlags = PlanFlags
+    CheckFlags = PlanFlags
 else:
     PlanFlags = _flags("PlanFlags", _plan_fields(without=("source",)))
     AblationFlags = _flags("AblationFlags", _plan_fields(without=("source", *FACTORIAL_FIELDS)))
+    CheckFlags = _flags(
+        "CheckFlags", {name: field for name, field in _plan_fields(without=("source",)).items() if name in CHECK_FIELDS}
+    )
     StudyFlags = _flags(
         "StudyFlags",
         {

@@ -20,6 +20,7 @@ from headstart.streams import is_terminal
 from headstart.text import align_columns, printable
 
 if TYPE_CHECKING:
+    from headstart.audit.finding import AuditResult
     from headstart.experiment.ablation_summary import AblationSummary
     from headstart.experiment.planning import Forecast
     from headstart.inference.predictor import Prediction
@@ -134,6 +135,14 @@ def print_ablation(summary: AblationSummary, as_json: bool) -> None:
         print_json(summary.to_json())
     else:
         print("\n".join(printable(translated(sentence)) for sentence in summary.sentences))
+
+
+def print_audit(result: AuditResult, notes: Sequence[Message], as_json: bool) -> None:
+    """Print the result of an audit and sentences on the files that it wrote, or only the result as JSON."""
+    if as_json:
+        print_json(result.to_json())
+        return
+    print("\n".join(printable(translated(line)) for line in (*result.notes, *result.lines(), *notes)))
 
 
 def print_json(value: JsonData) -> None:

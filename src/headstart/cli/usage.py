@@ -26,7 +26,7 @@ def usage_error(error: CycloptsError) -> UsageError:
     """Return the error of a command line that cyclopts has refused."""
     chain = error.command_chain or ()
     command = " ".join(["headstart", *chain])
-    flag = "--help-all" if chain and chain[0] in ("compare", "train") else "--help"  # the usual flags, or all
+    flag = "--help-all" if chain and chain[0] in ("check", "compare", "train") else "--help"  # the usual flags, or all
     hint = _("See `{command} {flag}`.", command=command, flag=flag)
     if isinstance(error, UnknownOptionError):
         return _unknown_flag(error, chain, hint)

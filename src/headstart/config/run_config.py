@@ -290,6 +290,7 @@ _ALL_SECTIONS: dict[str, type[ConfigSection]] = {**SECTIONS, "facts": ResolvedFa
 _SECTION_OF = {name: section for section, model in _ALL_SECTIONS.items() for name in model.model_fields}
 
 FACTORIAL_FIELDS = ("network", "shortcut", "norm", "tuning")  # set by an ablation for each of its networks
+CHECK_FIELDS = (*DataConfig.model_fields, "image_size", "start", "seed", "test_seed", "threads")  # what an audit reads
 STUDY_FIELDS = {  # set by a study for each of its runs; and what its users do instead
     **dict.fromkeys(("start", "tuning", "head"), _("Use --arm or --vary.")),
     "fraction": _("Use --fractions."),

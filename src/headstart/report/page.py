@@ -94,11 +94,11 @@ def _render_within_limit(inputs: PageInputs) -> str:
     rows = [row for row in SECTIONS if page in row.pages]
     contents = {row: _content(row, inputs) for row in rows if not row.fit_order}
     head = page_head(inputs)
-    text = _render(head, _place(rows, contents))
+    text = render_page(head, _place(rows, contents))
     for row in sorted((row for row in rows if row.fit_order), key=lambda row: row.fit_order):
         contents[row] = _fitted_content(row, inputs, MAX_BYTES - RESERVED_BYTES - len(text.encode()))
         if contents[row] is not None:
-            text = _render(head, _place(rows, contents))
+            text = render_page(head, _place(rows, contents))
     return text
 
 
@@ -122,7 +122,8 @@ def _place(rows: Sequence[SectionSpec], contents: Mapping[SectionSpec, SectionCo
     return list(sections.values())
 
 
-def _render(head: PageHead, sections: Sequence[PageSection]) -> str:
+def render_page(head: PageHead, sections: Sequence[PageSection]) -> str:
+    """Return a page with these sections, in this order."""
     data = dict(EMPTY_DATA)
     for section in sections:
         data |= section.content.data

@@ -211,7 +211,7 @@ def load_gallery(run: Path) -> Gallery | None:
             names = set(archive.namelist())
             photos = [_read_photo(archive, names, number, entry) for number, entry in enumerate(index.photos)]
             filters = {
-                name: _data_url("png", draw_filters(np.load(io.BytesIO(_read_member(archive, f"{name}.npy")))))
+                name: data_url("png", draw_filters(np.load(io.BytesIO(_read_member(archive, f"{name}.npy")))))
                 for name in ("before", "after")
                 if f"{name}.npy" in names
             }
@@ -240,8 +240,8 @@ def _read_photo(archive: zipfile.ZipFile, names: set[str], number: int, entry: G
         true=entry.true,
         predicted=entry.predicted,
         confidence=entry.confidence,
-        src=_data_url("webp", _read_member(archive, f"{number}.webp")),
-        map_src=_data_url("webp", _read_member(archive, heat_map)) if heat_map in names else "",
+        src=data_url("webp", _read_member(archive, f"{number}.webp")),
+        map_src=data_url("webp", _read_member(archive, heat_map)) if heat_map in names else "",
     )
 
 
@@ -293,5 +293,6 @@ def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
     return archive.read(name)
 
 
-def _data_url(kind: str, content: bytes) -> str:
+def data_url(kind: str, content: bytes) -> str:
+    """Return the data URL of an image of a kind such as "webp"."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -13,7 +13,7 @@ from headstart.storage.schemas.split_counts import SplitCounts
 class CheckStatus(StrEnum):
     """Result of a check, from the best to the worst."""
 
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105
     NOT_CHECKED = "not-checked"
     WARN = "warn"
     FAIL = "fail"
@@ -29,7 +29,7 @@ class AuditExample(Schema):
     other_label: str = Field(description="its class; empty without one")
     other_split: str = Field(description="its split; empty without one")
     value: float | None = Field(description="number of the check, such as a similarity; null without one")
-    detail: str = Field(description="what is wrong with the image; empty if the check says it")
+    detail: str = Field(description="sentence on the image; empty if that of the check says all")
 
 
 class AuditRow(Schema):

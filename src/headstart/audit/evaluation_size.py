@@ -28,7 +28,7 @@ def half_width(accuracy: float, count: int) -> float:
     return _Z / (1 + _Z**2 / count) * math.sqrt(spread)
 
 
-def test_size(data: LoadedData) -> CheckResult:
+def evaluation_size(data: LoadedData) -> CheckResult:
     """Return the interval that the evaluation split allows; images of a group or cluster count once."""
     places = data.members(data.evaluation)
     if data.split_error is not None or not len(places):

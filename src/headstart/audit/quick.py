@@ -1,0 +1,52 @@
+"""The quick part of the audit: what training has loaded anyway shows the most severe faults of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from headstart.audit.audit_data import LoadedData, split_names
+from headstart.audit.finding import SEVERITY, CheckResult
+from headstart.audit.registry import AUDIT_CHECKS
+from headstart.config.run_config import RunConfig
+from headstart.data.dataset import Dataset
+from headstart.data.splits import Split
+from headstart.factories import load_factory
+from headstart.i18n import Message, _
+from headstart.storage.schemas.audit import CheckStatus
+
+MAX_LINES = 5
+
+
+def quick_lines(plan: RunConfig, dataset: Dataset, split: Split) -> list[Message]:
+    """Return at most `MAX_LINES` sentences on the images of a run: of the quick checks that warn or fail.
+
+    No image is decoded and no file is opened. What loading the images has reported, such as equal images in two
+    splits, is not repeated.
+
+    Args:
+        plan: The plan of the run.
+        dataset: Its images.
+        split: Their split.
+    """
+    data = LoadedData(
+        plan=plan,
+        images=dataset.images,
+        content_hashes=dataset.content_hashes,
+        store=dataset.store,
+        split_of=split_names(split, len(dataset.images)),
+        declared=split.declared,
+        evaluation=split.evaluation,
+    )
+    found: list[tuple[CheckStatus, Message]] = []
+    for check in AUDIT_CHECKS.values():
+        if check.quick:
+            make: Callable[[LoadedData], CheckResult] = load_factory(check.factory)
+            result = make(data)
+            if result.status in (CheckStatus.FAIL, CheckStatus.WARN):
+                line = _("Check of the data: {name}: {sentence}", name=check.name, sentence=result.sentence)
+                found.append((result.status, line))
+    if not found:
+        return []
+    found.sort(key=lambda pair: SEVERITY.index(pair[0]))
+    lines = [line for _status, line in found[: MAX_LINES - 1]]
+    return [*lines, _("`headstart check {data:shell}` shows more.", data=plan.data.source)]
