@@ -23,6 +23,7 @@ from headstart.experiment.ablation_grid import AblationFile
 from headstart.storage.files import write_atomic
 from headstart.storage.run_index import IndexLine
 from headstart.storage.schemas.ablation import AblationResult
+from headstart.storage.schemas.audit import AuditFile
 from headstart.storage.schemas.checkpoint import Manifest
 from headstart.storage.schemas.forecast import ForecastResult
 from headstart.storage.schemas.gallery import GalleryIndex
@@ -55,6 +56,7 @@ FILES: dict[str, TypeAdapter[Any]] = {
     "ablation.json": TypeAdapter(AblationFile),
     "ablation": TypeAdapter(AblationResult),  # not a file: the output of `ablate --json`
     "forecast": TypeAdapter(ForecastResult),  # not a file: the output of `compare --dry-run --json`
+    "audit": TypeAdapter(AuditFile),  # not a file: the output of `check --json`
     "inspection": TypeAdapter(NetworkInspection),  # not a file: the output of `inspect --json`
     "runs.jsonl": TypeAdapter(IndexLine),
 }

@@ -144,6 +144,19 @@ def write_run(run: Path) -> None:
             journal.append(epoch_line(epoch, epoch, train=split_score(1 / epoch), confusion=[[5, 5], [0, 0]]))
 
 
+def check_audit(folder: Path) -> None:
+    for label in ("cat", "dog"):
+        (folder / "photos" / label).mkdir(parents=True)
+        for number in range(10):
+            width = 40 if (label, number) == ("cat", 3) else 10
+            pixels = np.random.default_rng(number + 10 * (label == "cat")).integers(0, 255, (10, width, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / "photos" / label / f"{number}.png")
+    _, result = run_recipe("A check of the data", folder)
+    rows = {row["check"]: row for row in json.loads(result.stdout)["rows"]}
+    assert rows["panoramas"]["status"] == "warn"
+    assert [example["image"] for example in rows["panoramas"]["examples"]] == ["cat/3.png"]
+
+
 def check_chart(folder: Path) -> None:
     write_run(folder / "runs" / "Jan01_00-00-00_host-scratch-s0")
     run_recipe("A chart", folder)
@@ -191,6 +204,7 @@ CHECKS: dict[str, Callable[[Path], None]] = {
     "An initialization": check_start,
     "A metric": check_metric,
     "A health check": check_health,
+    "A check of the data": check_audit,
     "A chart": check_chart,
     "A figure for print": check_figure,
     "A word for tags": check_tag_words,

@@ -10,8 +10,8 @@ import pytest
 
 from headstart.config import plan_values
 from headstart.config.field_help import field_choices
-from headstart.config.plan_values import AblationSettings, CommonSettings, StudySettings, TrainSettings
-from headstart.config.run_config import FACTORIAL_FIELDS, STUDY_FIELDS, plan_fields
+from headstart.config.plan_values import AblationSettings, CheckSettings, CommonSettings, StudySettings, TrainSettings
+from headstart.config.run_config import CHECK_FIELDS, FACTORIAL_FIELDS, STUDY_FIELDS, plan_fields
 from headstart.config.study_config import StudyConfig
 
 ROOT = Path(__file__).parents[1]
@@ -25,6 +25,7 @@ INVALID = {
     'headstart.compare(start="imagenet")': "call-arg",
     'headstart.compare(vary={"lr": 0.1})': "dict-item",
     'headstart.ablate("photos", norm="none")': "call-arg",
+    'headstart.check("photos", lr=0.1)': "call-arg",
     'headstart.resume(headstart.Study("runs/NAME")).model()': "attr-defined",
 }
 VALID = """
@@ -79,6 +80,7 @@ def test_settings_are_the_fields_of_plan_and_protocol() -> None:
     assert set(TrainSettings.__annotations__) == plan
     assert set(StudySettings.__annotations__) == (plan - set(STUDY_FIELDS)) | protocol
     assert set(AblationSettings.__annotations__) == plan - set(FACTORIAL_FIELDS)
+    assert set(CheckSettings.__annotations__) == set(CHECK_FIELDS) - {"source"}
     assert set(CommonSettings.__annotations__) == plan - set(STUDY_FIELDS) - set(FACTORIAL_FIELDS)
 
 

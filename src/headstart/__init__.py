@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from headstart.api.audit import check
     from headstart.api.models import evaluate, inspect, predict
     from headstart.api.records import (
         diagnose,
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     )
     from headstart.api.studies import ablate, compare, plan, pool, require_winner
     from headstart.api.training import resume, train
+    from headstart.audit.finding import AuditResult
     from headstart.classifier import Classifier
-    from headstart.config.plan_values import AblationSettings, StudySettings, TrainSettings
+    from headstart.config.plan_values import AblationSettings, CheckSettings, StudySettings, TrainSettings
     from headstart.diagnostics.finding import Finding
     from headstart.engines.registry import EngineChoice
     from headstart.errors import (
@@ -48,7 +50,9 @@ __version__ = version("headstart")
 _MODULES = {  # of the public names
     "AblationSettings": "config.plan_values",
     "AblationSummary": "experiment.ablation_summary",
+    "AuditResult": "audit.finding",
     "Chart": "results.chart",
+    "CheckSettings": "config.plan_values",
     "Classifier": "classifier",
     "DataError": "errors",
     "Diagnosis": "results.diagnosis",
@@ -73,6 +77,7 @@ _MODULES = {  # of the public names
     "TrainSettings": "config.plan_values",
     "UsageError": "errors",
     "ablate": "api.studies",
+    "check": "api.audit",
     "compare": "api.studies",
     "diagnose": "api.records",
     "evaluate": "api.models",
@@ -93,7 +98,9 @@ _MODULES = {  # of the public names
 __all__ = [
     "AblationSettings",
     "AblationSummary",
+    "AuditResult",
     "Chart",
+    "CheckSettings",
     "Classifier",
     "DataError",
     "Diagnosis",
@@ -118,6 +125,7 @@ __all__ = [
     "TrainSettings",
     "UsageError",
     "ablate",
+    "check",
     "compare",
     "diagnose",
     "evaluate",

@@ -40,7 +40,7 @@ from tests.conftest import environment_for_processes
 from tests.messages import fields_of, values_of
 from tests.trained import SETTINGS
 
-COMMANDS = ["compare", "train", "resume", "predict", "evaluate", "ablate", "diagnose", "figures"]
+COMMANDS = ["compare", "check", "train", "resume", "predict", "evaluate", "ablate", "diagnose", "figures"]
 COMMANDS += ["import-log", "inspect", "pool", "report", "tensorboard", "rebuild"]
 HEAVY = ("torch", "torchvision", "timm", "tensorboard", "sklearn", "pandas", "scipy", "matplotlib")
 
@@ -152,6 +152,8 @@ MISSING_INPUTS = {
     ("compare", "digits", "--arm", "scratch", "--arm", "source:nowhere"): 3,
     ("compare", "digits", "--arm", "scratch", "--arm", "stats:nowhere"): 2,
     ("train", "nowhere"): 3,
+    ("check", "nowhere"): 3,
+    ("check", "digits", "--start", "file:nowhere"): 3,
     ("train", "nowhere", "--dry-run"): 3,
     ("train", "digits", "--start", "file:nowhere", "--dry-run"): 3,
     ("ablate", "nowhere"): 3,

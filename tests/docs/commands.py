@@ -115,7 +115,7 @@ def _check_values(command: str, given: Mapping[str, Any]) -> None:
     if unknown := set(given.get("log", ())) - TRACKERS.keys():
         raise ValueError(f"no tracker {unknown}")
     source, settings, preset = given.get("source"), given.get("settings", {}), given.get("preset")
-    if command == "train":
+    if command in ("check", "train"):
         resolve_settings({"source": source, **settings}, preset=preset)
     elif command == "ablate":
         ablation_spec(given["source"], settings, given.get("seeds", 1))

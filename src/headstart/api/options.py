@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias, cast
 
-from headstart.config.plan_values import AblationSettings, StudySettings, TrainSettings
+from headstart.config.plan_values import AblationSettings, CheckSettings, StudySettings, TrainSettings
 from headstart.config.presets import Setting
 from headstart.console import ConsoleReporter
 from headstart.data.frames import DataSource, is_path
@@ -24,7 +24,7 @@ PathLike: TypeAlias = "str | os.PathLike[str]"
 
 
 def given_settings(
-    settings: TrainSettings | StudySettings | AblationSettings, data: DataSource | None
+    settings: TrainSettings | StudySettings | AblationSettings | CheckSettings, data: DataSource | None
 ) -> dict[str, Setting]:
     """Return the settings that are not None. Files of a data frame may be in any folder.
 

@@ -12,9 +12,16 @@ from headstart.data.dataset import Dataset
 from headstart.data.splits import Split
 from headstart.factories import load_factory
 from headstart.i18n import Message, _
+from headstart.reporter import Reporter
 from headstart.storage.schemas.audit import CheckStatus
 
 MAX_LINES = 5
+
+
+def say_quick_lines(plan: RunConfig, dataset: Dataset, split: Split, reporter: Reporter) -> None:
+    """Report `quick_lines`."""
+    for line in quick_lines(plan, dataset, split):
+        reporter.say(line)
 
 
 def quick_lines(plan: RunConfig, dataset: Dataset, split: Split) -> list[Message]:

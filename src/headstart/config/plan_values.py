@@ -22,8 +22,8 @@ OptimizerName: TypeAlias = Literal["sgd", "adam", "adamw", "rmsprop", "lion"] | 
 ScheduleName: TypeAlias = Literal["constant", "step", "multistep", "cosine", "linear", "one-cycle", "plateau"] | str
 
 
-class CommonSettings(TypedDict, total=False):
-    """Fields of the plan that single runs, studies and ablations take."""
+class DataSettings(TypedDict, total=False):
+    """Fields of the plan that say which images are read, and how."""
 
     classes: str | Sequence[str] | None
     min_per_class: int | None
@@ -37,6 +37,11 @@ class CommonSettings(TypedDict, total=False):
     merge_labels: bool | None
     keep_labels: bool | None
     cache_resolution: float | None
+
+
+class CommonSettings(DataSettings, total=False):
+    """Fields of the plan that single runs, studies and ablations take."""
+
     stem: Literal["imagenet", "small"] | str | None
     head_layer: str | None
     stage_layers: str | Sequence[str] | None
@@ -136,6 +141,24 @@ class StudySettings(CommonSettings, NetworkSettings, total=False):
     survivors: int | None
     source_epochs: Epochs | None
     time_budget: str | None
+
+
+class CheckSettings(DataSettings, total=False):
+    """Fields of the plan that `check` takes besides the data.
+
+    Examples:
+        >>> settings: headstart.CheckSettings = {"image_size": 32, "start": "imagenet"}
+        >>> headstart.check("digits:0-1", quiet=True, **settings).image_size
+        32
+    """
+
+    fraction: float | None
+    evaluate_on_val: bool | None
+    start: str | None
+    image_size: int | None
+    threads: int | None
+    seed: int | None
+    test_seed: int | None
 
 
 class PlanSettings(TrainSettings, total=False):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from headstart.analysis.run_records import RunRecord
 from headstart.analysis.wording import arm_words
+from headstart.audit.quick import say_quick_lines
 from headstart.config.plan_file import differences, read_plan_file
 from headstart.config.registry.starts import DEFAULT_START, FILE_START, SOURCE_START, Argument
 from headstart.config.run_config import RunConfig
@@ -81,6 +82,7 @@ def resolve_arms(
         kind.require_images(arm.plan)
         require_kept_logits(spec.protocol.metric, len(arm.plan.facts.class_names))
         if not arms:  # all arms have the same images
+            say_quick_lines(arm.plan, arm.dataset, arm.split, reporter)
             for seed in (*spec.seed_range, *spec.search_seed_range):
                 seeded = arm.plan.changed(seed=seed)
                 for fraction in spec.protocol.fractions:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from headstart.artifacts import predictions
 from headstart.artifacts.model_folder import write_model
+from headstart.audit.quick import say_quick_lines
 from headstart.config.new_place import NewPlace
 from headstart.config.plan_file import differences, read_plan_file
 from headstart.config.resolve import SaveInterval
@@ -77,6 +78,8 @@ def run_new(
     draft = calibration.resolve_machine(with_absolute_paths(draft))
     with precision.deterministic(torch.device(draft.machine.device), draft.machine.threads):
         setup = prepare(draft, reporter)
+        if role is None:  # a study has said it once
+            say_quick_lines(setup.plan, setup.dataset, setup.split, reporter)
         folder = make_run_folder(setup.plan, runs, role)
         with tracked(folder, trackers, reporter):
             _run(folder, setup, role, reporter, save_every, until)
@@ -96,7 +99,8 @@ def check(draft: RunConfig, reporter: Reporter) -> None:
     """
     draft = calibration.resolve_machine(with_absolute_paths(draft))
     with precision.deterministic(torch.device(draft.machine.device), draft.machine.threads):
-        check_plan(draft, reporter)
+        run = check_plan(draft, reporter)
+        say_quick_lines(run.plan, run.dataset, run.split, reporter)
 
 
 def resume(

@@ -10,7 +10,7 @@ import copy
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -55,19 +55,28 @@ class TrainingSetup:
     plan: RunConfig
     context: TrainingContext
     start: starts.Start
-    index: ImageIndex
+    dataset: Dataset
     split: splits.Split
     test: ImageSubset
     flops: tuple[float, ...]  # of one training image, per phase
     peak: MatmulPeak  # of this machine in the plan's precision
     initial_filters: np.ndarray | None  # weights of the first convolution, [n, 3, k, k]; None if its input is not RGB
-    has_copy: npt.NDArray[np.bool_]  # of each image of the index: see `splits.has_copy`
     blind: bool = False  # no evaluation on test: a trial of a search
 
     @property
     def network(self) -> nn.Module:
         """The network."""
         return self.context.network
+
+    @property
+    def index(self) -> ImageIndex:
+        """The index of the images."""
+        return self.dataset.images
+
+    @cached_property
+    def has_copy(self) -> npt.NDArray[np.bool_]:
+        """Whether the model that is evaluated on an image has seen a copy of it, for each image of the index."""
+        return self.dataset.has_copy(self.split)
 
     @property
     def evaluation_images(self) -> dict[str, ImageSubset]:
@@ -145,13 +154,16 @@ def resolve_run(draft: RunConfig, reporter: Reporter) -> ResolvedRun:
     return ResolvedRun(plan, run.start, run.dataset, run.split, run.network, peak, seconds)
 
 
-def check_plan(draft: RunConfig, reporter: Reporter) -> None:
+def check_plan(draft: RunConfig, reporter: Reporter) -> LoadedRun:
     """Raise every error in a draft that a training would raise before its first step; the machine is not measured.
 
     Args:
         draft: As for `resolve_run`.
         reporter: Receives notes about the data and the start, the number of steps, and the duration if the speed of
             this machine is known from an earlier run.
+
+    Returns:
+        The plan and its inputs.
 
     Raises:
         HeadstartError: If anything in the plan is wrong.
@@ -172,6 +184,7 @@ def check_plan(draft: RunConfig, reporter: Reporter) -> None:
         reporter.say(
             _("The training steps take about {duration} on this machine.", duration=format_duration(seconds * total))
         )
+    return run
 
 
 def _load(draft: RunConfig, reporter: Reporter) -> LoadedRun:
@@ -213,8 +226,7 @@ def prepare(draft: RunConfig, reporter: Reporter) -> TrainingSetup:
     test = _subset(run.dataset, run.split.test)
     flops = flops_per_image(context, plan, run.network)
     filters = structure.first_filters(run.network)
-    copies = run.dataset.has_copy(run.split)
-    return TrainingSetup(plan, context, run.start, run.dataset.images, run.split, test, flops, peak, filters, copies)
+    return TrainingSetup(plan, context, run.start, run.dataset, run.split, test, flops, peak, filters)
 
 
 def prepare_heads(plans: Sequence[RunConfig], reporter: Reporter) -> list[tuple[TrainingSetup, HeadSpec]]:
@@ -232,10 +244,7 @@ def prepare_heads(plans: Sequence[RunConfig], reporter: Reporter) -> list[tuple[
         heads.reset_head(network, seed=plan.seeding.seed)
         head = copy.deepcopy(network.get_submodule(name))
         test, flops = _subset(dataset, split.test), flops_per_image(context, plan, network)
-        copies = dataset.has_copy(split)
-        setup = TrainingSetup(
-            plan, context, resolved.start, dataset.images, split, test, flops, resolved.peak, filters, copies
-        )
+        setup = TrainingSetup(plan, context, resolved.start, dataset, split, test, flops, resolved.peak, filters)
         make_optimizer = partial(
             optimizers.build, plan.recipe.optimizer, lr=plan.recipe.lr, options=plan.recipe.model_dump()
         )
