@@ -194,6 +194,8 @@ def _near_pairs(content_hashes: Sequence[str], store: PixelStore, pixels: PixelF
         if store.sizes[i].min() >= near_duplicates.MIN_SIDE:
             first.setdefault(content, i)
     places = np.array(list(first.values()), dtype=np.int64)
+    if len(places) < 2:
+        return Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
     reporter.progress(_("searching near-duplicates"), 0, 1)
     pairs = near_duplicates.find_pairs(pixels.thumbnails[places])
     reporter.progress(_("searching near-duplicates"), 1, 1)

@@ -77,7 +77,8 @@ def write_fixed_manifest(data: AuditData, path: Path) -> FixedManifest:
         ResourceError: The file cannot be written.
     """
     copies, kept_classes = _copies(data)
-    left_out = {*data.store.bad, *copies}
+    unnamed = [i for i, key in enumerate(data.images.keys) if "\r" in key]  # readers of tables take it for a line end
+    left_out = {*data.store.bad, *copies, *unnamed}
     images = data.images.without(left_out)
     places = np.array([i for i in range(len(data.images)) if i not in left_out], dtype=np.int64)
     hashes = [data.content_hashes[i] for i in places]
@@ -94,6 +95,15 @@ def write_fixed_manifest(data: AuditData, path: Path) -> FixedManifest:
             path.unlink()
         raise
     notes = [_written_note(path, fixed, source), *_left_out_notes(data, copies)]
+    if unnamed:
+        notes.append(
+            ngettext(
+                "Left out {count:,} image with a carriage return in its name, which a table cannot hold: {names}.",
+                "Left out {count:,} images with a carriage return in their names, which a table cannot hold: {names}.",
+                len(unnamed),
+                names=join_first([data.images.keys[i] for i in unnamed], _SHOWN),
+            )
+        )
     if kept_classes:
         notes.append(
             _("The copies of {classes} stay: without them these classes would have no train images.",

@@ -1,0 +1,170 @@
+"""The command `check`: rows, JSON, exit code, page, and the quick part of `train` and `compare`."""
+
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+import headstart
+from headstart.audit.check import check_data
+from headstart.audit.page import write_audit_page
+from headstart.audit.quick import MAX_LINES, quick_lines
+from headstart.audit.registry import AUDIT_CHECKS
+from headstart.cli.main import main
+from headstart.data.dataset import load_dataset
+from headstart.data.sources import read_data
+from headstart.report.page import MAX_BYTES
+from headstart.reporter import NullReporter
+from headstart.storage.schemas.audit import AuditFile
+from tests.audit.pictures import SIDE, audited, picture, plan_of, random_name, two_classes, write_pictures
+from tests.conftest import environment_for_processes
+
+FLAGS = ["--image-size", str(SIDE), "--threads", "1"]
+BAD_CLASS = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture
+def faulty(tmp_path: Path) -> Path:
+    two_classes(tmp_path / "photos")
+    (tmp_path / "photos" / "cat" / "bad.jpg").write_bytes(b"nothing")
+    return tmp_path / "photos"
+
+
+def test_rows_and_exit_code(faulty: Path, capsys) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        main(["check", str(faulty), *FLAGS])
+    output = capsys.readouterr()
+    assert exit_info.value.code == 3 and len(output.err.splitlines()) >= 2
+    lines = [line for line in output.out.splitlines() if re.match("(pass|warn|fail|not-checked) ", line)]
+    assert len(lines) == len(AUDIT_CHECKS) and lines[0].startswith("fail")
+    assert "cat/bad.jpg" in output.out and "\x1b" not in output.out
+    (faulty / "cat" / "bad.jpg").unlink()
+    main(["check", str(faulty), *FLAGS, "--quiet"])
+    assert capsys.readouterr().err == ""
+
+
+def test_json_follows_its_schema(faulty: Path, capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["check", str(faulty), *FLAGS, "--json"])
+    printed = json.loads(capsys.readouterr().out)
+    jsonschema.validate(printed, AuditFile.model_json_schema(mode="serialization"))
+    assert [row["check"] for row in printed["rows"]] == list(AUDIT_CHECKS)
+    assert printed == headstart.check(faulty, image_size=SIDE, threads=1, quiet=True).to_json()
+    assert (printed["images"], printed["classes"], printed["declared"]) == (25, {"cat": 13, "dog": 12}, "none")
+
+
+def test_check_imports_no_torch_and_its_manifest_trains(faulty: Path) -> None:
+    manifest = faulty / "fixed.csv"
+    code = (
+        "import sys; from headstart.cli.main import main\n"
+        f"try: main(['check', {str(faulty)!r}, *{FLAGS}, '--fix', {str(manifest)!r}])\n"
+        "finally: print('LOADED', sorted(set(sys.modules) & {'torch', 'timm', 'torchvision'}))\n"
+    )
+    process = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], env=environment_for_processes(), capture_output=True, text=True
+    )
+    assert process.returncode == 3 and "LOADED []" in process.stdout, process.stderr
+    run = headstart.train(
+        manifest, network="timm:test_resnet", image_size=SIDE, epochs="1st", threads=1, precision="fp32",
+        runs=faulty.parent / "runs", quiet=True, min_per_class=3,
+    )  # fmt: skip
+    assert run.plan.facts.split_counts.train + run.plan.facts.split_counts.val + run.plan.facts.split_counts.test == 24
+
+
+def test_data_frames_and_notebooks(faulty: Path) -> None:
+    import pandas as pd
+
+    files = sorted(faulty.rglob("*.png"))
+    frame = pd.DataFrame({"path": files, "label": [file.parent.name for file in files]})
+    result = headstart.check(frame, image_size=SIDE, threads=1, quiet=True)
+    assert result.failed == () and result.image_count == 24
+    table = Elements(result._repr_html_())
+    assert table.tags.count("tr") == len(AUDIT_CHECKS)
+    assert len(str(result).splitlines()) > len(AUDIT_CHECKS)
+
+
+class Elements(HTMLParser):
+    """The tags of a page and the values of their attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.values: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.values += [value or "" for name, value in attrs if name in ("src", "href", "onerror")]
+
+
+def test_page_shows_pairs_and_escapes_names(tmp_path: Path) -> None:
+    two_classes(tmp_path / "photos", **{BAD_CLASS: [f"{random_name(i + 70)}.png" for i in range(4)]})
+    copy = next((tmp_path / "photos" / "cat").iterdir()).read_bytes()
+    for name in ("copy.png", f"{BAD_CLASS[:8]}.png"):
+        (tmp_path / "photos" / BAD_CLASS / name).write_bytes(copy)
+    (tmp_path / "photos" / BAD_CLASS / "<b>bad.jpg").write_bytes(b"nothing")
+    result, data = audited(tmp_path / "photos")
+    write_audit_page(result, data, tmp_path / "check.html")
+    text = (tmp_path / "check.html").read_text(encoding="utf-8")
+    page = Elements(text)
+    shown = [value for value in page.values if value.startswith("data:image/webp;base64,")]
+    assert len(shown) == page.tags.count("img") >= 4
+    assert all(value.startswith(("data:", "#")) for value in page.values)
+    assert BAD_CLASS not in text and "<b>bad" not in text and "&lt;b&gt;bad.jpg" in text
+    assert "http://" not in text.replace("http://www.w3.org/", "") and "https://" not in text
+    for row in result.rows:
+        is_shown = row.status.value in ("fail", "warn")
+        assert (f'id="{row.check}"' in text) == is_shown
+
+
+def test_page_of_many_images_is_small(tmp_path: Path) -> None:
+    names = {label: [f"{'x' * 180}{i}{label}.png" for i in range(3)] for label in ("cat", "dog")}
+    write_pictures(tmp_path / "photos", names, side=200)
+    for i in range(600):
+        (tmp_path / "photos" / "cat" / f"{'y' * 200}{i}.png").write_bytes(f"bad {i}".encode())
+        if i % 3 == 0:
+            picture(i, 150).convert("L").save(tmp_path / "photos" / "dog" / f"{random_name(i)}.png")
+    result, data = audited(tmp_path / "photos", image_size=128)
+    write_audit_page(result, data, tmp_path / "check.html")
+    assert 100_000 < (tmp_path / "check.html").stat().st_size <= MAX_BYTES
+    assert result.row("unreadable").count == 600
+
+
+def loaded(folder: Path, **settings: object) -> list[str]:
+    plan = plan_of(folder, **settings)
+    dataset, split = load_dataset(plan, read_data(plan.data), NullReporter())
+    return list(quick_lines(plan, dataset, split))
+
+
+def test_quick_part_says_what_is_severe(tmp_path: Path) -> None:
+    two_classes(tmp_path, count=40, owl=["a.png", "b.png", "c.png"])
+    first = sorted((tmp_path / "cat").iterdir())[0]
+    (tmp_path / "cat" / "copy.png").write_bytes(first.read_bytes())
+    picture(5, 16).save(tmp_path / "dog" / "small.png")
+    result, _ = check_data(plan_of(tmp_path), NullReporter())
+    quick = {code for code, check in AUDIT_CHECKS.items() if check.quick}
+    worse = [row.sentence for row in result.rows if row.check in quick and row.status.value in ("warn", "fail")]
+    lines = loaded(tmp_path)
+    assert len(worse) >= MAX_LINES and len(lines) == MAX_LINES
+    assert str(tmp_path) in lines[-1]
+    assert all(any(line.endswith(sentence) for sentence in worse) for line in lines[:-1])
+
+
+def test_quick_part_opens_no_file_and_is_silent_on_clean_data(tmp_path: Path, monkeypatch) -> None:
+    plan = plan_of(two_classes(tmp_path, count=300))
+    dataset, split = load_dataset(plan, read_data(plan.data), NullReporter())
+    for file in tmp_path.rglob("*.png"):
+        file.unlink()
+    monkeypatch.setattr("headstart.data.pixel_store.PixelStore.__getitem__", None)
+    assert quick_lines(plan, dataset, split) == []
+
+
+def test_train_prints_the_quick_part_once(faulty: Path, capsys) -> None:
+    (faulty / "cat" / "bad.jpg").unlink()
+    main(["train", str(faulty), *FLAGS, "--network", "timm:test_resnet", "--precision", "fp32", "--dry-run"])
+    assert capsys.readouterr().err.count("headstart check") == 1
