@@ -88,7 +88,7 @@ def test_bad_photos_raise_or_are_skipped_and_listed(tmp_path: Path) -> None:
     assert numbers == {"failed": 1, "count": 21, "name": "a/broken.jpg"} and "--skip-bad" in caught.value.hint
     training_setup, reporter = prepare(source=str(root), skip_bad=True)
     assert [1, "a/broken.jpg"] in [values_of(sentence) for sentence in reporter.sentences]
-    assert len(training_setup.index) == 20 and sum(dict(training_setup.plan.facts.split_counts).values()) == 20
+    assert len(training_setup.dataset.images) == 20 and sum(dict(training_setup.plan.facts.split_counts).values()) == 20
     without = prepare(source=str(write_images(tmp_path / "q", {"a": 10, "b": 10})))[0]
     assert training_setup.plan.facts.fingerprint == without.plan.facts.fingerprint
 

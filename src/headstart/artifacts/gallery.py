@@ -110,7 +110,7 @@ def _read_inputs(plan: RunConfig) -> _Inputs:
 
 
 def _inputs_of(trained: setup.TrainingSetup) -> _Inputs:
-    return _Inputs(trained.index.keys, trained.context.val.store, trained.initial_filters)
+    return _Inputs(trained.dataset.images.keys, trained.context.val.store, trained.initial_filters)
 
 
 def _render(run: Path, plan: RunConfig, inputs: _Inputs) -> bytes:

@@ -78,7 +78,7 @@ def write_predictions(folder: Path, setup: TrainingSetup, scores: dict[str, Scor
     ids, splits, labels, logits, copies = [], [], [], [], []
     for name, split_score in scores.items():
         images = split_images(setup, name)
-        ids += [setup.index.keys[int(i)] for i in images.indices]
+        ids += [setup.dataset.images.keys[int(i)] for i in images.indices]
         splits += [name] * len(images)
         labels.append(images.labels)
         copies.append(setup.has_copy[images.indices])

@@ -229,7 +229,7 @@ class _HeadsTrainer:
             head = functools.partial(functional_call, session.spec.head.to(rows.device), session.best)
             scorer = Scorer(images.labels, keep=True)
             with torch.no_grad():
-                for logits in head_logits(head, rows, len(session.setup.index.classes)):
+                for logits in head_logits(head, rows, len(session.setup.dataset.images.classes)):
                     scorer.add(logits)
             yield name, scorer.score()
 

@@ -15,7 +15,7 @@ from headstart.training.setup import TrainingSetup
 
 def zero_logit_scores(setup: TrainingSetup) -> dict[str, scoring.Score]:
     """Return the scores of logits of 0 by split, which predict the first class."""
-    scores, classes = {}, len(setup.index.classes)
+    scores, classes = {}, len(setup.dataset.images.classes)
     for name, images in setup.evaluation_images.items():
         scorer = scoring.Scorer(images.labels, keep=True)
         for rows in scoring.blocks(len(images), classes):

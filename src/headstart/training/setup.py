@@ -68,11 +68,6 @@ class TrainingSetup:
         """The network."""
         return self.context.network
 
-    @property
-    def index(self) -> ImageIndex:
-        """The index of the images."""
-        return self.dataset.images
-
     @cached_property
     def has_copy(self) -> npt.NDArray[np.bool_]:
         """Whether the model that is evaluated on an image has seen a copy of it, for each image of the index."""
@@ -155,15 +150,12 @@ def resolve_run(draft: RunConfig, reporter: Reporter) -> ResolvedRun:
 
 
 def check_plan(draft: RunConfig, reporter: Reporter) -> LoadedRun:
-    """Raise every error in a draft that a training would raise before its first step; the machine is not measured.
+    """Return a checked draft and its inputs. Raise every error of a training before its first step; measure nothing.
 
     Args:
         draft: As for `resolve_run`.
         reporter: Receives notes about the data and the start, the number of steps, and the duration if the speed of
             this machine is known from an earlier run.
-
-    Returns:
-        The plan and its inputs.
 
     Raises:
         HeadstartError: If anything in the plan is wrong.
