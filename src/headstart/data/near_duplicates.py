@@ -1,0 +1,108 @@
+"""Find images that show the same photo: saved again, resized, flipped, cropped, brightened, or taken in a burst.
+
+Three steps, all on gray thumbnails of 64 x 64 px, deterministic and without a network:
+
+1. `image_windows`: a descriptor of each image, and of windows of it (cropped, mirrored and turned).
+2. `candidates`: for each image the others whose descriptors are the most similar to those of its windows.
+3. `alignment`: each candidate is aligned by position and size of the window. The pair is a near-duplicate if the fine
+   detail of both correlates. Similar scenes do not: their detail differs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from headstart.data.alignment import similarities
+from headstart.data.candidates import find_hits
+from headstart.data.image_detail import corner_count, detail_deviation
+from headstart.data.image_windows import Floats, Integers
+
+SIDE = 64  # of a thumbnail
+MIN_SIDE = 24  # of an image, px: smaller ones have too little detail
+MIN_SIMILARITY = 0.8  # correlation of the detail
+_STRICTER = (0.85, 0.9, 0.93, 0.95, 0.96, 0.97, 0.98, 0.99)
+_BAND = 0.35  # width of what lies just below a threshold, in units of Fisher's z
+_MAX_BAND_SHARE = 0.2  # pairs in the band, relative to those above the threshold
+_FEW_PAIRS, _FEW_PAIRS_SIMILARITY = 5, 0.9  # fewer pairs are no evidence of a gap below this similarity
+_MIN_CORNERS = 10  # blocks of an image of which there are 64
+_FEW_CORNERS_SIMILARITY = 0.95  # that images with fewer corners need
+_MIN_DETAIL = 1.5  # standard deviation of the detail, in gray levels
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of near-duplicates.
+
+    Attributes:
+        first: Position of an image, int64 [n].
+        second: Position of the other, larger than `first`.
+        similarity: Correlation of their detail, -1 to 1.
+    """
+
+    first: Integers
+    second: Integers
+    similarity: Floats
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def clusters(self, count: int) -> Integers:
+        """Return the number of the cluster of each of `count` images: connected components, in order of appearance."""
+        graph = coo_array((np.ones(len(self)), (self.first, self.second)), shape=(count, count))
+        labels: Integers = connected_components(graph, directed=False)[1].astype(np.int64)
+        return labels
+
+
+def thumbnail(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return the gray thumbnail, uint8 [SIDE, SIDE], of an image uint8 [h, w, 3]; its shape is not kept."""
+    image = Image.fromarray(pixels).convert("L")
+    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC))  # a box filter would leave aliasing
+
+
+def find_pairs(squares: npt.NDArray[np.uint8]) -> Pairs:
+    """Return the near-duplicates among thumbnails, uint8 [n, SIDE, SIDE]: pairs that connect all copies.
+
+    The pairs of thumbnails do not depend on their order: all that depends on an order is done in that of their hashes.
+    Of equal thumbnails, only the first is compared with others. Thumbnails without detail are not compared.
+    """
+    detailed = np.flatnonzero(detail_deviation(squares) >= _MIN_DETAIL)
+    digests = np.array([hashlib.blake2b(squares[i].tobytes(), digest_size=16).digest() for i in detailed], dtype="V16")
+    _unused, first, number = np.unique(digests, return_index=True, return_inverse=True)
+    distinct = detailed[first]  # in the order of their hashes
+    copies = np.flatnonzero(detailed != distinct[number])
+    pairs = [(distinct[number[copies]], detailed[copies], np.ones(len(copies), np.float32))]
+    if len(distinct) > 1:
+        hits = find_hits(squares[distinct])
+        images, targets, similarity = similarities(squares[distinct], hits)
+        corners = corner_count(squares[distinct])
+        has_few = np.minimum(corners[images], corners[targets]) < _MIN_CORNERS
+        threshold = min_similarity(similarity[~has_few])
+        found = similarity >= np.where(has_few, max(threshold, _FEW_CORNERS_SIMILARITY), threshold)
+        pairs.append((distinct[images[found]], distinct[targets[found]], similarity[found]))
+    first, second, similarity = (np.concatenate(column) for column in zip(*pairs, strict=True))
+    low, high = np.minimum(first, second), np.maximum(first, second)
+    order = np.lexsort((high, low))
+    return Pairs(low[order], high[order], similarity[order])
+
+
+def min_similarity(similarity: Floats) -> float:
+    """Return the similarity of near-duplicates, given that of all candidates of a set of images.
+
+    Near-duplicates are far more similar than other images, with hardly any pairs in between. Where there is no such
+    gap, as among handwritten digits and letters, the threshold is raised until there is one.
+    """
+    for threshold in (MIN_SIMILARITY, *_STRICTER[:-1]):
+        below = np.tanh(np.arctanh(threshold) - _BAND)
+        above, between = similarity >= threshold, (similarity >= below) & (similarity < threshold)
+        count = np.count_nonzero(above)
+        is_evidence = count >= _FEW_PAIRS or threshold >= _FEW_PAIRS_SIMILARITY
+        if is_evidence and np.count_nonzero(between) <= _MAX_BAND_SHARE * count:
+            return threshold
+    return _STRICTER[-1]
