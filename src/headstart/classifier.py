@@ -17,14 +17,15 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, c
 from headstart.config.plan_values import Epochs, OptimizerName, TrainSettings
 from headstart.config.presets import Setting
 from headstart.config.resolve import resolve_settings
-from headstart.config.run_config import TABLE_FIELDS
+from headstart.config.run_config import TABLE_FIELDS, RunConfig
 from headstart.console import ConsoleReporter
 from headstart.data.frames import hold_out_val, stored_source
 from headstart.data.tables.options import TableOptions
 from headstart.errors import DataError, UsageError
+from headstart.hardware.devices import usable_cores
 from headstart.i18n import _
 from headstart.inference.predictor import Predictor
-from headstart.reporter import NullReporter
+from headstart.reporter import NullReporter, Reporter
 from headstart.results.run import Run
 from headstart.runs import runner
 
@@ -118,23 +119,27 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         if len(set(names)) < len(names):
             raise UsageError(_("Two labels have the same text."), _("Use labels with different texts."))
         given = self._given_settings()
-        seed = resolve_settings(given, preset=self.preset).plan.seeding.seed  # reports invalid settings first
+        draft = resolve_settings(given, preset=self.preset).plan  # reports invalid settings first
         table = pd.DataFrame({"path": paths, "label": [names[code] for code in codes]}, dtype=object)
-        frame = hold_out_val(table, seed)
+        if self.quiet:
+            folder = self._train(given, draft, table, NullReporter())
+        else:
+            with ConsoleReporter() as reporter:
+                folder = self._train(given, draft, table, reporter)
+        self.classes_ = classes
+        self.run_ = Run(folder.absolute())
+        return self
+
+    def _train(self, given: Mapping[str, Setting], draft: RunConfig, table: pd.DataFrame, reporter: Reporter) -> Path:
+        """Return the folder of a run on a table of images, of which a part becomes val."""
+        frame = hold_out_val(table, draft, draft.machine.threads or usable_cores(), reporter)
         source: dict[str, Setting] = {
             "source": stored_source(frame, Path(self.runs), TableOptions(keep_labels=True)),
             "allow_outside": True,
             "keep_labels": True,  # the labels are classes as they are
         }
         plan = resolve_settings({**given, **source}, preset=self.preset).plan
-        if self.quiet:
-            folder = runner.run_new(plan, Path(self.runs), NullReporter())
-        else:
-            with ConsoleReporter() as reporter:
-                folder = runner.run_new(plan, Path(self.runs), reporter)
-        self.classes_ = classes
-        self.run_ = Run(folder.absolute())
-        return self
+        return runner.run_new(plan, Path(self.runs), reporter)
 
     def predict_proba(self, X: Paths) -> npt.NDArray[np.float64]:  # noqa: N803
         """Return the probability of each class: [n, classes], in the order of `classes_`.

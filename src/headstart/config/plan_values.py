@@ -36,6 +36,7 @@ class DataSettings(TypedDict, total=False):
     group_column: str | None
     merge_labels: bool | None
     keep_labels: bool | None
+    near_duplicates: Literal["together", "ignore"] | str | None
     cache_resolution: float | None
 
 
@@ -171,6 +172,7 @@ class PlanValues(PlanSettings, total=False):
     """The fields that users set, and the facts that the program determines."""
 
     fingerprint: str
+    near_duplicates_sha256: str
     class_names: Sequence[str]
     split_counts: SplitCounts
     class_counts: Mapping[str, int]

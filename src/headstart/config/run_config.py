@@ -40,6 +40,7 @@ from headstart.storage.schemas.split_counts import SplitCounts
 Switch = Literal["on", "off"]
 Norm = Literal["batch", "none"]
 ClassFolders = Literal["auto", "outer", "inner"]
+NearDuplicates = Literal["together", "ignore"]
 SettingValue: TypeAlias = str | float | bool | Duration | Tuning | tuple[str | Duration, ...]  # of a field of the plan
 
 
@@ -65,6 +66,10 @@ class DataConfig(ConfigSection):
     group_column: str = Field("", description=_("column of a table whose equal values stay in one split"))
     merge_labels: bool = Field(False, description=_("make one class of labels of a table that differ in spelling"))
     keep_labels: bool = Field(False, description=_("keep the labels of a table as they are written"))
+    near_duplicates: NearDuplicates = Field(
+        "together",
+        description=_("copies of a photo (saved again, resized, flipped, cropped): keep them in one split, or ignore"),
+    )
     fraction: float = Field(
         1.0,
         gt=0,
@@ -162,6 +167,10 @@ class ResolvedFacts(ConfigSection):
     fingerprint: str = Field(
         "", description="sha256 over the class names and each image's name, label, split, group and content"
     )
+    near_duplicates_sha256: str = Field(
+        "",
+        description="sha256 over the contents of near-duplicates that the split keeps together; empty without any",
+    )
     class_names: tuple[str, ...] = Field((), description="class names, in the order of the logits")
     split_counts: SplitCounts = Field(default_factory=SplitCounts, description="number of images of each split")
     class_counts: dict[str, int] = Field(default_factory=dict, description="number of images by class, of all splits")
@@ -222,7 +231,9 @@ class RunConfig(ConfigSection):
         if self.facts.network_sha256:
             network = network.model_copy(update={"network": definition(network.network)})
         content = self.model_copy(update={"arm": arm, "network": network})
-        return content.model_dump(mode="json", exclude={"data": {*READING_FIELDS}})
+        unset = set() if self.facts.near_duplicates_sha256 else {"near_duplicates_sha256"}
+        excluded = {"data": {*READING_FIELDS, "near_duplicates"}, "facts": unset}
+        return content.model_dump(mode="json", exclude=excluded)
 
     @property
     def hash(self) -> str:

@@ -136,7 +136,7 @@ class _Slopes:
             shift = _products(rows, columns, weights, ramps)
             normal -= shift[:, :, None] * shift[:, None, :] / side**2
         normal += np.eye(4) * (_DAMPING * np.trace(normal, axis1=1, axis2=2) + 1e-6)[:, None, None]
-        inverse: Doubles = np.linalg.inv(normal)
+        inverse = np.linalg.inv(normal).astype(np.float64, copy=False)
         return cls(rows, columns, ramps, target, inverse)
 
     def steps(self, residual: Floats) -> Doubles:
@@ -168,7 +168,7 @@ def _warped(images: Floats, window: Doubles) -> tuple[Floats, npt.NDArray[np.boo
     """Return windows of images, and which of their pixels lie inside of the images."""
     rows, row_inside = _samplers(window[:, 0], window[:, 1], images.shape[1])
     columns, column_inside = _samplers(window[:, 2], window[:, 3], images.shape[1])
-    warped: Floats = rows @ images @ columns.transpose(0, 2, 1)
+    warped: Floats = np.matmul(rows @ images, columns.transpose(0, 2, 1))
     return warped, row_inside[:, :, None] & column_inside[:, None, :]
 
 

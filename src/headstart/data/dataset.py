@@ -1,4 +1,4 @@
-"""The data set of a run configuration: read, hashed, split and decoded."""
+"""The data set of a run configuration: read, hashed, decoded and split."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.config.run_config import RunConfig
-from headstart.data import hashing, pixel_store, splits
+from headstart.data import duplicates, hashing, pixel_store, splits
+from headstart.data.duplicates import Clusters
 from headstart.data.image_index import ImageIndex, validate_index
+from headstart.data.near_duplicates import Pairs
 from headstart.errors import DataError
 from headstart.i18n import Message, _, ngettext
 from headstart.reporter import Reporter
+from headstart.storage.schemas.overlap import Overlap
 from headstart.storage.schemas.split_counts import SplitCounts
 from headstart.text import join_first
 
@@ -27,15 +30,27 @@ class Dataset:
         images: Index of the images: keys, labels and declared splits.
         content_hashes: Content hash of each image's file, in the order of `images`.
         store: Decoded pixels, in the order of `images`.
+        near_duplicates: Pairs of images that show the same photo; none if the configuration ignores them.
+        clusters: The groups that these pairs connect.
     """
 
     images: ImageIndex
     content_hashes: tuple[str, ...]
     store: pixel_store.PixelStore
+    near_duplicates: Pairs
+    clusters: Clusters
 
     def split(self, plan: RunConfig) -> splits.Split:
-        """Return the split of a run configuration over these images."""
-        return _divide(plan, self.images, self.content_hashes)
+        """Return the split of a run configuration over these images.
+
+        Raises:
+            DataError: A class has too few images for its splits, also if near-duplicates are kept together.
+        """
+        return divide_plan(plan, self.images, self.content_hashes, self.near_duplicates)
+
+    def overlaps(self, split: splits.Split) -> list[Overlap]:
+        """Return what is in two parts of a split, or under two labels."""
+        return splits.overlaps(self.images, split, self.content_hashes, self.clusters.members)
 
     def with_split_counts(self, plan: RunConfig) -> RunConfig:
         """Return a resolved configuration with the split sizes that its own seed and fraction give."""
@@ -54,23 +69,18 @@ class Dataset:
 def load_dataset(plan: RunConfig, images: ImageIndex, reporter: Reporter) -> tuple[Dataset, splits.Split]:
     """Hash, split and decode the images.
 
-    The split is drawn before decoding, so that a class with too few images is reported early. With `skip_bad` it is
-    drawn after it, without the images that cannot be decoded and the classes of which none can.
+    The split is drawn before decoding, so that a class with too few images is reported early, and again after it if
+    there are near-duplicates. With `skip_bad` it is drawn after decoding only, without the images that cannot be
+    decoded and the classes of which none can.
 
     Raises:
         DataError: An image cannot be decoded, a class has too few images, or a split is empty.
         ResourceError: The disk is too small or the cache cannot be written.
     """
     content_hashes = hashing.hash_files(images, progress=partial(reporter.progress, _("reading images")))
-    split = None if plan.data.skip_bad else _divide(plan, images, content_hashes)
-    open_store = partial(
-        pixel_store.open_store,
-        side=round(plan.recipe.image_size * plan.data.cache_resolution),
-        skip_bad=plan.data.skip_bad,
-        progress=partial(reporter.progress, _("decoding images")),
-        threads=plan.machine.threads,
-    )
-    store = open_store(images, content_hashes)
+    split = None if plan.data.skip_bad else divide_plan(plan, images, content_hashes, Pairs.none())
+    threads = plan.machine.threads
+    store = open_plan_store(plan, images, content_hashes, threads, reporter)
     if store.bad:
         reporter.say(left_out_note([images.keys[i] for i in store.bad], shown=5))
         bad = set(store.bad)
@@ -79,8 +89,15 @@ def load_dataset(plan: RunConfig, images: ImageIndex, reporter: Reporter) -> tup
         for note in remaining.notes[len(images.notes) :]:
             reporter.say(note)
         images = validate_index(remaining)
-        store = open_store(images, content_hashes)
-    split = split or _divide(plan, images, content_hashes)
+        store = open_plan_store(plan, images, content_hashes, threads, reporter)
+    pairs = Pairs.none()
+    if plan.data.near_duplicates == "together":
+        pairs = near_duplicates_of(store, content_hashes, threads, reporter)
+    clusters = duplicates.clusters_of(pairs, content_hashes)
+    if split is None or len(pairs):
+        split = divide_plan(plan, images, content_hashes, pairs)
+    if clusters.members and split.is_drawn:
+        reporter.say(_kept_together_note(clusters, images))
     for name, indices in (("train", split.train), ("val", split.val)):
         if not len(indices):
             raise DataError(
@@ -95,7 +112,7 @@ def load_dataset(plan: RunConfig, images: ImageIndex, reporter: Reporter) -> tup
     )
     if split.evaluation == "val":
         reporter.say(_("There is no test split: this run is evaluated on val, which also selects the epoch."))
-    return Dataset(images, content_hashes, store), split
+    return Dataset(images, content_hashes, store, pairs, clusters), split
 
 
 def left_out_note(keys: Sequence[str], shown: int) -> Message:
@@ -108,8 +125,49 @@ def left_out_note(keys: Sequence[str], shown: int) -> Message:
     )
 
 
-def _divide(plan: RunConfig, images: ImageIndex, content_hashes: tuple[str, ...]) -> splits.Split:
-    return splits.divide(
+def open_plan_store(
+    plan: RunConfig, images: ImageIndex, content_hashes: tuple[str, ...], threads: int, reporter: Reporter
+) -> pixel_store.PixelStore:
+    """Return the pixel store of a run configuration; see `pixel_store.open_store`."""
+    return pixel_store.open_store(
+        images,
+        content_hashes,
+        side=round(plan.recipe.image_size * plan.data.cache_resolution),
+        skip_bad=plan.data.skip_bad,
+        progress=partial(reporter.progress, _("decoding images")),
+        threads=threads,
+    )
+
+
+def near_duplicates_of(
+    store: pixel_store.PixelStore, content_hashes: tuple[str, ...], threads: int, reporter: Reporter
+) -> Pairs:
+    """Return the near-duplicates in a store, with progress; see `duplicates.find_near_duplicates`."""
+    progress = partial(reporter.progress, _("comparing images"))
+    return duplicates.find_near_duplicates(store, content_hashes, threads=threads, progress=progress)
+
+
+def _kept_together_note(clusters: Clusters, images: ImageIndex) -> Message:
+    first, second = clusters.examples[0]
+    return ngettext(
+        "Kept {count:,} group of near-duplicates ({images}) in one split, such as {first} and {second}.",
+        "Kept {count:,} groups of near-duplicates ({images}) in one split each, such as {first} and {second}.",
+        len(clusters.members),
+        images=ngettext("{count:,} image", "{count:,} images", sum(map(len, clusters.members))),
+        first=images.keys[first],
+        second=images.keys[second],
+    )
+
+
+def divide_plan(
+    plan: RunConfig, images: ImageIndex, content_hashes: tuple[str, ...], near_duplicates: Pairs
+) -> splits.Split:
+    """Return the split of a run configuration; see `splits.divide`.
+
+    If there is one only without the near-duplicates, the error says so.
+    """
+    divide = partial(
+        splits.divide,
         images,
         content_hashes=content_hashes,
         seed=plan.seeding.seed,
@@ -117,6 +175,13 @@ def _divide(plan: RunConfig, images: ImageIndex, content_hashes: tuple[str, ...]
         fraction=plan.data.fraction,
         evaluate_on_val=plan.data.evaluate_on_val,
     )
+    try:
+        return divide(near_duplicates=near_duplicates)
+    except DataError as error:
+        if len(near_duplicates):
+            divide()  # raises if there is another reason
+            raise splits.together_error(error) from None
+        raise
 
 
 def split_counts(split: splits.Split) -> SplitCounts:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
+from headstart.config.run_config import RunConfig
 from headstart.data import hashing, image_index, manifest, splits
 from headstart.data.tables import frame_reader
 from headstart.data.tables.columns import find_columns
@@ -24,6 +25,7 @@ from headstart.data.tables.options import TableOptions
 from headstart.errors import DataError, ResourceError, UsageError
 from headstart.i18n import _
 from headstart.path_names import expanded
+from headstart.reporter import Reporter
 from headstart.storage.files import write_atomic
 from headstart.storage.folders import slug
 
@@ -99,26 +101,35 @@ def temporary_source(data: DataSource | None, options: TableOptions | None = Non
         yield stored_source(data, Path(folder), options)
 
 
-def hold_out_val(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
+def hold_out_val(frame: pd.DataFrame, plan: RunConfig, threads: int, reporter: Reporter) -> pd.DataFrame:
     """Return a data frame with the column split: val for a stratified share of its images, train for the others.
 
-    Images of equal content, and groups, stay together.
+    Images of equal content, groups, and near-duplicates unless the plan ignores them, stay together.
 
     Args:
         frame: Columns path, label and optionally group.
-        seed: Seed of the split.
+        plan: Plan of the run, for its seed and for the resolution of its decoded images.
+        threads: Number of threads.
+        reporter: Receives progress.
 
     Raises:
         DataError: The images are missing or unsuitable.
     """
     import pandas as pd
 
+    from headstart.data import dataset  # slow, and only needed here
+
     options = TableOptions(keep_labels=True)
     text = pd.DataFrame(_columns_of(frame, options)[1], dtype=object)
     with tempfile.TemporaryDirectory(prefix="headstart-") as folder:
         rows = manifest.read_rows(frame_reader.frame_table(text), Path(folder), options, allow_outside=True)
     index = image_index.validate_index(manifest.index_rows("frame", rows))
-    val = {index.keys[i] for i in splits.split_off_val(index, seed, hashing.hash_files(index))}
+    content_hashes = hashing.hash_files(index)
+    pairs = None
+    if plan.data.near_duplicates == "together":
+        store = dataset.open_plan_store(plan, index, content_hashes, threads, reporter)
+        pairs = dataset.near_duplicates_of(store, content_hashes, threads, reporter)
+    val = {index.keys[i] for i in splits.split_off_val(index, plan.seeding.seed, content_hashes, pairs)}
     return text.assign(split=["val" if key in val else "train" for key in rows.keys])
 
 

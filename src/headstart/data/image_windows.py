@@ -113,7 +113,7 @@ class DescriptorSpace:
 
     def describe(self, squares: Floats, window: Window) -> Floats:
         """Return descriptors of unit length [n, dimensions] of a window of square images [n, side, side]."""
-        components: Floats = (_fields(squares, window) - self.mean) @ self.axes
+        components: Floats = np.matmul(_fields(squares, window) - self.mean, self.axes)
         return _unit(components)
 
 

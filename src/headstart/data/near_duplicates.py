@@ -16,14 +16,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from headstart.data.alignment import similarities
 from headstart.data.candidates import find_hits
 from headstart.data.image_detail import corner_count, detail_deviation
 from headstart.data.image_windows import Floats, Integers
 
+ALGORITHM_VERSION = 1  # of what decides which images are near-duplicates
 SIDE = 64  # of a thumbnail
 MIN_SIDE = 24  # of an image, px: smaller ones have too little detail
 MIN_SIMILARITY = 0.8  # correlation of the detail
@@ -53,8 +52,16 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.first)
 
+    @classmethod
+    def none(cls) -> Pairs:
+        """Return no pairs."""
+        return cls(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
+
     def clusters(self, count: int) -> Integers:
         """Return the number of the cluster of each of `count` images: connected components, in order of appearance."""
+        from scipy.sparse import coo_array  # slow, and splits of most data need no clusters
+        from scipy.sparse.csgraph import connected_components
+
         graph = coo_array((np.ones(len(self)), (self.first, self.second)), shape=(count, count))
         labels: Integers = connected_components(graph, directed=False)[1].astype(np.int64)
         return labels

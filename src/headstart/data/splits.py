@@ -1,8 +1,8 @@
 """Split images into train (training), val (model selection) and test (final evaluation).
 
-Splits are stratified by class. Images of one group and images of equal content stay together. scikit-learn's
-StratifiedGroupKFold only makes equal folds and may leave a class out of one; these splits have any size, and every
-class is in each of them.
+Splits are stratified by class. Images of one group, images of equal content and near-duplicates stay together.
+scikit-learn's StratifiedGroupKFold only makes equal folds and may leave a class out of one; these splits have any size,
+and every class is in each of them.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.data.image_index import SPLITS, ImageIndex, class_counts_text
+from headstart.data.near_duplicates import Pairs
 from headstart.data.unit_selection import Indices, UnitSelection
 from headstart.errors import DataError
-from headstart.i18n import _, ngettext
+from headstart.i18n import Message, _, ngettext
 from headstart.rng import stream
 from headstart.storage.schemas.overlap import Overlap, OverlapKind
 from headstart.storage.schemas.study import TRAIN_AND_VAL
@@ -36,6 +37,7 @@ class Split:
         test: Images of the final evaluation.
         declared: Splits that the data itself declares: "none", "train", "train+val", …
         evaluation: The split of the reported number: "test", or "val" if the data declares train and val only.
+        is_drawn: A split was drawn, so that what stays together matters.
     """
 
     train: Indices
@@ -43,6 +45,7 @@ class Split:
     test: Indices
     declared: str
     evaluation: str
+    is_drawn: bool
 
 
 def divide(
@@ -51,6 +54,7 @@ def divide(
     seed: int,
     test_seed: int = 0,
     content_hashes: Sequence[str] | None = None,
+    near_duplicates: Pairs | None = None,
     fraction: float = 1.0,
     evaluate_on_val: bool = False,
 ) -> Split:
@@ -61,6 +65,7 @@ def divide(
         seed: Seed of train and val.
         test_seed: Seed of the test split and of the training fraction. The test split depends on no other seed.
         content_hashes: One hash per image, to keep images of equal content together.
+        near_duplicates: Pairs of images to keep together.
         fraction: Share of the training images that is used (see `draw_fraction`).
         evaluate_on_val: Use a declared val without a declared test as `test`, and split a new val off train.
 
@@ -72,8 +77,8 @@ def divide(
     declared = _declared_splits(images, names)
     val, test = np.flatnonzero(names == "val"), np.flatnonzero(names == "test")
     pool = np.flatnonzero((names == "train") | (names == ""))
-    units = unit_numbers(images, content_hashes)
-    evaluation = "test"
+    units = unit_numbers(images, content_hashes, near_duplicates)
+    evaluation, is_drawn = "test", True
     if evaluate_on_val and declared == TRAIN_AND_VAL:
         test = val
         pool, val = _split_off(images, units, pool, HELD_OUT_SHARE, 1, seed, "split/val")
@@ -82,27 +87,39 @@ def divide(
         pool, val = _split_off(images, units, pool, HELD_OUT_SHARE / (1 - HELD_OUT_SHARE), 1, seed, "split/val")
     elif declared == "train+test":
         pool, val = _split_off(images, units, pool, HELD_OUT_SHARE, 1, seed, "split/val")
-    elif declared == TRAIN_AND_VAL:
-        evaluation = "val"
-    return Split(draw_fraction(images, pool, fraction, test_seed), val, test, declared, evaluation)
+    else:
+        evaluation, is_drawn = "val" if declared == TRAIN_AND_VAL else "test", False
+    return Split(draw_fraction(images, pool, fraction, test_seed), val, test, declared, evaluation, is_drawn)
 
 
-def split_off_val(images: ImageIndex, seed: int, content_hashes: Sequence[str] | None = None) -> Indices:
+def split_off_val(
+    images: ImageIndex,
+    seed: int,
+    content_hashes: Sequence[str] | None = None,
+    near_duplicates: Pairs | None = None,
+) -> Indices:
     """Return the val images that `divide` splits off data whose only other split is a declared test.
 
     Args:
         images: Index of the images without the test images.
         seed: Seed of train and val.
         content_hashes: One hash per image, to keep images of equal content together.
+        near_duplicates: Pairs of images to keep together.
 
     Raises:
         DataError: A class has fewer than two independent images or groups. The hint is for a call from Python.
     """
-    units, pool = unit_numbers(images, content_hashes), np.arange(len(images))
+    units, pool = unit_numbers(images, content_hashes, near_duplicates), np.arange(len(images))
     try:
         return _split_off(images, units, pool, HELD_OUT_SHARE, 1, seed, "split/val")[1]
     except _SmallClassesError as error:
-        raise DataError(error.message, _("Add images, or leave these classes out of X and y.")) from None
+        hint = _("Add images, or leave these classes out of X and y.")
+        if near_duplicates is not None and len(near_duplicates):
+            split_off_val(images, seed, content_hashes)  # raises if there is another reason
+            message = _together_message(error)
+            hint = _('Add images, leave these classes out of X and y, or set near_duplicates="ignore".')
+            raise DataError(message, hint) from None
+        raise DataError(error.message, hint) from None
 
 
 def draw_fraction(images: ImageIndex, train: Indices, fraction: float, seed: int) -> Indices:
@@ -139,25 +156,35 @@ def draw_fraction(images: ImageIndex, train: Indices, fraction: float, seed: int
     return np.sort(np.concatenate(chosen))
 
 
-def overlaps(images: ImageIndex, split: Split, content_hashes: Sequence[str]) -> list[Overlap]:
-    """Return images of equal content in two splits or under two labels, and groups in two splits.
+def overlaps(
+    images: ImageIndex, split: Split, content_hashes: Sequence[str], clusters: Sequence[Sequence[int]] = ()
+) -> list[Overlap]:
+    """Return images of equal content in two splits or under two labels, and groups and near-duplicates in two splits.
 
     Args:
         images: Index of the images.
         split: Their split.
         content_hashes: One content hash per image.
+        clusters: Positions of near-duplicates, one sequence for each photo.
     """
-    split_of = np.empty(len(images), dtype=np.int64)
+    split_of = np.full(len(images), -1)  # an image outside of the training fraction is in no split
     for number, part in enumerate((split.train, split.val, split.test)):
         split_of[part] = number
     results = []
     equal_images = _shared_names(content_hashes)
-    for kind, sets in ((OverlapKind.IMAGE, equal_images), (OverlapKind.GROUP, _shared_names(images.groups))):
+    kinds = (
+        (OverlapKind.IMAGE, equal_images, None),
+        (OverlapKind.GROUP, _shared_names(images.groups), None),
+        (OverlapKind.NEAR_DUPLICATE, clusters, content_hashes),  # equal images are counted as such
+    )
+    for kind, sets, contents in kinds:
         for a, b in ((0, 1), (0, 2), (1, 2)):
-            if shared := [members for members in sets if {a, b} <= set(split_of[members].tolist())]:
-                first, second = (next(images.keys[i] for i in shared[0] if split_of[i] == s) for s in (a, b))
-                pair = (SPLITS[a], SPLITS[b])
-                results.append(Overlap(kind=kind, splits=pair, count=len(shared), examples=(first, second)))
+            shared = [pair for members in sets if (pair := _crossing(members, split_of, (a, b), contents))]
+            if shared:
+                first, second = shared[0]
+                examples = (images.keys[first], images.keys[second])
+                pair_of_splits = (SPLITS[a], SPLITS[b])
+                results.append(Overlap(kind=kind, splits=pair_of_splits, count=len(shared), examples=examples))
     conflicting = [members for members in equal_images if len(set(images.labels[members].tolist())) > 1]
     if conflicting:
         members = conflicting[0]
@@ -182,6 +209,15 @@ def has_copy(split: Split, clusters: Indices) -> npt.NDArray[np.bool_]:
     first = np.full(int(clusters.max(initial=-1)) + 1, 2)
     np.minimum.at(first, clusters, seen_for)
     return first[clusters] < seen_for
+
+
+def _crossing(
+    members: Sequence[int], split_of: Indices, splits: tuple[int, int], contents: Sequence[str] | None
+) -> tuple[int, int] | None:
+    """Return an image in each of two splits, of different content if `contents` are given; None if there are none."""
+    ones, others = ([i for i in members if split_of[i] == split] for split in splits)
+    pairs = ((i, j) for i in ones for j in others if contents is None or contents[i] != contents[j])
+    return next(pairs, None)
 
 
 def _shared_names(names: Sequence[str]) -> list[list[int]]:
@@ -219,8 +255,13 @@ def _declared_splits(images: ImageIndex, names: npt.NDArray[np.str_]) -> str:
     return declared
 
 
-def unit_numbers(images: ImageIndex, content_hashes: Sequence[str] | None) -> Indices:
-    """Return the number of each image's unit: images connected by group or content, directly or through others."""
+def unit_numbers(
+    images: ImageIndex, content_hashes: Sequence[str] | None, near_duplicates: Pairs | None = None
+) -> Indices:
+    """Return the number of each image's unit: images that are connected, directly or through others.
+
+    Images of one group, of equal content, and near-duplicates are connected.
+    """
     n = len(images)
     rows, columns, nodes = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)], n
     for names in (images.groups, content_hashes or ()):
@@ -229,8 +270,9 @@ def unit_numbers(images: ImageIndex, content_hashes: Sequence[str] | None) -> In
         rows.append(np.asarray(joined, dtype=np.int64))
         columns.append(np.asarray([nodes + number.setdefault(names[i], len(number)) for i in joined], dtype=np.int64))
         nodes += len(number)
-    row, column = np.concatenate(rows), np.concatenate(columns)
-    if len(column) == len(np.unique(column)):  # every image is alone: no need for the slow import
+    pairs = near_duplicates or Pairs.none()
+    row, column = np.concatenate([*rows, pairs.first]), np.concatenate([*columns, pairs.second])
+    if not len(pairs) and len(column) == len(np.unique(column)):  # every image is alone: no need for the slow import
         return np.arange(n, dtype=np.int64)
     from scipy.sparse import csr_matrix
     from scipy.sparse.csgraph import connected_components
@@ -286,6 +328,18 @@ def _too_small(counts: Mapping[str, int], splits: int) -> _SmallClassesError:
             splits=splits,
         ),
     )
+
+
+def together_error(error: DataError) -> DataError:
+    """Return an error of `divide` that near-duplicates cause, which keep images together."""
+    return DataError(
+        _together_message(error),
+        _("{hint} Or divide near-duplicates like other images, with --near-duplicates ignore.", hint=error.hint),
+    )
+
+
+def _together_message(error: DataError) -> Message:
+    return _("{message} Near-duplicates, such as photos of a burst, count as one.", message=error.message)
 
 
 def _can_split_rest(selection: UnitSelection, seed: int, attempt: int) -> bool:

@@ -21,7 +21,7 @@ from headstart.config.study_file import StudySpec
 from headstart.data import hashing, sources
 from headstart.data.class_names import shared_classes
 from headstart.data.dataset import Dataset, load_dataset
-from headstart.data.splits import Split, overlaps
+from headstart.data.splits import Split
 from headstart.errors import DataError, HeadstartError, MissingWeightsError, UsageError
 from headstart.experiment.study_kind import COMPARISON, StudyKind
 from headstart.i18n import Message, _
@@ -160,11 +160,12 @@ def write_arm_inputs(
         inputs[variant.name] = VariantInputs(
             arm=variant.arm,
             images=fingerprints.images,
+            near_duplicates=fingerprints.near_duplicates,
             weights=fingerprints.weights,
             network=fingerprints.network,
             source_images=source_fingerprint(source.plan).source_images if source else None,
             declared=arm.split.declared,
-            overlaps=overlaps(arm.dataset.images, arm.split, arm.dataset.content_hashes),
+            overlaps=arm.dataset.overlaps(arm.split),
             known_classes=list(shared_classes(arm.dataset.images.classes, trained_classes)),
             known_images=count if count or all_known else None,
         )
@@ -202,7 +203,7 @@ def pooled_inputs(arm: ArmSpec, plan: RunConfig) -> VariantInputs:
     return inputs.model_copy(
         update={
             "declared": split.declared,
-            "overlaps": overlaps(dataset.images, split, dataset.content_hashes),
+            "overlaps": dataset.overlaps(split),
             "known_classes": list(shared_classes(dataset.images.classes, classes)),
             "known_images": count if count or all_known else None,
         }
@@ -245,7 +246,12 @@ def input_fingerprints(draft: RunConfig, resolved: RunConfig) -> InputFingerprin
     """
     facts = resolved.facts
     weights = None if source_of(draft) else facts.weights_sha256
-    return InputFingerprints(images=facts.fingerprint, weights=weights, network=facts.network_sha256 or None)
+    return InputFingerprints(
+        images=facts.fingerprint,
+        near_duplicates=facts.near_duplicates_sha256,
+        weights=weights,
+        network=facts.network_sha256 or None,
+    )
 
 
 def source_fingerprint(resolved: RunConfig) -> InputFingerprints:

@@ -20,7 +20,13 @@ from headstart.data.tables.options import TableOptions
 from headstart.errors import DataError, UsageError
 from headstart.hardware.cpu import usable_cores
 from headstart.i18n import Message, _, ngettext, verbatim
-from headstart.inference.evaluation_data import EvaluationData, OpenStore, match_training_data, read_named
+from headstart.inference.evaluation_data import (
+    EvaluationData,
+    OpenStore,
+    match_training_data,
+    read_named,
+    with_near_duplicates,
+)
 from headstart.inference.predictor import INFERENCE_BATCH_SIZE, Predictor
 from headstart.inference.training_data import (
     changed_error,
@@ -126,6 +132,8 @@ def evaluate(
     data = match_training_data(index, predictor.classes, fingerprint, open_store if skip_bad else None)
     if source is None and plan is not None and not data.own:
         raise changed_error(data.index, plan.facts, predictor.path)
+    if split != "all":
+        data = with_near_duplicates(data, predictor.model.config.headstart.data, open_store, reporter)
     evaluation_set = _evaluation_set(predictor, data, split, classes)
     for note in [predictor.selection_note, *index.notes, *_notes(evaluation_set)]:
         if note:
@@ -176,6 +184,7 @@ def _evaluation_set(predictor: Predictor, data: EvaluationData, split: str, clas
             seed=training_data.seed,
             test_seed=training_data.test_seed,
             content_hashes=data.content_hashes,
+            near_duplicates=data.near_duplicates,
             fraction=training_data.fraction,
             evaluate_on_val=training_data.evaluate_on_val,
         )

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
+from headstart.config.model_file import TrainingData
 from headstart.config.run_config import ClassFolders, DataConfig
-from headstart.data import hashing, sources
+from headstart.data import duplicates, hashing, sources
 from headstart.data.image_index import ImageIndex
+from headstart.data.near_duplicates import Pairs
 from headstart.data.pixel_store import PixelStore
 from headstart.data.read_errors import MissingColumnError, NoTableError
 from headstart.data.tables.options import ROLES, TableOptions
-from headstart.errors import HeadstartError
+from headstart.errors import DataError, HeadstartError
+from headstart.hardware.devices import usable_cores
 from headstart.i18n import Message, _
 from headstart.path_names import expanded
+from headstart.reporter import Reporter
 
 OpenStore = Callable[[ImageIndex, Sequence[str]], PixelStore]
 
@@ -26,12 +31,14 @@ class EvaluationData:
     """Images with their content hashes.
 
     `own` is True if they are the data that the model was trained on. `bad` are the keys of images left out of it.
+    `near_duplicates` are the pairs that the split of the training kept together.
     """
 
     index: ImageIndex
     content_hashes: Sequence[str]
     own: bool
     bad: tuple[str, ...]
+    near_duplicates: Pairs = field(default_factory=Pairs.none)
 
 
 def read_named(
@@ -133,3 +140,30 @@ def match_training_data(
     left_out = tuple(index.keys[i] for i in sorted(bad))
     own = hashing.fingerprint(good_index, good_hashes) == fingerprint
     return EvaluationData(good_index, good_hashes, own, left_out)
+
+
+def with_near_duplicates(
+    data: EvaluationData, training: TrainingData, open_store: OpenStore, reporter: Reporter
+) -> EvaluationData:
+    """Return the data that a model was trained on, with the near-duplicates that its split kept together.
+
+    Raises:
+        DataError: Others are found now, so that the split of the training is unknown.
+    """
+    if not (data.own and training.near_duplicates_sha256):
+        return data
+    pairs = duplicates.find_near_duplicates(
+        open_store(data.index, data.content_hashes),
+        data.content_hashes,
+        threads=usable_cores(),
+        progress=partial(reporter.progress, _("comparing images")),
+    )
+    if duplicates.clusters_of(pairs, data.content_hashes).digest != training.near_duplicates_sha256:
+        raise DataError(
+            _(
+                "The near-duplicates that are found in {source} are not those that decided the split of the training.",
+                source=data.index.source,
+            ),
+            _("Evaluate on the computer of the training, or on all images with --split all."),
+        )
+    return replace(data, near_duplicates=pairs)

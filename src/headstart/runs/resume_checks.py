@@ -38,6 +38,11 @@ def unchanged_plan(folder: Path) -> PlanFile:
 def require_unchanged_inputs(original: RunConfig, resolved: RunConfig) -> None:
     """Raise DataError, with the differences, if the data or the weights have changed since the run started."""
     changes = differences(original.identity(), resolved.identity())
+    if changes and all(change.startswith("facts.near_duplicates_sha256:") for change in changes):
+        raise DataError(
+            _("The near-duplicates that are found among the images are not those that the run began with."),
+            _("Resume the run on the computer on which it began, or start a new run with --force-new."),
+        )
     if changes:
         raise DataError(
             _("The data or the weights have changed since the run started: {changes}.", changes="; ".join(changes)),

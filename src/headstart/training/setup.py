@@ -194,8 +194,8 @@ def _load(draft: RunConfig, reporter: Reporter) -> LoadedRun:
     if (count := len(dataset.images.classes)) < len(index.classes):  # no image of a class could be decoded
         start = _resolve_start(plan, count)
         network = _initialized_network(plan, start, count)
-    overlaps = splits.overlaps(dataset.images, split, dataset.content_hashes)
-    for note in (*start.notes, *dataset.store.notes, *(overlap.sentence for overlap in overlaps)):
+    overlaps = (overlap.sentence for overlap in dataset.overlaps(split))
+    for note in (*start.notes, *dataset.store.notes, *overlaps):
         reporter.say(note)
     plan = plan.changed(flip=_flip(plan, dataset.images))
     return LoadedRun(_with_facts(plan, dataset, split, start), start, dataset, split, network)
@@ -275,6 +275,7 @@ def _flip(plan: RunConfig, index: ImageIndex) -> str:
 def _with_facts(plan: RunConfig, dataset: Dataset, split: splits.Split, start: starts.Start) -> RunConfig:
     facts = ResolvedFacts(
         fingerprint=hashing.fingerprint(dataset.images, dataset.content_hashes),
+        near_duplicates_sha256=dataset.clusters.digest if split.is_drawn else "",
         class_names=dataset.images.classes,
         split_counts=split_counts(split),
         class_counts=dataset.class_counts(),

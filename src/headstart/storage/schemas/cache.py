@@ -1,9 +1,10 @@
-"""Schemas of JSON files in the cache: measurements of the machine, and the files of decoded images."""
+"""Schemas of JSON files in the cache: measurements of the machine, the files of decoded images, near-duplicates."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from typing import Self
 
 from pydantic import Field
 
@@ -45,3 +46,26 @@ class UndecodableFiles(VersionedSchema):
     """Content of undecodable.json: files that could not be decoded the last time."""
 
     contents: tuple[str, ...] = Field(description="hashes of the files, sorted")
+
+
+class NearDuplicatePairs(VersionedSchema):
+    """Near-duplicates among images of given contents."""
+
+    images: int = Field(description="number of images that were compared, in the order of their hashes")
+    pairs: tuple[tuple[int, int], ...] = Field(description="positions of both images")
+    similarity: tuple[float, ...] = Field(description="similarity of each pair")
+    checksum: str = Field(description="sha256 of the other values")
+
+    @classmethod
+    def of(cls, images: int, pairs: tuple[tuple[int, int], ...], similarity: tuple[float, ...]) -> Self:
+        """Return the content of a file with its checksum."""
+        return cls(images=images, pairs=pairs, similarity=similarity, checksum=_checksum(images, pairs, similarity))
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether the checksum is that of the values."""
+        return self.checksum == _checksum(self.images, self.pairs, self.similarity)
+
+
+def _checksum(*values: object) -> str:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()

@@ -16,16 +16,18 @@ class OverlapKind(StrEnum):
     IMAGE = "image"
     GROUP = "group"
     LABEL = "label"
+    NEAR_DUPLICATE = "near-duplicate"
 
 
 class Overlap(Schema):
-    """Images of equal content or groups that are in two splits, or images of equal content under two labels."""
+    """Equal images, groups or near-duplicates that are in two splits, or images of equal content under two labels."""
 
     kind: OverlapKind = Field(
-        description="image: equal images in two splits; group: groups in two splits; label: images with two labels"
+        description="image: equal images in two splits; group: groups in two splits; near-duplicate: photos of which "
+        "different copies are in two splits; label: images with two labels"
     )
     splits: tuple[str, str] | None = Field(description="the two splits; null for two labels")
-    count: int = Field(ge=1, description="number of distinct images, or of groups")
+    count: int = Field(ge=1, description="number of distinct images, groups or photos")
     examples: tuple[str, str] = Field(description="names of two images of the first one")
 
     @property
@@ -45,6 +47,13 @@ class Overlap(Schema):
             return ngettext(
                 "{count:,} group is in both {split} and {other_split}, such as {first} and {second}.",
                 "{count:,} groups are in both {split} and {other_split}, such as {first} and {second}.",
+                self.count,
+                **values,
+            )
+        if self.kind is OverlapKind.NEAR_DUPLICATE:
+            return ngettext(
+                "{count:,} photo has altered copies in {split} and {other_split}, such as {first} and {second}.",
+                "{count:,} photos have altered copies in {split} and {other_split}, such as {first} and {second}.",
                 self.count,
                 **values,
             )

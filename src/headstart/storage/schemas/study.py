@@ -44,6 +44,7 @@ class InputFingerprints(Schema):
     """Fingerprints of what a variant reads."""
 
     images: str | None = Field(None, description="fingerprint of the images")
+    near_duplicates: str | None = Field(None, description="hash of the near-duplicates in one split; empty without any")
     weights: str | None = Field(None, description="sha256 of the weights; null if the study trains them")
     network: str | None = Field(None, description="sha256 of the code of a user's own network; null for others")
     source_images: str | None = Field(None, description="fingerprint of the images that the study trains them on")
