@@ -22,7 +22,7 @@ from headstart.console import ConsoleReporter
 from headstart.data.frames import hold_out_val, stored_source
 from headstart.data.tables.options import TableOptions
 from headstart.errors import DataError, UsageError
-from headstart.hardware.devices import usable_cores
+from headstart.hardware.cpu import usable_cores
 from headstart.i18n import _
 from headstart.inference.predictor import Predictor
 from headstart.reporter import NullReporter, Reporter

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from headstart.audit.file_facts import FileFacts, read_file_facts
 from headstart.audit.pixel_facts import PixelFacts, measure_pixels
 from headstart.config.run_config import RunConfig
-from headstart.data import hashing, near_duplicates, pixel_store, sources, splits
+from headstart.data import hashing, pixel_store, sources, splits
+from headstart.data.dataset import divide_plan, near_duplicates_of
 from headstart.data.image_index import SPLITS, ImageIndex
 from headstart.data.near_duplicates import Pairs
 from headstart.data.pixel_store import PixelStore
@@ -34,6 +35,7 @@ class LoadedData:
         images: Index of n images.
         content_hashes: Content hash of each image's file.
         store: Decoded pixels.
+        near: Pairs of near-duplicates of different content.
         split_of: "train", "val" or "test" of each image; "" for one that is in none.
         declared: Splits that the data declares, as in `Split`.
         evaluation: The split of the reported number: "test" or "val".
@@ -44,6 +46,7 @@ class LoadedData:
     images: ImageIndex
     content_hashes: Sequence[str]
     store: PixelStore
+    near: Pairs
     split_of: tuple[str, ...]
     declared: str
     evaluation: str
@@ -89,12 +92,10 @@ class AuditData(LoadedData):
     Attributes:
         files: Facts in the headers of the files.
         pixels: Facts about the decoded pixels.
-        near: Pairs of near-duplicates of different content.
     """
 
     files: tuple[FileFacts, ...]
     pixels: PixelFacts
-    near: Pairs
 
     @cached_property
     def clusters(self) -> Integers:
@@ -136,45 +137,44 @@ def load_audit_data(plan: RunConfig, reporter: Reporter) -> AuditData:
         progress=partial(reporter.progress, _("decoding images")),
         threads=threads,
     )
-    split_of, declared, evaluation, error = _split(plan, images, content_hashes, store)
-    pixels = measure_pixels(store, threads, partial(reporter.progress, _("measuring images")))
+    near = near_duplicates_of(store, content_hashes, threads, reporter)
+    split_of, declared, evaluation, error = _split(plan, images, content_hashes, store, near)
     return AuditData(
         plan=plan,
         images=images,
         content_hashes=content_hashes,
         store=store,
+        near=near,
         split_of=split_of,
         declared=declared,
         evaluation=evaluation,
         split_error=error,
         files=read_file_facts(images, threads, partial(reporter.progress, _("reading headers"))),
-        pixels=pixels,
-        near=_near_pairs(content_hashes, store, pixels, reporter),
+        pixels=measure_pixels(store, threads, partial(reporter.progress, _("measuring images"))),
     )
 
 
 def _split(
-    plan: RunConfig, images: ImageIndex, content_hashes: Sequence[str], store: PixelStore
+    plan: RunConfig, images: ImageIndex, content_hashes: tuple[str, ...], store: PixelStore, near: Pairs
 ) -> tuple[tuple[str, ...], str, str, DataError | None]:
     """Return the split of each image that can be decoded, as a run draws it, or why there is none."""
-    kept = [i for i in range(len(images)) if store.sizes[i, 0]]
-    readable = images.without(store.bad).without_empty_classes()
+    kept = np.flatnonzero(store.sizes[:, 0] > 0)
+    place = np.full(len(images), -1)
+    place[kept] = np.arange(len(kept))
+    pairs = Pairs(place[near.first], place[near.second], near.similarity)
     try:
-        split = splits.divide(
-            readable,
-            content_hashes=[content_hashes[i] for i in kept],
-            seed=plan.seeding.seed,
-            test_seed=plan.seeding.test_seed,
-            fraction=plan.data.fraction,
-            evaluate_on_val=plan.data.evaluate_on_val,
+        split = divide_plan(
+            plan,
+            images.without(store.bad).without_empty_classes(),
+            tuple(content_hashes[i] for i in kept),
+            pairs if plan.data.near_duplicates == "together" else Pairs.none(),
         )
     except DataError as error:
         declared = "+".join(name for name in SPLITS if name in images.splits) or "none"
         return images.splits, declared, "test", error
-    names = split_names(split, len(kept))
     split_of = [""] * len(images)
-    for place, name in zip(kept, names, strict=True):
-        split_of[place] = name
+    for position, name in zip(kept.tolist(), split_names(split, len(kept)), strict=True):
+        split_of[position] = name
     return tuple(split_of), split.declared, split.evaluation, None
 
 
@@ -185,18 +185,3 @@ def split_names(split: splits.Split, count: int) -> tuple[str, ...]:
         for place in places.tolist():
             names[place] = name
     return tuple(names)
-
-
-def _near_pairs(content_hashes: Sequence[str], store: PixelStore, pixels: PixelFacts, reporter: Reporter) -> Pairs:
-    """Return the near-duplicates among images of different content, as pairs of positions."""
-    first: dict[str, int] = {}
-    for i, content in enumerate(content_hashes):
-        if store.sizes[i].min() >= near_duplicates.MIN_SIDE:
-            first.setdefault(content, i)
-    places = np.array(list(first.values()), dtype=np.int64)
-    if len(places) < 2:
-        return Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
-    reporter.progress(_("searching near-duplicates"), 0, 1)
-    pairs = near_duplicates.find_pairs(pixels.thumbnails[places])
-    reporter.progress(_("searching near-duplicates"), 1, 1)
-    return Pairs(places[pairs.first], places[pairs.second], pairs.similarity)

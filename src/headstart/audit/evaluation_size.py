@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
-from headstart.audit.audit_data import AuditData, LoadedData
+from headstart.audit.audit_data import LoadedData
 from headstart.audit.finding import CheckResult
 from headstart.data.splits import unit_numbers
 from headstart.i18n import _, ngettext
@@ -33,7 +32,8 @@ def evaluation_size(data: LoadedData) -> CheckResult:
     places = data.members(data.evaluation)
     if data.split_error is not None or not len(places):
         return CheckResult(CheckStatus.NOT_CHECKED, _("There are no splits."))
-    count = _independent(data, places.tolist())
+    units = unit_numbers(data.images, data.content_hashes, data.near)  # what is alike counts once
+    count = len(np.unique(units[places]))
     half = half_width(ACCURACY, count)
     values = {"split": data.evaluation, "accuracy": format_percent(ACCURACY), "half": format_points(half)}
     sentence = ngettext(
@@ -46,27 +46,3 @@ def evaluation_size(data: LoadedData) -> CheckResult:
         return CheckResult(CheckStatus.PASS, sentence)
     hint = _("Smaller differences between two runs are chance. Add {split} images.", split=data.evaluation)
     return CheckResult(CheckStatus.WARN, sentence, hint, count)
-
-
-def _independent(data: LoadedData, places: Sequence[int]) -> int:
-    """Return the number of sets of images that are equal, near-duplicates, or of one declared group."""
-    units = unit_numbers(data.images, data.content_hashes)
-    if isinstance(data, AuditData):
-        return _joined_count(units[places].tolist(), data.clusters[places].tolist())
-    return len(np.unique(units[places]))
-
-
-def _joined_count(first: Sequence[int], second: Sequence[int]) -> int:
-    """Return the number of sets of items that are connected by equal numbers in either sequence."""
-    parent: dict[tuple[int, int], tuple[int, int]] = {}
-
-    def root(node: tuple[int, int]) -> tuple[int, int]:
-        parent.setdefault(node, node)
-        while parent[node] != node:
-            parent[node] = parent[parent[node]]
-            node = parent[node]
-        return node
-
-    for a, b in zip(first, second, strict=True):
-        parent[root((0, a))] = root((1, b))
-    return len({root((0, a)) for a in first})

@@ -21,7 +21,7 @@ def groups_across_splits(data: AuditData) -> CheckResult:
     """Return probable groups with images in two splits, which declared groups do not keep together."""
     group = probable_groups(data.images, data.files)
     split = np.asarray(data.split_of)
-    units = unit_numbers(data.images, data.content_hashes)
+    units = unit_numbers(data.images, data.content_hashes, data.near)
     examples = []
     for members in sets_of(group):
         if group[members[0]] < 0:

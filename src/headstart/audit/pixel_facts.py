@@ -1,4 +1,4 @@
-"""Facts about decoded pixels, from one pass over the pixel store: gray, flat, and the thumbnails of near-duplicates."""
+"""Facts about decoded pixels, from one pass over the pixel store: gray, and flat."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from headstart.data import near_duplicates
 from headstart.data.parallel import ordered_map
 from headstart.data.pixel_store import PixelStore
 from headstart.data.pixels import Pixels
@@ -24,17 +23,15 @@ _PROGRESS_STEP = 512
 
 @dataclass(frozen=True)
 class PixelFacts:
-    """What the pixels of n images say; images that cannot be decoded have False and zeros.
+    """What the pixels of n images say; images that cannot be decoded have False.
 
     Attributes:
         is_gray: All pixels are gray, bool [n].
         is_flat: All pixels are about equal, bool [n].
-        thumbnails: uint8 [n, SIDE, SIDE] of `near_duplicates`.
     """
 
     is_gray: npt.NDArray[np.bool_]
     is_flat: npt.NDArray[np.bool_]
-    thumbnails: npt.NDArray[np.uint8]
 
 
 def measure_pixels(store: PixelStore, threads: int, progress: ProgressCallback | None = None) -> PixelFacts:
@@ -45,15 +42,14 @@ def measure_pixels(store: PixelStore, threads: int, progress: ProgressCallback |
         threads: Number of threads.
         progress: Called with (images done, all images).
     """
-    count, side = len(store), near_duplicates.SIDE
-    facts = PixelFacts(np.zeros(count, np.bool_), np.zeros(count, np.bool_), np.zeros((count, side, side), np.uint8))
+    count = len(store)
+    facts = PixelFacts(np.zeros(count, np.bool_), np.zeros(count, np.bool_))
     readable = np.flatnonzero(store.sizes[:, 0] > 0)
 
     def measure(places: npt.NDArray[np.int64]) -> int:
         for i in places.tolist():
             pixels = store[i]
             facts.is_gray[i], facts.is_flat[i] = _is_gray(pixels), _is_flat(pixels)
-            facts.thumbnails[i] = near_duplicates.thumbnail(pixels)
         return len(places)
 
     batches = [readable[i : i + _PER_TASK] for i in range(0, len(readable), _PER_TASK)]

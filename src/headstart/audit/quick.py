@@ -40,6 +40,7 @@ def quick_lines(plan: RunConfig, dataset: Dataset, split: Split) -> list[Message
         images=dataset.images,
         content_hashes=dataset.content_hashes,
         store=dataset.store,
+        near=dataset.near_duplicates,
         split_of=split_names(split, len(dataset.images)),
         declared=split.declared,
         evaluation=split.evaluation,

@@ -18,7 +18,7 @@ from headstart.data.pixel_store import PixelStore
 from headstart.data.read_errors import MissingColumnError, NoTableError
 from headstart.data.tables.options import ROLES, TableOptions
 from headstart.errors import DataError, HeadstartError
-from headstart.hardware.devices import usable_cores
+from headstart.hardware.cpu import usable_cores
 from headstart.i18n import Message, _
 from headstart.path_names import expanded
 from headstart.reporter import Reporter
