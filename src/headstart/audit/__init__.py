@@ -1,1 +1,1 @@
-"""Audit of a data set before training (no torch)."""
+"""Audit of a data set before training (torch only for the features of images)."""

@@ -8,6 +8,9 @@ import os
 import re
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import IO
 
@@ -18,6 +21,7 @@ from headstart.i18n import Message, _, verbatim
 from headstart.storage.files import temp_suffix
 from headstart.text import end_sentence, message_of
 
+_local_only: ContextVar[bool] = ContextVar("local_only", default=False)
 OFFLINE_TIMEOUT_S = 5.0  # without an answer, or without a byte, until the machine counts as offline
 
 
@@ -62,6 +66,16 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         if re.fullmatch(r"[0-9a-f]{64}", tag):
             self.sha256 = tag
         return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+@contextmanager
+def no_downloads() -> Iterator[None]:
+    """Let `fetch` raise MissingWeightsError at once within the block: only local weights are used."""
+    token = _local_only.set(True)
+    try:
+        yield
+    finally:
+        _local_only.reset(token)
 
 
 def fetch(url: str, path: Path, *, sha256: str = "") -> str:
@@ -147,6 +161,8 @@ def _page(url: str) -> str:
 
 def _download(url: str, partial: Path) -> tuple[str, str]:
     """Download `url` to `partial`; return its SHA-256 and the one that the server sends, or ""."""
+    if _local_only.get():
+        raise _DownloadError(_("only local weights are used here"))
     if not url.startswith(("https://", "http://")):
         raise _DownloadError(_("{scheme} is not http", scheme=url.partition(":")[0]))
     if "huggingface" in url and os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}:

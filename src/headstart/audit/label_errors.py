@@ -1,0 +1,106 @@
+"""Probable label errors by confident learning.
+
+Northcutt, Jiang and Chuang 2021, "Confident learning: estimating uncertainty in dataset labels" (JAIR 70, 1373-1411),
+on cross-validated probabilities. An image is a suspect if it is counted off the diagonal of the confident joint (their
+equation 1). The suspects are ranked by the ratio of the two probabilities, where pairs of classes that are often
+confused count less: a shoe among the trousers is more surprising than a T-shirt among the shirts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart.audit.cross_validation import Features, Floats, Labels, calibrate, log_probabilities
+
+# Exponent of the rate at which a pair of classes is confused. Of 5 swaps planted in 3,781 photos, 0.5 and 1 had 4.4 in
+# the first 20 suspects in the mean, 0 (the ratio alone) 4.3, the paper's self-confidence 4.1 and its margin 3.7.
+_RATE_EXPONENT = 0.5
+_PRIOR_IMAGES = 10.0  # weight of the class frequencies in the rate, which few images do not determine
+_SMALLEST = 1e-30
+
+
+@dataclass(frozen=True, eq=False)
+class Suspects:
+    """m probable label errors, the most probable first.
+
+    Attributes:
+        indices: Positions of the images, int64 [m].
+        suggested: The class that each image seems to have, int64 [m].
+        scores: Logarithms of the odds of the suggested class against the label, plus the logarithm of how rarely the
+            two are confused; larger is more suspicious, float64 [m].
+        thresholds: Mean self-confidence of each class, t_j, float64 [k]; NaN for a class without images.
+        joint: The confident joint, counts of (label, suggested class), int64 [k, k].
+    """
+
+    indices: Labels
+    suggested: Labels
+    scores: Floats
+    thresholds: Floats
+    joint: npt.NDArray[np.int64]
+
+
+def suspects(probabilities: Floats, labels: Labels) -> Suspects:
+    """Return the images whose label is probably wrong.
+
+    Args:
+        probabilities: Cross-validated probabilities of the classes, float64 [n, k], see `cross_validated`.
+        labels: Labels, int64 [n].
+    """
+    count, classes = probabilities.shape
+    rows = np.arange(count)
+    sizes = np.bincount(labels, minlength=classes)
+    own = probabilities[rows, labels]
+    with np.errstate(invalid="ignore"):
+        thresholds = np.bincount(labels, weights=own, minlength=classes) / sizes
+    confident = np.where(probabilities >= np.nan_to_num(thresholds, nan=np.inf), probabilities, -1.0)
+    suggested = confident.argmax(1)
+    counted = confident[rows, suggested] >= 0
+    joint = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(joint, (labels[counted], suggested[counted]), 1)
+    found = np.flatnonzero(counted & (suggested != labels))
+    scores = _scores(probabilities, labels, found, suggested[found])
+    order = np.lexsort((found, -scores))
+    return Suspects(found[order], suggested[found][order], scores[order], thresholds, joint)
+
+
+def _scores(probabilities: Floats, labels: Labels, found: Labels, suggested: Labels) -> Floats:
+    """Return the score of each image in `found`, see `Suspects.scores`."""
+    count, classes = probabilities.shape
+    sums = np.zeros((classes, classes))  # of the probabilities of each class, over the images of each label
+    np.add.at(sums, labels, probabilities)
+    label, other = labels[found], probabilities[found, suggested]
+    others = np.bincount(labels, minlength=classes)[label] - 1.0
+    prior = _PRIOR_IMAGES * probabilities.mean(0)[suggested] if count else other
+    rate = (np.maximum(sums[label, suggested] - other, 0) + prior) / (others + _PRIOR_IMAGES)  # without the image
+    odds = np.log(np.maximum(other, _SMALLEST)) - np.log(np.maximum(probabilities[found, label], _SMALLEST))
+    scores: Floats = odds - _RATE_EXPONENT * np.log(np.maximum(rate, _SMALLEST))
+    return scores
+
+
+def cross_validated(
+    views: Sequence[Features], labels: Labels, groups: Labels, *, classes: int, seed: int = 0
+) -> Floats:
+    """Return cross-validated probabilities of the classes, float64 [n, k].
+
+    The log-probabilities of the views are averaged. With two views of 3,781 photos the log loss was 0.61, with one
+    0.69. An image whose class has no images in the other folds cannot be judged: its label has probability 1.
+
+    Args:
+        views: Features of one or more views of the images, float32 [n, d] each, see `features.image_features`.
+        labels: Labels, int64 [n].
+        groups: Numbers of groups and near-duplicates, int64 [n]: images of a group are in the same fold.
+        classes: Number of classes, k.
+        seed: Seed of the folds.
+    """
+    logs = np.zeros((len(labels), classes))
+    covered = np.ones(len(labels), dtype=np.bool_)
+    for view in views:
+        own, covered = log_probabilities(view, labels, groups, classes=classes, seed=seed)  # views have equal folds
+        logs += own / len(views)
+    probabilities = np.exp(calibrate(logs, labels, covered))
+    probabilities[~covered] = np.eye(classes)[labels[~covered]]
+    return probabilities
