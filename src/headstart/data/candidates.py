@@ -16,7 +16,9 @@ from headstart.data.image_windows import WINDOWS, DescriptorSpace, Floats, Integ
 
 _SIDE = 32  # of the images that are described
 _SAMPLE = 4096  # images that the descriptor space is computed from
-_MIN_SCORE = 0.7  # cosine of descriptors
+# least cosine of descriptors by number of images: of few images, the principal components are known less well
+_MIN_SCORES = ((1024, 0.3), (8192, 0.6))
+_MIN_SCORE = 0.7  # of more images
 _TARGETS = 8  # other images that an image is compared with
 _HITS_PER_PAIR = 4
 _PROBES = 8  # cells
@@ -109,11 +111,13 @@ class _Cells:
 
     Attributes:
         index: Descriptors [n, dimensions].
+        min_score: Least cosine of a hit.
         centers: The descriptors around which the cells are.
         members: Positions of the descriptors in each cell.
     """
 
     index: Floats
+    min_score: float
     centers: Floats
     members: list[Integers]
 
@@ -124,7 +128,8 @@ class _Cells:
         nearest = np.concatenate([(index[part] @ centers.T).argmax(axis=1) for part in batches(len(index))])
         order = np.argsort(nearest, kind="stable")
         starts = np.searchsorted(nearest[order], np.arange(count + 1))
-        return cls(index, centers, [order[a:b] for a, b in itertools.pairwise(starts)])
+        min_score = next((score for most, score in _MIN_SCORES if len(index) <= most), _MIN_SCORE)
+        return cls(index, min_score, centers, [order[a:b] for a, b in itertools.pairwise(starts)])
 
     def search(self, queries: Floats, start: int, window: int) -> Hits:
         """Return the hits of a window of the images from position `start`, by their descriptors."""
@@ -141,7 +146,7 @@ class _Cells:
 
     def _compare(self, queries: Floats, images: Integers, targets: Integers, window: int) -> Hits:
         scores = queries @ self.index[targets].T
-        rows, columns = np.nonzero(scores >= _MIN_SCORE)
+        rows, columns = np.nonzero(scores >= self.min_score)
         if len(rows) > _TARGETS * len(scores):  # many similar images: the best of each image bound the memory
             largest = _largest(scores, _TARGETS + 1)
             rows, columns = np.repeat(np.arange(len(largest)), largest.shape[1]), largest.ravel()
@@ -149,7 +154,7 @@ class _Cells:
         rows, columns = rows[others], columns[others]
         values = scores[rows, columns]
         hits = Hits(images[rows], targets[columns], np.full(len(rows), window), values)
-        return hits.chosen(values >= _MIN_SCORE)
+        return hits.chosen(values >= self.min_score)
 
 
 def _largest(scores: Floats, count: int) -> Integers:

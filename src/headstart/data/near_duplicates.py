@@ -25,13 +25,13 @@ from headstart.data.image_windows import Floats, Integers
 ALGORITHM_VERSION = 1  # of what decides which images are near-duplicates
 SIDE = 64  # of a thumbnail
 MIN_SIDE = 24  # of an image, px: smaller ones have too little detail
-MIN_SIMILARITY = 0.8  # correlation of the detail
-_STRICTER = (0.85, 0.9, 0.93, 0.95, 0.96, 0.97, 0.98, 0.99)
-_BAND = 0.35  # width of what lies just below a threshold, in units of Fisher's z
-_MAX_BAND_SHARE = 0.2  # pairs in the band, relative to those above the threshold
+_THRESHOLDS = (0.8, 0.85, 0.9, 0.93, 0.95, 0.96, 0.97, 0.98, 0.99)  # correlations of the detail
+_BAND = 0.35  # width of a band below a threshold, in units of Fisher's z
+_MAX_RATIO = 0.9  # of the numbers of pairs in the upper and in the lower band
+_MAX_FALSE_SHARE = 0.2  # of the pairs above a threshold
 _FEW_PAIRS, _FEW_PAIRS_SIMILARITY = 5, 0.9  # fewer pairs are no evidence of a gap below this similarity
 _MIN_CORNERS = 10  # blocks of an image of which there are 64
-_FEW_CORNERS_SIMILARITY = 0.95  # that images with fewer corners need
+_FEW_CORNERS_SIMILARITY = 0.97  # that images with fewer corners need
 _MIN_DETAIL = 1.5  # standard deviation of the detail, in gray levels
 
 
@@ -102,14 +102,16 @@ def find_pairs(squares: npt.NDArray[np.uint8]) -> Pairs:
 def min_similarity(similarity: Floats) -> float:
     """Return the similarity of near-duplicates, given that of all candidates of a set of images.
 
-    Near-duplicates are far more similar than other images, with hardly any pairs in between. Where there is no such
-    gap, as among handwritten digits and letters, the threshold is raised until there is one.
+    Other pairs become rarer with growing similarity. How many of them are above a threshold is extrapolated from their
+    numbers in two bands below it, as a geometric sequence. Where these are many, as among handwritten digits and
+    letters, the threshold is raised. Near-duplicates themselves hardly count: most are far above the threshold.
     """
-    for threshold in (MIN_SIMILARITY, *_STRICTER[:-1]):
-        below = np.tanh(np.arctanh(threshold) - _BAND)
-        above, between = similarity >= threshold, (similarity >= below) & (similarity < threshold)
-        count = np.count_nonzero(above)
-        is_evidence = count >= _FEW_PAIRS or threshold >= _FEW_PAIRS_SIMILARITY
-        if is_evidence and np.count_nonzero(between) <= _MAX_BAND_SHARE * count:
+    for threshold in _THRESHOLDS[:-1]:
+        edges = np.tanh(np.arctanh(threshold) - _BAND * np.array([2, 1, 0]))
+        far, near = np.diff([np.count_nonzero(similarity >= edge) for edge in edges]) * -1
+        ratio = min(near / max(far, 1), _MAX_RATIO)
+        above = np.count_nonzero(similarity >= threshold)
+        is_evidence = above >= _FEW_PAIRS or threshold >= _FEW_PAIRS_SIMILARITY
+        if is_evidence and near * ratio / (1 - ratio) <= _MAX_FALSE_SHARE * above:
             return threshold
-    return _STRICTER[-1]
+    return _THRESHOLDS[-1]
