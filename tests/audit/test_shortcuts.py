@@ -64,7 +64,6 @@ def test_a_transparent_mark_in_a_corner_is_named():
         part = images[i][-12:-4, -14:-4]
         part[:] = (part * 0.5 + 255 * 0.5).astype(np.uint8)
     assert named(run(Property.CORNERS, images, labels)) == [1]
-    assert named(run(Property.BORDER, images, labels)) == []
 
 
 def test_a_tint_is_named():

@@ -21,7 +21,7 @@ Labels = npt.NDArray[np.int64]
 
 FOLDS = 5
 SHRINKAGE = 0.1  # share of the covariance that is replaced by its mean variance; 0.03 to 0.3 differ little
-_MAX_TEMPERATURE_LOG = 5.0
+_SCALES = (-5.0, 1.0)  # logarithms of the inverse temperature; separable classes would have no upper limit
 
 
 class _Fold(NamedTuple):
@@ -50,10 +50,11 @@ def assign_folds(labels: Labels, groups: Labels, seed: int) -> Labels:
 
 def standardize(features: Features) -> Features:
     """Return features [n, d] with mean 0 and standard deviation 1; constant ones become 0."""
-    centered = features - features.mean(0, dtype=np.float64).astype(np.float32)
+    centered: Features = features - features.mean(0, dtype=np.float64).astype(np.float32)
     scale = np.sqrt(np.mean(np.square(centered), 0, dtype=np.float64)).astype(np.float32)
     centered[:, scale <= 1e-6] = 0
-    return centered / np.where(scale > 1e-6, scale, 1)
+    centered /= np.where(scale > 1e-6, scale, np.float32(1))
+    return centered
 
 
 def log_probabilities(
@@ -78,7 +79,7 @@ def log_probabilities(
     values = standardize(features)
     fold = assign_folds(labels, groups, seed)
     parts = [_sum_fold(values[fold == f], labels[fold == f], classes) for f in range(FOLDS)]
-    total = _Fold(*(sum(arrays) for arrays in zip(*parts, strict=True)))  # type: ignore[arg-type]
+    total = _Fold(*(sum(arrays) for arrays in zip(*parts, strict=True)))
     logits = np.full((len(labels), classes), -np.inf)
     covered = np.zeros(len(labels), dtype=np.bool_)
     for f, part in enumerate(parts):
@@ -128,7 +129,6 @@ def calibrate(logits: Floats, labels: Labels, covered: npt.NDArray[np.bool_]) ->
     def loss(log_scale: float) -> float:
         return float(-log_softmax(used * np.exp(log_scale), axis=1)[np.arange(len(own)), own].mean())
 
-    bounds = (-_MAX_TEMPERATURE_LOG, _MAX_TEMPERATURE_LOG)
-    scale = np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x) if len(own) else 1.0
+    scale = np.exp(minimize_scalar(loss, bounds=_SCALES, method="bounded").x) if len(own) else 1.0
     result: Floats = log_softmax(logits * scale, axis=1)
     return result
