@@ -144,7 +144,10 @@ def _cells(image: Pixels) -> Features:
         starts = np.arange(_CELLS) * length // _CELLS
         ends = np.maximum(np.append(starts[1:], length), starts + 1)
         widths = (ends - starts).astype(np.float32).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
-        sums = np.add.reduceat(sums, starts, axis=axis) / widths  # of an empty cell: its first pixel
+        sums = np.asarray(
+            np.add.reduceat(sums, starts, axis=axis), dtype=np.float32
+        )  # of an empty cell: its first pixel
+        sums /= widths
     return sums
 
 
