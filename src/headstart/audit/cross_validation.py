@@ -3,7 +3,7 @@
 The classifier is linear discriminant analysis with a shrunk covariance (Friedman 1989, "Regularized discriminant
 analysis"): the softmax regression of classes that are normal with one covariance. Its weights are the solution of one
 linear system for each fold, so 50,000 images or 1,000 classes need no iterations, and equal inputs give equal results.
-On 3,781 photos it was as accurate as logistic regression and a Gaussian kernel (77 % each).
+On 3,781 photos it was as accurate as ridge regression with a Gaussian kernel (77 and 78 %).
 """
 
 from __future__ import annotations

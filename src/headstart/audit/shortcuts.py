@@ -138,7 +138,7 @@ def _ends(side: int) -> tuple[slice, slice]:
 
 def _cells(image: Pixels) -> Features:
     """Return the mean colors of 8 x 8 cells, [8, 8, 3], in 0 to 1."""
-    sums: Features = image.astype(np.float32) / 255
+    sums: Features = np.asarray(image, dtype=np.float32) * np.float32(1 / 255)
     for axis in (0, 1):
         length = image.shape[axis]
         starts = np.arange(_CELLS) * length // _CELLS
