@@ -154,8 +154,7 @@ def check_plan(draft: RunConfig, reporter: Reporter) -> LoadedRun:
 
     Args:
         draft: As for `resolve_run`.
-        reporter: Receives notes about the data and the start, the number of steps, and the duration if the speed of
-            this machine is known from an earlier run.
+        reporter: Receives notes on data and start, the number of steps, and the duration if the speed is known.
 
     Raises:
         HeadstartError: If anything in the plan is wrong.
