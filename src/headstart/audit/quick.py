@@ -14,6 +14,7 @@ from headstart.factories import load_factory
 from headstart.i18n import Message, _
 from headstart.reporter import Reporter
 from headstart.storage.schemas.audit import CheckStatus
+from headstart.text import relative_path
 
 MAX_LINES = 5
 
@@ -57,4 +58,4 @@ def quick_lines(plan: RunConfig, dataset: Dataset, split: Split) -> list[Message
         return []
     found.sort(key=lambda pair: SEVERITY.index(pair[0]))
     lines = [line for _status, line in found[: MAX_LINES - 1]]
-    return [*lines, _("`headstart check {data:shell}` shows more.", data=plan.data.source)]
+    return [*lines, _("`headstart check {data:shell}` shows more.", data=relative_path(plan.data.source))]
