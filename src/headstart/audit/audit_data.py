@@ -12,7 +12,7 @@ import numpy.typing as npt
 from headstart.audit.file_facts import FileFacts, read_file_facts
 from headstart.audit.pixel_facts import PixelFacts, measure_pixels
 from headstart.config.run_config import RunConfig
-from headstart.data import hashing, pixel_store, sources, splits
+from headstart.data import duplicates, hashing, pixel_store, sources, splits
 from headstart.data.dataset import divide_plan, near_duplicates_of
 from headstart.data.image_index import SPLITS, ImageIndex
 from headstart.data.near_duplicates import Pairs
@@ -100,20 +100,7 @@ class AuditData(LoadedData):
     @cached_property
     def clusters(self) -> Integers:
         """Number of each image's cluster, int64 [n]: equal files and near-duplicates, directly or through others."""
-        equal = first_of_each(self.content)
-        copies = np.flatnonzero(equal != np.arange(len(equal)))
-        pairs = Pairs(
-            np.concatenate([self.near.first, equal[copies]]),
-            np.concatenate([self.near.second, copies]),
-            np.concatenate([self.near.similarity, np.ones(len(copies), np.float32)]),
-        )
-        return pairs.clusters(len(self.images))
-
-
-def first_of_each(numbers: Integers) -> Integers:
-    """Return for each place the first place with the same number."""
-    _values, first, inverse = np.unique(numbers, return_index=True, return_inverse=True)
-    return np.asarray(first[inverse], dtype=np.int64)
+        return duplicates.copy_numbers(self.near, self.content_hashes)
 
 
 def load_audit_data(plan: RunConfig, reporter: Reporter) -> AuditData:

@@ -58,7 +58,7 @@ class Dataset:
 
     def has_copy(self, split: splits.Split) -> npt.NDArray[np.bool_]:
         """Return for each image whether the model that is evaluated on it has seen a copy (`splits.has_copy`)."""
-        return splits.has_copy(split, np.unique(self.content_hashes, return_inverse=True)[1])
+        return splits.has_copy(split, duplicates.copy_numbers(self.near_duplicates, self.content_hashes))
 
     def class_counts(self) -> dict[str, int]:
         """Return the number of images of each class, over all splits."""

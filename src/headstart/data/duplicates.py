@@ -1,6 +1,7 @@
-"""Near-duplicates among the images of a data set, in the cache: found once, whatever the resolution of the pixels.
+"""Near-duplicates among the images of a data set, in the cache.
 
-<cache>/near-duplicates/<key>.json      the pairs; the key is a hash of the contents and of the version of the search
+<cache>/near-duplicates/<key>.json      the pairs; the key is a hash of the contents, of the sizes of the decoded images
+                                        and of the version of the search
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from headstart.data import near_duplicates as search
 from headstart.data.image_windows import Integers
@@ -47,7 +49,8 @@ def find_near_duplicates(
 ) -> Pairs:
     """Return the near-duplicates among the images of a store: positions of images of different content.
 
-    They are read from the cache if the same contents were searched before, at any resolution. Images whose shorter side
+    They are read from the cache if the same contents were searched before, at the same resolution: another one could
+    give other pairs, and a split must not depend on what was searched before. Images whose shorter side
     is below `near_duplicates.MIN_SIDE` px are not compared. Of images of equal content, the first is compared.
 
     Args:
@@ -66,7 +69,7 @@ def find_near_duplicates(
     places = np.array([first[content] for content in contents], dtype=np.int64)
     if len(contents) < 2:
         return Pairs.none()
-    file = _cache_file(first)
+    file = _cache_file(contents, store.sizes[places])
     pairs = _read(file, len(contents))
     if pairs is None:
         pairs = search.find_pairs(_thumbnails(store, places, threads, progress))
@@ -93,6 +96,21 @@ def clusters_of(pairs: Pairs, content_hashes: Sequence[str]) -> Clusters:
     return Clusters(members, examples, hashlib.sha256("\n".join(lines).encode()).hexdigest())
 
 
+def copy_numbers(pairs: Pairs, content_hashes: Sequence[str]) -> Integers:
+    """Return a number for each image, int64 [n]: that of its copies, equal or connected by near-duplicates."""
+    first: dict[str, int] = {}
+    equal = np.array([first.setdefault(content, i) for i, content in enumerate(content_hashes)], dtype=np.int64)
+    if not len(pairs):
+        return equal
+    copies = np.flatnonzero(equal != np.arange(len(equal)))
+    both = Pairs(
+        np.concatenate([pairs.first, equal[copies]]),
+        np.concatenate([pairs.second, copies]),
+        np.concatenate([pairs.similarity, np.ones(len(copies), np.float32)]),
+    )
+    return both.clusters(len(equal))
+
+
 def _thumbnails(
     store: PixelStore, places: Integers, threads: int, progress: ProgressCallback | None
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -110,10 +128,11 @@ def _thumbnails(
     return squares
 
 
-def _cache_file(contents: Iterable[str]) -> Path:
+def _cache_file(contents: Iterable[str], sizes: npt.NDArray[np.int32]) -> Path:
     digest = hashlib.blake2b(f"{search.ALGORITHM_VERSION}\n".encode(), digest_size=16)
-    for content in sorted(contents):
+    for content in contents:
         digest.update(content.encode())
+    digest.update(np.ascontiguousarray(sizes, dtype="<i4").tobytes())
     return cache_root() / "near-duplicates" / f"{digest.hexdigest()}.json"
 
 
