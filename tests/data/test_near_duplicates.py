@@ -28,12 +28,12 @@ def photo(seed: int, side: int = SIDE) -> Image.Image:
     amplitude = (np.hypot(frequency[:, None], frequency) + 1 / side) ** -1.2
     spectrum = np.fft.fft2(random.normal(size=(side, side))) * amplitude
     noise = np.fft.ifft2(spectrum).real
-    gray = 128 + 45 * (noise - noise.mean()) / noise.std()
+    gray = 115 + 30 * (noise - noise.mean()) / noise.std()
     image = Image.fromarray(np.clip(gray, 0, 255).astype(np.uint8)).convert("RGB")
     draw = ImageDraw.Draw(image)
     for _ in range(4):
         (x, y), (a, b) = random.uniform(0, side, 2), random.uniform(0.05, 0.25, 2) * side
-        draw.ellipse((x - a, y - b, x + a, y + b), fill=tuple(random.integers(0, 256, 3).tolist()))
+        draw.ellipse((x - a, y - b, x + a, y + b), fill=tuple(random.integers(20, 200, 3).tolist()))
     return image
 
 
@@ -124,7 +124,27 @@ def digits() -> list[Image.Image]:
     return [Image.fromarray(image).resize((32, 32)) for image in images]
 
 
+def screenshots() -> list[Image.Image]:
+    """Return pictures of one strong layout with texts of their own."""
+    layout = Image.new("L", (320, 200), 255)
+    draw = ImageDraw.Draw(layout)
+    draw.rectangle((0, 0, 320, 24), fill=60)
+    draw.rectangle((0, 24, 70, 200), fill=225)
+    for row in range(10):
+        draw.line((75, 40 + 16 * row, 315, 40 + 16 * row), fill=150)
+        draw.text((6, 28 + 16 * row), ["Home", "Data", "Models", "Users", "Jobs"][row % 5], fill=0)
+    random, images = np.random.default_rng(0), []
+    for _ in range(40):
+        image = layout.copy()
+        for row in range(10):
+            letters = "".join(random.choice(list("abcdefghijklmno   "), 30))
+            ImageDraw.Draw(image).text((80, 27 + 16 * row), letters, fill=0, font=ImageFont.load_default(9))
+        images.append(image)
+    return images
+
+
 DIFFERENT = {
+    "screenshots": screenshots,
     "photos": lambda: [photo(seed) for seed in range(40)],
     "digits": digits,
     "drawings": drawings,

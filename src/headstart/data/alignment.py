@@ -13,15 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from headstart.data.candidates import Hits
+from headstart.data.candidates import DESCRIBED_SIDE, Hits
 from headstart.data.image_detail import detail
-from headstart.data.image_windows import WINDOWS, Floats, Integers, oriented_as, rank, reduced
+from headstart.data.image_windows import WINDOWS, DescriptorSpace, Floats, Integers, oriented_as, rank, reduced
 
 Doubles = npt.NDArray[np.float64]
 
 _PAIRS = 64  # at once: their images fit in the cache of a core
 _STAGES = ((16, 5, 2), (32, 3, 1))  # side, steps, and windows of a pair that are kept
 _FINAL_STEPS = 2
+_MIN_SCORE = 0.65  # cosine of the descriptors of aligned images
 _MIN_COARSE = 0.5
 _MAX_STEP = 0.04  # in widths
 _LOWEST = (-0.2, 0.65, -0.2, 0.65)  # top, bottom, left and right of a window
@@ -29,25 +30,27 @@ _HIGHEST = (0.35, 1.2, 0.35, 1.2)
 _DAMPING = 2.5e-4  # of the trace
 
 
-def similarities(squares: npt.NDArray[np.uint8], hits: Hits) -> tuple[Integers, Integers, Floats]:
+def similarities(
+    squares: npt.NDArray[np.uint8], hits: Hits, space: DescriptorSpace
+) -> tuple[Integers, Integers, Floats]:
     """Return (image, target, similarity) of the pairs of hits: the correlation of the detail of both images.
 
     Args:
         squares: Images [n, side, side].
         hits: Windows to begin with, sorted by pair.
+        space: Descriptor space of the images. Aligned images whose descriptors differ have in common only what most
+            images have, such as the layout of screenshots; their similarity is -1.
     """
     is_first = np.r_[True, np.diff(hits.pair_codes()) != 0] if len(hits) else np.empty(0, np.bool_)
     starts = np.flatnonzero(is_first)
-    parts = [slice(a, b) for a, b in itertools.pairwise(np.r_[starts[::_PAIRS], len(hits)])]
+    parts = [np.arange(begin, end) for begin, end in itertools.pairwise(np.r_[starts[::_PAIRS], len(hits)])]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = list(
-            pool.map(lambda part: _similarity(squares, hits.chosen(np.arange(part.start, part.stop))), parts)
-        )
+        results = list(pool.map(lambda part: _similarity(squares, hits.chosen(part), space), parts))
     similarity = np.concatenate([np.empty(0, np.float32), *results])
     return hits.images[starts], hits.targets[starts], similarity
 
 
-def _similarity(squares: npt.NDArray[np.uint8], hits: Hits) -> Floats:
+def _similarity(squares: npt.NDArray[np.uint8], hits: Hits, space: DescriptorSpace) -> Floats:
     """Return the similarity of each pair of the hits; -1 if it is low at half the side."""
     moving, fixed = oriented_as(squares[hits.images], hits.windows), squares[hits.targets].astype(np.float32)
     window, pairs = np.array([WINDOWS[number].sides for number in hits.windows]), hits.pair_codes()
@@ -62,7 +65,11 @@ def _similarity(squares: npt.NDArray[np.uint8], hits: Hits) -> Floats:
     good = np.flatnonzero(coarse >= _MIN_COARSE)
     if len(good):
         moving, fixed = moving[good], fixed[good]
-        result[good] = detail_correlation(moving, fixed, align(moving, fixed, window[good], _FINAL_STEPS))
+        window = align(moving, fixed, window[good], _FINAL_STEPS)
+        warped = reduced(_warped(moving, window)[0], DESCRIBED_SIDE)
+        first, second = (space.describe(images, WINDOWS[0]) for images in (warped, reduced(fixed, DESCRIBED_SIDE)))
+        is_near = np.einsum("nd,nd->n", first, second) >= _MIN_SCORE
+        result[good] = np.where(is_near, detail_correlation(moving, fixed, window), -1)
     return result
 
 

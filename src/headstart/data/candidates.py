@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from headstart.data.image_windows import WINDOWS, DescriptorSpace, Floats, Integers, batches, rank, reduced
 
-_SIDE = 32  # of the images that are described
+DESCRIBED_SIDE = 32  # of the images that are described
 _SAMPLE = 4096  # images that the descriptor space is computed from
 # least cosine of descriptors by number of images: of few images, the principal components are known less well
 _MIN_SCORES = ((1024, 0.3), (8192, 0.6))
@@ -65,20 +65,25 @@ class Hits:
         return low << 32 | high
 
 
-def find_hits(squares: npt.NDArray[np.uint8]) -> Hits:
+def descriptor_space(squares: npt.NDArray[np.uint8]) -> DescriptorSpace:
+    """Return the descriptor space of square images [n, side, side], whose order is no order of time or place."""
+    return DescriptorSpace.of(reduced(squares[:_SAMPLE], DESCRIBED_SIDE))
+
+
+def find_hits(squares: npt.NDArray[np.uint8], space: DescriptorSpace) -> Hits:
     """Return the pairs that are worth aligning, sorted by pair, each with its best windows.
 
     Args:
         squares: Images [n, side, side], in an order that is no order of time or place.
+        space: Their descriptor space.
     """
-    space = DescriptorSpace.of(reduced(squares[:_SAMPLE], _SIDE))
     index = np.concatenate(
-        [space.describe(reduced(squares[part], _SIDE), WINDOWS[0]) for part in batches(len(squares))]
+        [space.describe(reduced(squares[part], DESCRIBED_SIDE), WINDOWS[0]) for part in batches(len(squares))]
     )
     cells, best = _Cells.of(index), []
     for block in batches(len(squares), _QUERIES):
         images, found = squares[block], []
-        parts = [reduced(images[part], _SIDE) for part in batches(len(images))]
+        parts = [reduced(images[part], DESCRIBED_SIDE) for part in batches(len(images))]
         for number, window in enumerate(WINDOWS):
             queries = np.concatenate([space.describe(part, window) for part in parts])
             found.append(_best_targets(cells.search(queries, block.start, number)))

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from headstart.data.alignment import similarities
-from headstart.data.candidates import find_hits
+from headstart.data.candidates import descriptor_space, find_hits
 from headstart.data.image_detail import corner_count, detail_deviation
 from headstart.data.image_windows import Floats, Integers
 
@@ -86,8 +86,9 @@ def find_pairs(squares: npt.NDArray[np.uint8]) -> Pairs:
     copies = np.flatnonzero(detailed != distinct[number])
     pairs = [(distinct[number[copies]], detailed[copies], np.ones(len(copies), np.float32))]
     if len(distinct) > 1:
-        hits = find_hits(squares[distinct])
-        images, targets, similarity = similarities(squares[distinct], hits)
+        space = descriptor_space(squares[distinct])
+        hits = find_hits(squares[distinct], space)
+        images, targets, similarity = similarities(squares[distinct], hits, space)
         corners = corner_count(squares[distinct])
         has_few = np.minimum(corners[images], corners[targets]) < _MIN_CORNERS
         threshold = min_similarity(similarity[~has_few])
