@@ -69,6 +69,7 @@ class CommonSettings(DataSettings, total=False):
     mixup: float | None
     cutmix: float | None
     augmented_views: int | None
+    head_init: Literal["torch", "kaiming", "normal", "zero"] | str | None
     label_smoothing: float | None
     class_weights: Literal["none", "balanced"] | str | None
     clip: float | None

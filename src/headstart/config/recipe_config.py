@@ -11,6 +11,7 @@ from headstart.config.field_help import Detail
 from headstart.config.lists import split_commas
 from headstart.config.one_of import OneOf, registered_name
 from headstart.config.presets import Setting
+from headstart.config.registry.head_inits import DEFAULT_HEAD_INIT, HEAD_INITS
 from headstart.config.registry.mixers import MIXERS
 from headstart.i18n import _
 from headstart.metrics.registry import DEFAULT_METRIC, METRICS, selects_epochs
@@ -83,6 +84,9 @@ class RecipeConfig(ConfigSection):
     cutmix: float = Field(0.0, ge=0, le=10, description=_("alpha of CutMix; 0 turns it off"))
     augmented_views: int = Field(
         4, ge=1, le=1000, description=_("frozen backbone: number of augmented views of each image")
+    )
+    head_init: Annotated[str, OneOf(HEAD_INITS)] = Field(
+        DEFAULT_HEAD_INIT, description=_("initialization of the new head")
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description=_("label smoothing"))
     class_weights: Literal["none", "balanced"] = Field(

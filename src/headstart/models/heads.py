@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from headstart.errors import UsageError
 from headstart.i18n import _
-from headstart.models.structure import WEIGHT_LAYERS, head_name
+from headstart.models.structure import WEIGHT_LAYERS, WeightLayer, head_name
 from headstart.rng import torch_stream
 
 MAX_HIDDEN_WIDTH = 65_536
+
+HeadInitializer = Callable[[nn.Module], None]  # draws the values of a head, in place
 
 
 class Linear(nn.Linear):
@@ -29,7 +32,46 @@ class Linear(nn.Linear):
             return super().forward(x.float())
 
 
-def replace_head(network: nn.Module, head: str, num_classes: int, *, seed: int) -> None:
+def draw_uniform(head: nn.Module) -> None:
+    """Draw weights and biases as torch's layers do by themselves: uniform, ±1/√fan-in."""
+    for layer in _weight_layers(head):
+        layer.reset_parameters()
+
+
+def draw_kaiming(head: nn.Module) -> None:
+    """Draw normal weights with variance 2 / fan-in (He et al. 2015), as fastai; biases are 0."""
+    for layer in _weight_layers(head):
+        nn.init.kaiming_normal_(layer.weight)
+        _zero_bias(layer)
+
+
+def draw_normal(head: nn.Module) -> None:
+    """Draw normal weights with standard deviation 0.01, as torchvision's classifiers; biases are 0."""
+    for layer in _weight_layers(head):
+        nn.init.normal_(layer.weight, std=0.01)
+        _zero_bias(layer)
+
+
+def draw_zero(head: nn.Module) -> None:
+    """Set the last layer to 0, so that all classes begin equal (Kolesnikov et al. 2020); draw others as torch does."""
+    draw_uniform(head)
+    last = _weight_layers(head)[-1]
+    nn.init.zeros_(last.weight)
+    _zero_bias(last)
+
+
+def _weight_layers(head: nn.Module) -> list[WeightLayer]:
+    return [module for module in head.modules() if isinstance(module, WEIGHT_LAYERS)]
+
+
+def _zero_bias(layer: WeightLayer) -> None:
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
+def replace_head(
+    network: nn.Module, head: str, num_classes: int, *, seed: int, init: HeadInitializer = draw_uniform
+) -> None:
     """Replace the head of `network`, in place.
 
     Its values are drawn from (seed, "head"). `starts.initialize` draws the same values again, so the order of the two
@@ -40,6 +82,7 @@ def replace_head(network: nn.Module, head: str, num_classes: int, *, seed: int) 
         head: `linear`, or `mlp:WIDTH` (linear, ReLU, linear; keys fc.0 and fc.2).
         num_classes: Number of outputs.
         seed: Seed of the values.
+        init: Draws the values.
 
     Raises:
         UsageError: If `head` has another form, or is an mlp and the head of a timm network is not a linear layer.
@@ -61,7 +104,7 @@ def replace_head(network: nn.Module, head: str, num_classes: int, *, seed: int) 
             _("The head of this network is a {kind}, not a linear layer.", kind=type(old).__name__),
             _("Use --head linear."),
         )
-    reset_head(network, seed=seed)
+    reset_head(network, seed=seed, init=init)
 
 
 def _width(head: str) -> int | None:
@@ -80,16 +123,14 @@ def _width(head: str) -> int | None:
     return int(match[1])
 
 
-def reset_head(network: nn.Module, *, seed: int) -> None:
-    """Draw the head's values, in place, with torch's own initialization (uniform, ±1/√fan-in) from (seed, "head").
+def reset_head(network: nn.Module, *, seed: int, init: HeadInitializer = draw_uniform) -> None:
+    """Draw the head's values, in place, from (seed, "head").
 
-    The values depend on the seed and the shape of the head only, so all arms with the same head share its initial
-    values, on any device.
+    The values depend on the seed, `init` and the shape of the head only, so all arms with the same head share its
+    initial values, on any device.
     """
     head = network.get_submodule(head_name(network))
     drawn = copy.deepcopy(head).cpu()  # each device has its own random generator
     with torch_stream(seed, "head"):
-        for module in drawn.modules():
-            if isinstance(module, WEIGHT_LAYERS):
-                module.reset_parameters()
+        init(drawn)
     head.load_state_dict(drawn.state_dict())

@@ -15,6 +15,7 @@ from headstart.models.resnet import ResNet
 from headstart.models.timm_config import TimmConfig
 
 PROJECTION_NAMES = ("downsample", "shortcut")  # of the projection in a shortcut, as torchvision and others name it
+WeightLayer = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
 WEIGHT_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)  # convolutions and linear layers
 
 

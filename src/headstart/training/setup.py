@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from headstart.config.recipe_config import RecipeConfig
+from headstart.config.registry.head_inits import HEAD_INITS
 from headstart.config.registry.mixers import MIXERS
 from headstart.config.run_config import NetworkConfig, ResolvedFacts, RunConfig
 from headstart.data import hashing, sources, splits
@@ -203,8 +204,13 @@ def _load(draft: RunConfig, reporter: Reporter) -> LoadedRun:
 def _initialized_network(plan: RunConfig, start: starts.Start, num_classes: int) -> nn.Module:
     network = make_network(plan.network, plan.arm.head, num_classes, plan.seeding.seed)
     freezing.trainable(network, plan.arm.tuning.trained_stages)  # raises if the network has fewer stages
-    starts.initialize(network, start, seed=plan.seeding.seed)
+    starts.initialize(network, start, seed=plan.seeding.seed, head_init=_head_init(plan.recipe))
     return network
+
+
+def _head_init(recipe: RecipeConfig) -> heads.HeadInitializer:
+    init: heads.HeadInitializer = load_factory(HEAD_INITS[recipe.head_init])
+    return init
 
 
 def prepare(draft: RunConfig, reporter: Reporter) -> TrainingSetup:
@@ -232,7 +238,7 @@ def prepare_heads(plans: Sequence[RunConfig], reporter: Reporter) -> list[tuple[
         split = dataset.split(plan)
         context = _make_context(plan, resolved, split, backbone)
         backbone = context.backbone
-        heads.reset_head(network, seed=plan.seeding.seed)
+        heads.reset_head(network, seed=plan.seeding.seed, init=_head_init(plan.recipe))
         head = copy.deepcopy(network.get_submodule(name))
         test, flops = _subset(dataset, split.test), flops_per_image(context, plan, network)
         setup = TrainingSetup(plan, context, resolved.start, dataset, split, test, flops, resolved.peak, filters)

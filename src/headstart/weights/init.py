@@ -10,14 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from headstart.models.resnet import ResNet
-from headstart.models.structure import WEIGHT_LAYERS, block_names, description_of, head_name, in_part
+from headstart.models.structure import WEIGHT_LAYERS, WeightLayer, block_names, description_of, head_name, in_part
 from headstart.models.timm_config import TimmConfig
 from headstart.rng import torch_stream
 
 NORM_LAYERS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
-WeightLayer = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear
 Initializer = Callable[[nn.Module], None]  # draws the backbone of a network, in place
 
 

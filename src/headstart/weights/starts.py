@@ -30,7 +30,7 @@ from headstart.errors import ModelFileError, UsageError
 from headstart.factories import load_factory
 from headstart.i18n import Message, _
 from headstart.models.factory import build, pretrained_cfg
-from headstart.models.heads import reset_head
+from headstart.models.heads import HeadInitializer, draw_uniform, reset_head
 from headstart.models.resnet import FAMILY, PUBLISHED
 from headstart.models.structure import head_name, in_part
 from headstart.models.user_code import definition, is_user_network, label
@@ -73,7 +73,7 @@ class Start:
     classes: tuple[str, ...] = ()
 
 
-def initialize(network: nn.Module, start: Start, *, seed: int) -> None:
+def initialize(network: nn.Module, start: Start, *, seed: int, head_init: HeadInitializer = draw_uniform) -> None:
     """Fill every tensor of `network`, in place: the backbone from `start`, the head from (seed, "head").
 
     Equal (network, start, seed) give equal bits. Random starts are drawn from (seed, "init"). Random and `stats` starts
@@ -89,7 +89,7 @@ def initialize(network: nn.Module, start: Start, *, seed: int) -> None:
         draw_backbone(network, start.init, seed=seed)
     elif start.state is not None:
         network.load_state_dict(start.state, strict=False)
-    reset_head(network, seed=seed)
+    reset_head(network, seed=seed, init=head_init)
 
 
 @dataclass(frozen=True)

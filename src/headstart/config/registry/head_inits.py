@@ -1,0 +1,9 @@
+"""The initializations of the head, by name. Nothing here needs torch: they are import paths of a `HeadInitializer`."""
+
+DEFAULT_HEAD_INIT = "torch"
+HEAD_INITS = {
+    DEFAULT_HEAD_INIT: "headstart.models.heads:draw_uniform",
+    "kaiming": "headstart.models.heads:draw_kaiming",
+    "normal": "headstart.models.heads:draw_normal",
+    "zero": "headstart.models.heads:draw_zero",
+}
