@@ -222,7 +222,7 @@ VALUES = {
     "test_seed": 4, "source": "digits:0-4", "plateau_epochs": 4, "cutmix": 0.0,
     "head_layer": "fc", "stage_layers": ["layer3", "layer4"], "weights_key": "teacher", "path_column": "image",
     "label_column": "class", "split_column": "fold", "group_column": "patient", "merge_labels": True,
-    "keep_labels": True, "near_duplicates": "ignore",
+    "keep_labels": True, "near_duplicates": "ignore", "head_init": "zero",
 }  # fmt: skip
 
 

@@ -50,7 +50,7 @@ recipes = st.fixed_dictionaries(
 
 
 def resolved(plan: RunConfig) -> RunConfig:
-    plan = plan.changed(network="resnet18", flip="on")
+    plan = plan.changed(network="resnet18", flip="on", crop=0.5)
     plan = plan.changed(device="cpu", precision="fp32", threads=2)
     return plan.changed(fingerprint="abc")
 
@@ -268,6 +268,26 @@ def test_invalid_choice_lists_the_choices(settings: dict[str, str], choices: str
     fields = fields_of(error.value.message)
     ((name, value),) = settings.items()
     assert (fields["name"], fields["value"], fields["choices"], fields.get("choice")) == (name, value, choices, similar)
+
+
+@pytest.mark.parametrize(("value", "crop"), [("auto", "auto"), ("0.35", 0.35), (0.6, 0.6), (1, 1.0), ("1e-1", 0.1)])
+def test_crop_is_a_share_or_left_to_the_data(value: str | float, crop: str | float) -> None:
+    plan = resolve_settings({"crop": value}).plan
+    assert plan.recipe.crop == crop and RunConfig.model_validate(tomllib.loads(plan.to_toml())) == plan
+    assert ("recipe.crop" in plan.unresolved_fields) is (crop == "auto")
+    if crop == "auto":
+        with pytest.raises(ValueError, match="crop"):
+            _unused = plan.recipe.smallest_crop
+    else:
+        assert plan.recipe.smallest_crop == crop
+
+
+@pytest.mark.parametrize("value", ["0", "1.2", -0.5, "nan", "inf", "most", "", "0,5", True, [0.5]])
+def test_invalid_crop_is_one_error_with_the_values_that_are_valid(value: str | float) -> None:
+    with pytest.raises(UsageError) as error:
+        resolve_settings({"crop": value})
+    if value != "0,5":  # which could be two values: the hint names `--vary`
+        assert fields_of(error.value.message)["name"] == "crop" and "auto" in error.value.message
 
 
 def test_metric_that_cannot_select_epochs_is_refused_with_the_ones_that_can() -> None:

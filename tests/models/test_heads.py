@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from headstart.config.registry.head_inits import HEAD_INITS
 from headstart.errors import UsageError
+from headstart.factories import load_factory
 from headstart.models import factory, freezing, heads, structure
 from headstart.weights import starts
 from tests.messages import fields_of
@@ -16,6 +18,10 @@ SWITCHES = {"shortcut": True, "norm": "batch", "stem": "small"}
 
 def resnet(classes: int = 3) -> nn.Module:
     return factory.build("resnet18", classes, **SWITCHES)
+
+
+def scratch_of(classes: int) -> starts.Start:
+    return starts.resolve_start("scratch", network="resnet18", num_classes=classes, **SWITCHES)
 
 
 def scratch(network: str = "resnet18") -> starts.Start:
@@ -129,6 +135,39 @@ def test_freeze_leaves_gradients_to_exactly_the_named_parameters() -> None:
     assert all(p.requires_grad for p in network.parameters())
     with pytest.raises(ValueError, match="fc2"):
         freezing.freeze(network, ["fc2.weight"])
+
+
+@pytest.mark.parametrize(
+    ("name", "std"), [("torch", 512**-0.5 / 3**0.5), ("kaiming", (2 / 512) ** 0.5), ("normal", 0.01), ("zero", 0.0)]
+)
+def test_initializations_of_the_head_have_their_spread_and_follow_the_seed(name: str, std: float) -> None:
+    init = load_factory(HEAD_INITS[name])
+    network, again = resnet(40), resnet(40)
+    heads.replace_head(network, "linear", 40, seed=1, init=init)
+    starts.initialize(again, scratch_of(40), seed=1, head_init=init)
+    assert network.fc.weight.std(correction=0).item() == pytest.approx(std, rel=0.02)
+    assert torch.equal(network.fc.weight, again.fc.weight) and torch.equal(network.fc.bias, again.fc.bias)
+    assert (name == "torch") == bool(network.fc.bias.abs().max() > 0)
+    heads.reset_head(again, seed=2, init=init)
+    assert torch.equal(network.fc.weight, again.fc.weight) is (name == "zero")
+
+
+def test_zero_head_with_a_hidden_layer_can_learn() -> None:
+    network = resnet()
+    heads.replace_head(network, "mlp:8", 3, seed=1, init=heads.draw_zero)
+    assert not network.fc[2].weight.any() and network.fc[0].weight.any()
+    before = network.fc[0].weight.clone()
+    steps(network, 0, 2)
+    assert network.fc[2].weight.any() and not torch.equal(network.fc[0].weight, before)
+
+
+@pytest.mark.parametrize("name", ["timm:test_vit", "timm:test_convnext"])
+@pytest.mark.parametrize("init", HEAD_INITS)
+def test_every_initialization_draws_the_heads_of_timm(name: str, init: str) -> None:
+    network = factory.build(name, 3)
+    heads.reset_head(network, seed=0, init=load_factory(HEAD_INITS[init]))
+    head = network.get_submodule(structure.head_name(network))
+    assert all(torch.isfinite(p).all() for p in head.parameters())
 
 
 @pytest.mark.parametrize(("trained_stages", "head"), [(0, "linear"), (0, "mlp:8"), (1, "mlp:8"), (3, "linear")])

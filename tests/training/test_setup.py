@@ -14,7 +14,7 @@ from headstart.hardware import calibration, precision
 from headstart.i18n import Message
 from headstart.optim import schedules
 from headstart.optim.registry import OPTIMIZERS, SCHEDULES, OptimizerSpec, ScheduleSpec
-from headstart.training import setup
+from headstart.training import augmentation_defaults, setup
 from tests.messages import fields_of, values_of
 from tests.short_runs import SMALL, prepared
 
@@ -65,6 +65,37 @@ def test_flip_follows_the_data_by_default(tmp_path: Path) -> None:
     assert prepare(source=str(root))[0].plan.recipe.flip == "on"
     assert prepare(source=str(root), flip="off")[0].context.batches.augmentation.flip is False
     assert prepare(source="digits:0-1", flip="auto")[0].plan.recipe.flip == "off"
+
+
+@pytest.mark.parametrize(("few", "many", "limit", "crop"), [(0.35, 0.08, 13, 0.35), (0.35, 0.08, 12, 0.08)])
+def test_crop_follows_the_training_images_of_the_whole_data_set(
+    tmp_path: Path, monkeypatch, few: float, many: float, limit: int, crop: float
+) -> None:
+    monkeypatch.setattr(augmentation_defaults, "MANY_IMAGES", limit)
+    monkeypatch.setattr(augmentation_defaults, "CROP_OF_FEW", few)
+    monkeypatch.setattr(augmentation_defaults, "CROP_OF_MANY", many)
+    root = write_images(tmp_path / "p", {"train/a": 6, "train/b": 6, "val/a": 3, "val/b": 3})
+    whole, reporter = prepare(source=str(root))
+    assert whole.plan.recipe.crop == whole.context.batches.augmentation.crop == crop
+    expected = {"share": 100 * crop, "count": 12}
+    assert [fields_of(s) for s in reporter.sentences if "share" in fields_of(s)] == [expected]
+    assert prepare(source=str(root), fraction=0.5)[0].plan.recipe.crop == crop
+    given, reporter = prepare(source=str(root), crop=0.5)
+    assert given.plan.recipe.crop == 0.5 and not [s for s in reporter.sentences if "share" in fields_of(s)]
+    assert prepare(source="digits:0-1")[0].plan.recipe.crop == 0.6
+
+
+def test_crop_that_is_decided_gives_the_weights_of_the_same_crop_that_is_given(tmp_path: Path) -> None:
+    root = write_images(tmp_path / "p", {"train/a": 8, "train/b": 8, "val/a": 3, "val/b": 3})
+    decided = prepare(source=str(root))[0]
+    given = prepare(source=str(root), crop=augmentation_defaults.CROP_OF_FEW)[0]
+    assert decided.plan == given.plan and decided.plan.hash == given.plan.hash
+    assert torch.equal(decided.context.batches.batch(0, 0, 0)[0], given.context.batches.batch(0, 0, 0)[0])
+
+
+def test_head_initialization_of_the_recipe_reaches_the_network(tmp_path: Path) -> None:
+    root = write_images(tmp_path / "p", {"train/a": 8, "train/b": 8, "val/a": 3, "val/b": 3})
+    assert not prepare(source=str(root), head_init="zero")[0].network.fc.weight.any()
 
 
 def test_prepare_reports_the_split_and_the_progress(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -44,7 +44,9 @@ def field_choices(field: FieldInfo) -> tuple[str, ...]:
 
 
 def _literals(annotation: Any) -> tuple[str, ...]:
-    """Return the values of a Literal, or of the Literals that an annotation contains."""
+    """Return the values of a Literal, or of the Literals in an annotation; nothing if other values are valid too."""
     if get_origin(annotation) is Literal:
         return get_args(annotation)
+    if get_origin(annotation) is Union and not all(_literals(part) for part in get_args(annotation)):
+        return ()
     return tuple(chain.from_iterable(map(_literals, get_args(annotation))))

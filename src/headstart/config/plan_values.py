@@ -63,7 +63,7 @@ class CommonSettings(DataSettings, total=False):
     head_epochs: Epochs | None
     batch_size: int | None
     image_size: int | None
-    crop: float | None
+    crop: float | str | None
     flip: Literal["auto", "on", "off"] | str | None
     jitter: float | None
     mixup: float | None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -24,6 +25,21 @@ from headstart.optim.registry import (
     optimizers_with,
 )
 from headstart.text import join_list
+
+Crop: TypeAlias = float | Literal["auto"]
+
+
+def _parse_crop(value: Setting) -> Crop:
+    """Return a share of the area above 0 and up to 1, or `auto`. Raises ValueError for anything else."""
+    if value == "auto":
+        return "auto"
+    try:
+        share = math.nan if isinstance(value, bool) else float(str(value))
+    except ValueError:
+        share = math.nan
+    if not 0 < share <= 1:
+        raise ValueError(_("write auto, or a share of the area above 0 and up to 1, such as 0.35"))
+    return share
 
 
 class ConfigSection(BaseModel):
@@ -68,11 +84,12 @@ class RecipeConfig(ConfigSection):
     )
     batch_size: int = Field(32, ge=2, description=_("images per step"))
     image_size: int = Field(128, ge=8, le=2048, description=_("side of the network input in px"))
-    crop: float = Field(
-        0.08,
-        gt=0,
-        le=1,
-        description=_("smallest area of a random resized crop, as a share of the image; 1 keeps the whole image"),
+    crop: Annotated[Crop, BeforeValidator(_parse_crop)] = Field(
+        "auto",
+        description=_(
+            "smallest area of a random resized crop, as a share of the image; 1 keeps the whole image; auto: by the "
+            "number of training images"
+        ),
     )
     flip: Literal["auto", "on", "off"] = Field(
         "auto", description=_("random horizontal flip; auto: on, unless left and right differ in the data")
@@ -98,6 +115,13 @@ class RecipeConfig(ConfigSection):
         str, OneOf(METRICS, selects_epochs, _("the best epoch needs a metric that the confusion counts determine"))
     ] = Field(DEFAULT_METRIC, description=_("metric on val that selects the best epoch"))
     patience: int = Field(0, ge=0, description=_("early stopping: epochs without improvement on val; 0 turns it off"))
+
+    @property
+    def smallest_crop(self) -> float:
+        """Smallest area of a crop, as a share of the image. Raises ValueError in a draft that leaves it open."""
+        if self.crop == "auto":
+            raise ValueError("the crop is not resolved")
+        return self.crop
 
     @model_validator(mode="before")
     @classmethod

@@ -218,6 +218,7 @@ class RunConfig(ConfigSection):
             "machine.device": self.machine.device == "auto",
             "machine.precision": self.machine.precision == "auto",
             "machine.threads": self.machine.threads == 0,
+            "recipe.crop": self.recipe.crop == "auto",
             "recipe.flip": self.recipe.flip == "auto",
             "facts.fingerprint": not self.facts.fingerprint,
         }

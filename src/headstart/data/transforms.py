@@ -43,7 +43,7 @@ class Augmentation:
     @classmethod
     def of(cls, recipe: RecipeConfig) -> Augmentation:
         """Return the augmentation of a resolved recipe."""
-        return cls(recipe.image_size, recipe.crop, recipe.flip == "on", recipe.jitter)
+        return cls(recipe.image_size, recipe.smallest_crop, recipe.flip == "on", recipe.jitter)
 
 
 def random_box(height: int, width: int, smallest: float, draws: np.random.Generator) -> Box:

@@ -39,6 +39,7 @@ from headstart.reporter import ProgressCallback, Reporter
 from headstart.storage.cache import cache_note
 from headstart.storage.schemas.arm import TuningKind
 from headstart.text import format_duration
+from headstart.training.augmentation_defaults import resolve_augmentation
 from headstart.training.batched_heads import HeadSpec
 from headstart.training.feature_cache import FeatureCache, FeatureSettings
 from headstart.training.flops import flops_per_image
@@ -197,7 +198,7 @@ def _load(draft: RunConfig, reporter: Reporter) -> LoadedRun:
     overlaps = (overlap.sentence for overlap in dataset.overlaps(split))
     for note in (*start.notes, *dataset.store.notes, *overlaps):
         reporter.say(note)
-    plan = plan.changed(flip=_flip(plan, dataset.images))
+    plan = resolve_augmentation(plan, dataset, split, reporter)
     return LoadedRun(_with_facts(plan, dataset, split, start), start, dataset, split, network)
 
 
@@ -269,12 +270,6 @@ def make_network(config: NetworkConfig, head: str, num_classes: int, seed: int) 
     )
     heads.replace_head(network, head, num_classes, seed=seed)
     return network
-
-
-def _flip(plan: RunConfig, index: ImageIndex) -> str:
-    if plan.recipe.flip != "auto":
-        return plan.recipe.flip
-    return "on" if index.flip else "off"
 
 
 def _with_facts(plan: RunConfig, dataset: Dataset, split: splits.Split, start: starts.Start) -> RunConfig:

@@ -1,4 +1,7 @@
-"""The initializations of the head, by name. Nothing here needs torch: they are import paths of a `HeadInitializer`."""
+"""The initializations of the head, by name.
+
+Nothing here needs torch: they are import paths of a `models.heads.HeadInitializer`.
+"""
 
 DEFAULT_HEAD_INIT = "torch"
 HEAD_INITS = {
