@@ -394,6 +394,8 @@ def _condition(
     level = 1 - interim[-1]["boundary"] if interim else 0.95
     comparator = (comparators or [first if selected["name"] == second else second])[0]
     pairs = [(selected["name"], r) for r in comparators]
+    by_value = _value_pairs(protocol, (first, second))
+    pairs += [(row["first"], row["second"]) for field in by_value for row in field["values"]]
     contrasts = (
         _contrasts(tables, variants, (first, second), pairs, margin, level, max_weight) if len(seeds) > 1 else []
     )
@@ -407,6 +409,7 @@ def _condition(
         "exported": {"run": best["run"], "seed": best["seed"]},
         **({"interim": interim} if declared_interim else {}),
         "contrasts": contrasts,
+        "varied": [_dependence(field, contrasts) for field in by_value] if contrasts else [],
     }  # fmt: skip
 
 
@@ -437,6 +440,39 @@ def _without_copies(
         "copies": int((~kept).sum()), "images": int(kept.sum()), "contrast": contrast,
         "scores": {name: float(table.mean()) for name, table in tables.items()} if kept.any() else {},
     }  # fmt: skip
+
+
+def _value_pairs(protocol: dict[str, Any], primary: tuple[str, str]) -> list[dict[str, Any]]:
+    """Return the primary pair at each value of every varied field in which its arms agree."""
+    fields = []
+    for field, values in protocol["vary"].items() if "lr" not in protocol["vary"] else ():
+        key = field.replace("_", "-")
+        held = [value for value in values if all(f"{key}={value}" in arm.split(",") for arm in primary)]
+        if not held or len(values) < 2:
+            continue
+        rows = []
+        for value in values:
+            changed = [
+                ",".join(f"{key}={value}" if part == f"{key}={held[0]}" else part for part in arm.split(","))
+                for arm in primary
+            ]
+            rows.append({"value": value, "first": changed[0], "second": changed[1]})
+        fields.append({"field": field, "values": rows})
+    return fields
+
+
+def _dependence(field: dict[str, Any], contrasts: list[dict[str, Any]]) -> dict[str, Any]:
+    opposite = {"better": "worse", "worse": "better"}
+    outcomes = set()
+    for row in field["values"]:
+        for c in contrasts:
+            if (c["first"], c["second"]) == (row["first"], row["second"]):
+                outcomes.add(c["outcome"])
+            elif (c["second"], c["first"]) == (row["first"], row["second"]):
+                outcomes.add(opposite.get(c["outcome"], c["outcome"]))
+    if len(outcomes - {"undecided"}) > 1:
+        return {**field, "dependence": "depends"}
+    return {**field, "dependence": "undecided" if "undecided" in outcomes else "independent"}
 
 
 def _winner(contrasts: list[dict[str, Any]], pair: set[str]) -> str | None:
@@ -606,6 +642,12 @@ def explanations(verdict: dict[str, Any]) -> dict[str, list[Named]]:
         Named("n", verdict["n"]),
     ]
     values["budgets"] = []
+    values["varied"] = []
+    for row in (row for field in verdict["varied"] for row in field["values"]):
+        values["varied"] += [Named("value", float(row["value"]))] if re.fullmatch(r"[\d.]+", row["value"]) else []
+        for other in verdict["contrasts"]:
+            if {other["first"], other["second"]} == {row["first"], row["second"]}:
+                values["varied"] += _of_pair(other, 1 if other["mean"] >= 0 else -1)
     values["notes"].append(Named("optimism", 100 * abs(chosen["optimism"])))
     values["notes"] += [Named("diverged seed", seed) for arm in verdict["arms"] for seed in arm["diverged"]]
     for group in verdict["search"]:

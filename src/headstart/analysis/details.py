@@ -253,13 +253,18 @@ def contrast_words(verdict: VerdictNumbers, contrast: Contrast) -> Message:
 
 
 def _outcome(verdict: VerdictNumbers, contrast: Contrast) -> Message:
-    """Return the decision in words: "a is better than b"."""
+    """Return the decision of a contrast in words: "a is better than b"."""
     first, second = named_words(verdict, contrast.first), named_words(verdict, contrast.second)
-    if contrast.outcome is Outcome.BETTER:
+    return outcome_words(first, second, contrast.outcome)
+
+
+def outcome_words(first: Message, second: Message, outcome: Outcome) -> Message:
+    """Return a decision on two arms, which are given in words: "a is better than b"."""
+    if outcome is Outcome.BETTER:
         return _("{first} is better than {second}", first=first, second=second)
-    if contrast.outcome is Outcome.WORSE:
+    if outcome is Outcome.WORSE:
         return _("{first} is worse than {second}", first=first, second=second)
-    if contrast.outcome is Outcome.EQUIVALENT:
+    if outcome is Outcome.EQUIVALENT:
         return _("{first} is equivalent to {second}", first=first, second=second)
     return _("undecided between {first} and {second}", first=first, second=second)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from headstart.analysis import details
 from headstart.analysis.headline import beaten_by, headline_contrast
 from headstart.analysis.notes import notes
+from headstart.analysis.varied_fields import varied_words
 from headstart.analysis.wording import (
     arm_words,
     evaluation_images,
@@ -34,6 +35,7 @@ class VerdictMessages:
     labels: Message | None = None
     rows: Message | None = None
     budgets: Message | None = None
+    varied: Message | None = None
     width: Message | None = None
     next_steps: Message | None = None
     others: list[Message] = field(default_factory=list)
@@ -42,7 +44,16 @@ class VerdictMessages:
     @property
     def details(self) -> list[Message]:
         """Sentences after headline and evidence that apply, in order."""
-        texts = (self.budgets, self.rows, self.interim, self.time, self.labels, self.width, self.next_steps)
+        texts = (
+            self.varied,
+            self.budgets,
+            self.rows,
+            self.interim,
+            self.time,
+            self.labels,
+            self.width,
+            self.next_steps,
+        )
         return [text for text in texts if text is not None]
 
     @property
@@ -67,6 +78,7 @@ def verdict_sentences(verdict: VerdictNumbers) -> Sentences:
         labels=messages.labels,
         rows=messages.rows,
         budgets=messages.budgets,
+        varied=messages.varied,
         width=messages.width,
         next_steps=messages.next_steps,
         others=list(messages.others),
@@ -97,6 +109,7 @@ def verdict_messages(verdict: VerdictNumbers) -> VerdictMessages:
         labels=details.labels_words(verdict),
         rows=rows,
         budgets=details.budgets_words(verdict, contrast),
+        varied=varied_words(verdict),
         width=details.width_words(verdict, contrast),
         next_steps=details.sample_size_words(verdict, contrast),
         others=[details.contrast_words(verdict, other) for other in others],

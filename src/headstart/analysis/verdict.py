@@ -16,6 +16,7 @@ from headstart.analysis.interim import interim_analyses
 from headstart.analysis.run_records import ConditionKey, RunRecord, common_seeds, main_runs, runs_in, value_tables
 from headstart.analysis.sentences import verdict_sentences
 from headstart.analysis.statistics import time_to_target
+from headstart.analysis.varied_fields import ValuePairs, value_pairs, varied_fields
 from headstart.config.study_config import ArmVariant
 from headstart.config.study_file import StudySpec
 from headstart.metrics.values import image_weights, metric_value
@@ -128,9 +129,11 @@ def _condition(runs: Sequence[RunRecord], spec: StudySpec, key: ConditionKey, sp
     declared_analyses = protocol.interim if key == _main_condition(spec) else ()
     analyses = interim_analyses(tables, primary, declared_analyses, weights=weights)
     contrasts = []
+    by_value = value_pairs(specs, primary)
     if len(seeds) > 1:
         level = 1 - analyses[-1].boundary if analyses else None
         pairs = with_comparators(order, primary, selected.name, comparators)
+        pairs = with_values(pairs, by_value)
         contrasts = compute_contrasts(tables, pairs, margin=protocol.margin_width, weights=weights, primary_level=level)
     without_copies = result_without_copies(
         tables,
@@ -155,6 +158,7 @@ def _condition(runs: Sequence[RunRecord], spec: StudySpec, key: ConditionKey, sp
         exported=ExportedRun(run=best.run, seed=best.seed),
         contrasts=contrasts,
         without_copies=without_copies,
+        varied=varied_fields(by_value, contrasts),
         interim=analyses,
         winner=winner_of(contrasts, selected.name, comparator),
     )
@@ -252,6 +256,15 @@ def with_comparators(
     return pairs + [
         (selected, comparator) for comparator in comparators if {selected, comparator} not in map(set, pairs)
     ]
+
+
+def with_values(pairs: Sequence[tuple[str, str]], by_value: ValuePairs) -> list[tuple[str, str]]:
+    """Return contrasts, plus those at the values of varied fields that are not among them."""
+    result = list(pairs)
+    for contrast in (contrast for contrasts in by_value.values() for contrast in contrasts):
+        if {contrast.first, contrast.second} not in map(set, result):
+            result.append((contrast.first, contrast.second))
+    return result
 
 
 def _rows(variants: Sequence[ArmVariant]) -> list[dict[str, float]]:

@@ -132,6 +132,33 @@ class WithoutCopies(Schema):
     contrast: Contrast | None = Field(description="the primary contrast on these; null with one seed or one image")
 
 
+class Dependence(StrEnum):
+    """Whether the decisions at the values of a varied field differ."""
+
+    DEPENDS = "depends"
+    INDEPENDENT = "independent"
+    UNDECIDED = "undecided"
+
+
+class ValueContrast(Schema):
+    """The primary contrast at one value of a varied field."""
+
+    value: str = Field(description="value of the field")
+    first: str = Field(description="name of the first arm")
+    second: str = Field(description="name of the second arm")
+
+
+class VariedField(Schema):
+    """Whether the verdict depends on a varied field in which the arms of the primary contrast agree."""
+
+    field: str = Field(description="name of the field")
+    values: list[ValueContrast] = Field(description="one item for each value; `contrasts` has the contrast of each")
+    dependence: Dependence = Field(
+        description="`depends` if two decisions differ, `undecided` if one is undecided and the others agree, else "
+        "`independent`"
+    )
+
+
 class InterimAnalysis(Schema):
     """One interim analysis of the primary contrast."""
 
@@ -191,6 +218,9 @@ class Condition(Schema):
     without_copies: WithoutCopies | None = Field(
         None,
         description="the result without evaluation images that have a copy in another split; null if there are none",
+    )
+    varied: list[VariedField] = Field(
+        default_factory=list, description="one item for each varied field on which the verdict may depend"
     )
     interim: list[InterimAnalysis] = Field(description="one item for each interim analysis that was done")
     winner: str | None = Field(
@@ -278,6 +308,7 @@ class Sentences(Schema):
     labels: str | None = Field(None, description="label equivalence")
     rows: str | None = Field(None, description="rows of a grid of learning rates")
     budgets: str | None = Field(None, description="other budgets")
+    varied: str | None = Field(None, description="whether it depends on varied fields")
     width: str | None = Field(None, description="half-width of the interval")
     next_steps: str | None = Field(None, description="what would decide the contrast")
     others: list[str] = Field(default_factory=list, description="one sentence for each other contrast")
