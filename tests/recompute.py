@@ -649,6 +649,12 @@ def explanations(verdict: dict[str, Any]) -> dict[str, list[Named]]:
             if {other["first"], other["second"]} == {row["first"], row["second"]}:
                 values["varied"] += _of_pair(other, 1 if other["mean"] >= 0 else -1)
     values["notes"].append(Named("optimism", 100 * abs(chosen["optimism"])))
+    values["notes"] += [Named("affected", len(arm["too_augmented"])) for arm in verdict["arms"]]
+    values["notes"] += [
+        Named("gap", 10.0),
+        Named("budget", float(budget[0]) if budget else 0.0),
+        Named("n", verdict["n"]),
+    ]
     values["notes"] += [Named("diverged seed", seed) for arm in verdict["arms"] for seed in arm["diverged"]]
     for group in verdict["search"]:
         if group["budget"] == verdict["budget"]:

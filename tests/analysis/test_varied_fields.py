@@ -89,7 +89,7 @@ def study(accuracies: dict[str, tuple[float, float]], n: int = 3) -> Verdict:
         ({"0.08": (0.9, 0.8), "0.35": (0.9, 0.7)}, 3, Dependence.INDEPENDENT),
         ({"0.08": (0.9, 0.9), "0.35": (0.9, 0.9)}, 3, Dependence.INDEPENDENT),
         ({"0.08": (0.9, 0.8), "0.35": (0.9, 0.894)}, 3, Dependence.UNDECIDED),
-        ({"0.08": (0.9, 0.8), "0.35": (0.9, 0.894), "0.6": (0.9, 0.9)}, 3, Dependence.DEPENDS),
+        ({"0.08": (0.9, 0.8), "0.35": (0.9, 0.894), "0.6": (0.9, 0.9)}, 5, Dependence.DEPENDS),
         ({"0.08": (0.9, 0.8), "0.35": (0.9, 0.7)}, 2, Dependence.UNDECIDED),  # too few seeds to decide
     ],
 )

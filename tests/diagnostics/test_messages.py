@@ -11,6 +11,7 @@ from headstart.diagnostics.registry import HEALTH_CHECKS
 from headstart.i18n import translated
 from headstart.storage.schemas.metrics import SnapshotLine
 from headstart.storage.schemas.result import RunState
+from tests.diagnostics.test_augmentation import with_gaps
 from tests.diagnostics.test_checks import ONE_CLASS, PLAN, UNEQUAL, epochs_of
 from tests.handmade import probe_line, snapshot_line
 from tests.pseudo_catalog import PseudoCatalog, words_left
@@ -58,6 +59,10 @@ def unhealthy_histories() -> dict[str, list[History]]:
             epochs_of([1.297, 1.235, 1.219], plan, finished, ratio=1e-3, confusion=table, gradient_ratio=0.002)
             for plan in (UNEQUAL, UNEQUAL.changed(norm="none", shortcut="off"))
             for table in (ONE_CLASS, None)
+        ],
+        "augmentation-too-strong": [
+            with_gaps([0.3] * 6, **changes)
+            for changes in ({"crop": 0.08}, {"crop": 0.08, "jitter": 0.4}, {"crop": 1.0, "jitter": 0.4})
         ],
     }  # fmt: skip
 

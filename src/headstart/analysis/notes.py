@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from headstart.analysis.copies import copies_note
 from headstart.analysis.headline import headline_contrast
-from headstart.analysis.wording import arm_words, evaluation_images, named_words, splits, start_words
+from headstart.analysis.wording import arm_words, evaluation_images, length_words, named_words, splits, start_words
 from headstart.config.study_config import MIN_DECISIVE_SEEDS
+from headstart.diagnostics.augmentation import MAX_TRAIN_GAP
 from headstart.i18n import Message, _, join, ngettext
 from headstart.storage.schemas.verdict import ArmResult, GridRow, VerdictNumbers
 from headstart.text import format_percent, format_points, join_list
@@ -30,6 +31,7 @@ def notes(verdict: VerdictNumbers) -> list[Message]:
     if not verdict.search and not verdict.grid_rows:
         texts.append(_("The learning rates were given, not searched: an arm may be better at another rate."))
     texts += [_diverged(arm) for arm in verdict.arms if arm.diverged]
+    texts += [_too_augmented(verdict, arm) for arm in verdict.arms if arm.too_augmented]
     texts += _search_edges(verdict)
     texts += [_row_edge(verdict, row) for row in verdict.grid_rows if row.edge]
     contrast = headline_contrast(verdict)
@@ -101,6 +103,25 @@ def _diverged(arm: ArmResult) -> Message:
                 "class if no epoch was validated."
             ),
         ]
+    )
+
+
+def _too_augmented(verdict: VerdictNumbers, arm: ArmResult) -> Message:
+    """Return on which seeds the training images of an arm were harder than val until the end."""
+    selection = splits(verdict)[0]
+    return ngettext(
+        "Accuracy of {arm} on the augmented training images stayed {points:g} percentage points or more below "
+        "{selection} on {affected} of {count} seed: the augmentation may be too strong for {length}, and another one "
+        "may change the result. Compare with `--vary crop=…`.",
+        "Accuracy of {arm} on the augmented training images stayed {points:g} percentage points or more below "
+        "{selection} on {affected} of {count} seeds: the augmentation may be too strong for {length}, and another one "
+        "may change the result. Compare with `--vary crop=…`.",
+        verdict.n,
+        arm=arm_words(arm.spec),
+        points=100 * MAX_TRAIN_GAP,
+        selection=selection,
+        affected=len(arm.too_augmented),
+        length=length_words(verdict.budget),
     )
 
 

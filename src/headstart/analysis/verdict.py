@@ -19,6 +19,7 @@ from headstart.analysis.statistics import time_to_target
 from headstart.analysis.varied_fields import ValuePairs, value_pairs, varied_fields
 from headstart.config.study_config import ArmVariant
 from headstart.config.study_file import StudySpec
+from headstart.diagnostics.augmentation import is_too_strong
 from headstart.metrics.values import image_weights, metric_value
 from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.result import RunState
@@ -178,6 +179,7 @@ def _arm(arm: ArmSpec, runs: Sequence[RunRecord], spec: StudySpec) -> ArmResult:
         test_sd=float(test.std(ddof=1)) if len(test) > 1 else None,
         optimism=float(val.mean() - test.mean()),
         diverged=[run.seed for run in seeds if run.state is RunState.DIVERGED],
+        too_augmented=sorted(run.seed for run in runs if is_too_strong(run.plan.recipe, run.epochs)),
         to_target=_times(seeds) if protocol.target else None,
         seeds=seeds,
     )

@@ -69,6 +69,9 @@ HEALTH_CHECKS = {
     "degradation-without-vanishing": HealthCheck(
         _("degradation without vanishing"), "headstart.diagnostics.gradients:not_learning", (Moment.END,)
     ),
+    "augmentation-too-strong": HealthCheck(
+        _("augmentation too strong"), "headstart.diagnostics.augmentation:too_strong", (Moment.END,)
+    ),
     "frozen-by-design": HealthCheck(
         _("frozen by design"), "headstart.diagnostics.notes:frozen", (Moment.ANY_TIME,), unhealthy=False
     ),

@@ -156,7 +156,7 @@ def _training_differences(runs: Sequence[PlottedRun]) -> Message:
     """Return what else distinguishes the scores of training images, as the end of a clause, or ""."""
     recipes = [run.run.plan.recipe for run in runs]
     differences = [
-        (_("augmentation"), any(r.smallest_crop < 1 or r.flip != "off" or r.jitter for r in recipes)),
+        (_("augmentation"), any(r.crop != 1 or r.flip != "off" or r.jitter for r in recipes)),
         (_("mixed images"), any(r.mixup or r.cutmix for r in recipes)),
         (_("label smoothing"), any(r.label_smoothing for r in recipes)),
         (_("class weights"), any(r.class_weights != "none" for r in recipes)),

@@ -159,7 +159,7 @@ def augmentation_words(plan: RunConfig) -> Message:
     """Return the augmentation of training images, and how other images are prepared."""
     recipe = plan.recipe
     changes: list[Message] = []
-    if recipe.smallest_crop < 1:
+    if recipe.crop != 1:
         changes.append(
             _("random crops of at least {share:.3g} % of the area {source}", share=100 * recipe.smallest_crop,
               source=cite("szegedy2015"))

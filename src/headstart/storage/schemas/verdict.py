@@ -80,6 +80,10 @@ class ArmResult(Schema):
     test_sd: float | None = Field(description="standard deviation of `test` over seeds; null with one seed")
     optimism: float = Field(description="`val` minus `test`")
     diverged: list[int] = Field(description="seeds of the runs that diverged")
+    too_augmented: list[int] = Field(
+        default_factory=list,
+        description="seeds of the runs whose accuracy on augmented training images stayed far below val",
+    )
     to_target: TimesToTarget | None = Field(description="time to the target; null without a target")
     seeds: list[SeedResult] = Field(description="one item for each run")
 
