@@ -63,7 +63,7 @@ def write_run(folder: Path, made: Made, arm: str, seed: int, *, in_study: bool =
     rng = np.random.default_rng([seed, sum(map(ord, arm))])
     run = folder / f"Jan01_00-00-00_host-{arm.replace('/', '_')}-s{seed}"
     start = arm.split("@")[0].split("+")[0].split(",")[0]
-    plan = RunConfig().changed(class_names=tuple(made.classes), seed=seed).changed(start=start)
+    plan = RunConfig().changed(class_names=tuple(made.classes), seed=seed, crop=0.08).changed(start=start)
     counts = confusion_of(rng, len(made.classes))
     result = run_result(epochs=made.epochs, best_epoch=made.epochs, val=evaluation_of(counts))
     test = evaluation_of(confusion_of(rng, len(made.classes)))

@@ -53,7 +53,7 @@ DECLARED = ["none", "train", "train+test", TRAIN_AND_VAL, ALL_SPLITS, ""]
 
 def plan_of(data: dict[str, object], **settings: object) -> RunConfig:
     base = {"network": "resnet18", "start": "scratch", "precision": "fp32", **data}
-    return RunConfig().changed(**{**base, **settings})  # type: ignore[arg-type]
+    return RunConfig().changed(**{"crop": 0.08, **base, **settings})  # type: ignore[arg-type]
 
 
 def document_on(folder: Path, **values: object) -> Document:
@@ -225,7 +225,7 @@ def write_made_ablation(folder: Path, networks: int = 12, seeds: int = 2) -> Pat
     for number, variant in enumerate(spec.study.variants[:networks]):
         for seed in range(seeds):
             run = folder / f"run-{number}-s{seed}"
-            plan = variant.plan(spec.study.plan).changed(**{**CATS, "source": None, "seed": seed})
+            plan = variant.plan(spec.study.plan).changed(**{**CATS, "source": None, "seed": seed, "crop": 0.08})
             role = RunRole(arm=variant.arm, stage=Stage.ABLATION, budget="1ep", fraction=1.0)
             write_run_files(run, plan, role=role, result=run_result(test=evaluation()))
             with Journal(run / "metrics.jsonl") as journal:

@@ -171,7 +171,7 @@ def test_references_are_numbers_in_the_order_of_the_document() -> None:
 
 
 def plan(**settings: object) -> RunConfig:
-    return RunConfig().changed(**{"network": "resnet18", "source": "photos", **settings})  # type: ignore[arg-type]
+    return RunConfig().changed(**{"network": "resnet18", "source": "photos", "crop": 0.08, **settings})  # type: ignore[arg-type]
 
 
 def listed(folder: Path, *plans: RunConfig) -> set[str]:
