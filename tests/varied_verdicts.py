@@ -4,11 +4,11 @@ from itertools import combinations
 
 from hypothesis import strategies as st
 
+from headstart.storage.schemas.contrast import Contrast, Outcome, SampleSizeEstimate
 from headstart.storage.schemas.overlap import Overlap, OverlapKind
 from headstart.storage.schemas.search import ArmSearch, SearchGroup
 from headstart.storage.schemas.verdict import (
     ArmResult,
-    Contrast,
     Crossover,
     DataEfficiency,
     EvaluationImages,
@@ -16,8 +16,6 @@ from headstart.storage.schemas.verdict import (
     GridRow,
     InterimAnalysis,
     LabelEquivalence,
-    Outcome,
-    SampleSizeEstimate,
     TimeToTarget,
     Verdict,
 )

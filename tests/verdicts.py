@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any, TypeVar
 
+from headstart.storage.schemas.contrast import Contrast, Outcome
 from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.schema import Schema
 from headstart.storage.schemas.verdict import (
     ArmResult,
-    Contrast,
     EvaluationImages,
     ExportedRun,
-    Outcome,
     SeedResult,
     Sentences,
     StageCost,

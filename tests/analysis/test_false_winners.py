@@ -23,7 +23,7 @@ from headstart.analysis import contrasts
 from headstart.analysis.headline import better_first, flip_contrast
 from headstart.analysis.verdict import comparator_of, comparators_of, with_comparators
 from headstart.config.study_config import ArmVariant
-from headstart.storage.schemas.verdict import Contrast
+from headstart.storage.schemas.contrast import Contrast
 from tests import simulated
 from tests.handmade import arm_spec
 

@@ -19,8 +19,9 @@ from headstart.analysis.wording import length_words
 from headstart.errors import NoWinnerError
 from headstart.experiment import best_model
 from headstart.i18n import Message, translated
+from headstart.storage.schemas.contrast import SampleSizeEstimate
 from headstart.storage.schemas.overlap import Overlap
-from headstart.storage.schemas.verdict import EvaluationImages, Exposure, SampleSizeEstimate, TimeToTarget, Verdict
+from headstart.storage.schemas.verdict import EvaluationImages, Exposure, TimeToTarget, Verdict
 from headstart.text import format_level
 from tests.pseudo_catalog import CLOSE, OPEN, PseudoCatalog, words_left
 from tests.varied_verdicts import ARMS, CLASS_NAME, EXAMPLE, NETWORK, varied_verdicts

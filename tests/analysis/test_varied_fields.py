@@ -8,7 +8,8 @@ from headstart.analysis.contrasts import compute_contrasts
 from headstart.analysis.sentences import verdict_messages
 from headstart.analysis.varied_fields import value_pairs, varied_fields
 from headstart.analysis.verdict import with_comparators, with_values
-from headstart.storage.schemas.verdict import Dependence, Verdict
+from headstart.storage.schemas.contrast import Dependence
+from headstart.storage.schemas.verdict import Verdict
 from tests.analysis.test_sentences import correct_tables
 from tests.handmade import arm_spec
 from tests.verdicts import arm_result, seed_result, verdict

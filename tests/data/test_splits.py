@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from headstart.data.image_index import ImageIndex, build_index
-from headstart.data.splits import Split, divide, has_copy, overlaps
+from headstart.data.overlaps import has_copy, overlaps
+from headstart.data.splits import Split, divide
 from headstart.errors import DataError
 from tests.messages import fields_of, values_of
 
@@ -192,7 +193,7 @@ def test_has_copy_marks_images_whose_cluster_is_in_an_earlier_split(clusters: li
     names = data.draw(st.lists(st.sampled_from(["left out", "train", "val", "test"]), min_size=len(clusters),
                                max_size=len(clusters)))  # fmt: skip
     part = [np.flatnonzero(np.array(names) == name) for name in ("train", "val", "test")]
-    result = has_copy(Split(*part, declared="none", evaluation="test"), np.array(clusters))
+    result = has_copy(Split(*part, declared="none", evaluation="test", is_drawn=True), np.array(clusters))
     order = {"left out": 0, "train": 0, "val": 1, "test": 2}
     for i, name in enumerate(names):
         others = [order[names[k]] for k in range(len(names)) if clusters[k] == clusters[i]]

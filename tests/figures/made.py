@@ -13,9 +13,10 @@ from safetensors.numpy import save_file
 from headstart.config.run_config import RunConfig
 from headstart.storage.files import write_json
 from headstart.storage.journal import Journal
+from headstart.storage.schemas.contrast import Outcome
 from headstart.storage.schemas.metrics import Evaluation
 from headstart.storage.schemas.search import ArmSearch, SearchGroup, TrialScores
-from headstart.storage.schemas.verdict import ExportedRun, Outcome
+from headstart.storage.schemas.verdict import ExportedRun
 from tests.handmade import (
     counts_of,
     epoch_line,

@@ -23,7 +23,7 @@ from headstart.analysis.statistics import (
     sign_flip,
 )
 from headstart.config.study_config import MIN_DECISIVE_SEEDS
-from headstart.storage.schemas.verdict import Contrast, Outcome, SampleSizeEstimate
+from headstart.storage.schemas.contrast import Contrast, Outcome, SampleSizeEstimate
 
 MAX_ARMS_ALL_PAIRS = 5  # up to this number of arms every pair is a contrast; beyond, each arm with the reference
 

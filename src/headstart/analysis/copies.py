@@ -17,7 +17,8 @@ from headstart.analysis.statistics import LEVEL
 from headstart.analysis.wording import evaluation_images, interval, named_words
 from headstart.i18n import Message, _, join, ngettext
 from headstart.metrics.values import image_weights
-from headstart.storage.schemas.verdict import VerdictNumbers, WithoutCopies
+from headstart.storage.schemas.contrast import WithoutCopies
+from headstart.storage.schemas.verdict import VerdictNumbers
 from headstart.text import format_percent, format_points
 
 

@@ -6,14 +6,8 @@ from headstart.analysis.headline import flip_contrast
 from headstart.analysis.wording import evaluation_images, interval, labels_share, length_words, named_words, splits
 from headstart.config.study_config import MIN_DECISIVE_SEEDS
 from headstart.i18n import Message, _, join, ngettext
-from headstart.storage.schemas.verdict import (
-    Contrast,
-    Crossover,
-    DataEfficiency,
-    LabelEquivalence,
-    Outcome,
-    VerdictNumbers,
-)
+from headstart.storage.schemas.contrast import Contrast, Outcome
+from headstart.storage.schemas.verdict import Crossover, DataEfficiency, LabelEquivalence, VerdictNumbers
 from headstart.text import format_level, format_percent, format_points, join_list
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from headstart.analysis.statistics import ROUNDING_ERROR
-from headstart.storage.schemas.verdict import Condition, Contrast, Outcome
+from headstart.storage.schemas.contrast import Contrast, Outcome
+from headstart.storage.schemas.verdict import Condition
 
 OPPOSITE = {Outcome.BETTER: Outcome.WORSE, Outcome.WORSE: Outcome.BETTER}
 

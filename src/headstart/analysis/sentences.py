@@ -19,7 +19,8 @@ from headstart.analysis.wording import (
 )
 from headstart.config.study_config import MIN_DECISIVE_SEEDS
 from headstart.i18n import Message, _, join, ngettext
-from headstart.storage.schemas.verdict import Contrast, Outcome, Sentences, TimeToTarget, VerdictNumbers
+from headstart.storage.schemas.contrast import Contrast, Outcome
+from headstart.storage.schemas.verdict import Sentences, TimeToTarget, VerdictNumbers
 from headstart.text import format_points, join_list
 
 

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize, stats
 
-from headstart.storage.schemas.verdict import SampleSizeEstimate, TimeToTarget
+from headstart.storage.schemas.contrast import SampleSizeEstimate
+from headstart.storage.schemas.verdict import TimeToTarget
 
 Array = npt.NDArray[np.float64]
 LEVEL = 0.95  # default confidence level

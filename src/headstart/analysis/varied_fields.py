@@ -9,15 +9,8 @@ from headstart.analysis.headline import flip_contrast
 from headstart.analysis.wording import arm_words, interval
 from headstart.i18n import Message, _, join
 from headstart.storage.schemas.arm import ArmSpec
-from headstart.storage.schemas.verdict import (
-    Condition,
-    Contrast,
-    Dependence,
-    Outcome,
-    ValueContrast,
-    VariedField,
-    VerdictNumbers,
-)
+from headstart.storage.schemas.contrast import Contrast, Dependence, Outcome, ValueContrast, VariedField
+from headstart.storage.schemas.verdict import Condition, VerdictNumbers
 from headstart.text import format_points
 
 ValuePairs = Mapping[str, Sequence[ValueContrast]]  # by varied field

@@ -12,9 +12,10 @@ from headstart.config.start_spec import start_row, without_kind
 from headstart.i18n import Message, _, join, ngettext, verbatim
 from headstart.metrics.registry import METRICS
 from headstart.storage.schemas.arm import USUAL_HEAD, ArmSpec, Tuning, TuningKind
+from headstart.storage.schemas.contrast import Contrast
 from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.study import TRAIN_AND_VAL, RunRole, Stage
-from headstart.storage.schemas.verdict import Condition, Contrast, VerdictNumbers
+from headstart.storage.schemas.verdict import Condition, VerdictNumbers
 from headstart.text import format_level, format_points
 
 

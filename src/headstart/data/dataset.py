@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.config.run_config import RunConfig
-from headstart.data import duplicates, hashing, pixel_store, splits
+from headstart.data import duplicates, hashing, overlaps, pixel_store, splits
 from headstart.data.duplicates import Clusters
 from headstart.data.image_index import ImageIndex, validate_index
 from headstart.data.near_duplicates import Pairs
@@ -50,15 +50,15 @@ class Dataset:
 
     def overlaps(self, split: splits.Split) -> list[Overlap]:
         """Return what is in two parts of a split, or under two labels."""
-        return splits.overlaps(self.images, split, self.content_hashes, self.clusters.members)
+        return overlaps.overlaps(self.images, split, self.content_hashes, self.clusters.members)
 
     def with_split_counts(self, plan: RunConfig) -> RunConfig:
         """Return a resolved configuration with the split sizes that its own seed and fraction give."""
         return plan.changed(split_counts=split_counts(self.split(plan)))
 
     def has_copy(self, split: splits.Split) -> npt.NDArray[np.bool_]:
-        """Return for each image whether the model that is evaluated on it has seen a copy (`splits.has_copy`)."""
-        return splits.has_copy(split, duplicates.copy_numbers(self.near_duplicates, self.content_hashes))
+        """Return for each image whether the model that is evaluated on it has seen a copy (`overlaps.has_copy`)."""
+        return overlaps.has_copy(split, duplicates.copy_numbers(self.near_duplicates, self.content_hashes))
 
     def class_counts(self) -> dict[str, int]:
         """Return the number of images of each class, over all splits."""

@@ -1,7 +1,9 @@
-"""Near-duplicates among the images of a data set, in the cache.
+"""Near-duplicates among the images of a data set, in the cache: found once, whatever the resolution of the pixels.
 
-<cache>/near-duplicates/<key>.json      the pairs; the key is a hash of the contents, of the sizes of the decoded images
-                                        and of the version of the search
+<cache>/near-duplicates/<key>.json      the pairs; the key is a hash of the contents and of the version of the search
+
+The resolution is no part of the key, because arms of different image sizes must have the same splits. A pair of nearly
+the lowest similarity may be found at one resolution only; the digest in the plan shows which pairs a run has used.
 """
 
 from __future__ import annotations
@@ -15,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from headstart.data import near_duplicates as search
 from headstart.data.image_windows import Integers
@@ -49,8 +50,7 @@ def find_near_duplicates(
 ) -> Pairs:
     """Return the near-duplicates among the images of a store: positions of images of different content.
 
-    They are read from the cache if the same contents were searched before, at the same resolution: another one could
-    give other pairs, and a split must not depend on what was searched before. Images whose shorter side
+    They are read from the cache if the same contents were searched before, at any resolution. Images whose shorter side
     is below `near_duplicates.MIN_SIDE` px are not compared. Of images of equal content, the first is compared.
 
     Args:
@@ -69,7 +69,7 @@ def find_near_duplicates(
     places = np.array([first[content] for content in contents], dtype=np.int64)
     if len(contents) < 2:
         return Pairs.none()
-    file = _cache_file(contents, store.sizes[places])
+    file = _cache_file(first)
     pairs = _read(file, len(contents))
     if pairs is None:
         pairs = search.find_pairs(_thumbnails(store, places, threads, progress))
@@ -128,11 +128,10 @@ def _thumbnails(
     return squares
 
 
-def _cache_file(contents: Iterable[str], sizes: npt.NDArray[np.int32]) -> Path:
+def _cache_file(contents: Iterable[str]) -> Path:
     digest = hashlib.blake2b(f"{search.ALGORITHM_VERSION}\n".encode(), digest_size=16)
-    for content in contents:
+    for content in sorted(contents):
         digest.update(content.encode())
-    digest.update(np.ascontiguousarray(sizes, dtype="<i4").tobytes())
     return cache_root() / "near-duplicates" / f"{digest.hexdigest()}.json"
 
 

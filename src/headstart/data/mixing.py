@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from headstart.config.recipe_config import RecipeConfig
+from headstart.config.registry.mixers import MIXERS
+from headstart.factories import load_factory
 from headstart.rng import stream
 
 
@@ -80,3 +84,12 @@ def cutmix(images: Tensor, *, alpha: float, seed: int, epoch: int, step: int) ->
     mixed[:, :, rows, columns] = images[partner][:, :, rows, columns]
     area = (rows.stop - rows.start) * (columns.stop - columns.start)
     return MixedBatch(mixed, partner, 1 - area / (images.shape[2] * images.shape[3]))
+
+
+def mixer_of(recipe: RecipeConfig) -> RecipeMixer | None:
+    """Return the only mixer of a recipe, or None if it has none."""
+    for name, factory_path in MIXERS.items():
+        if alpha := getattr(recipe, name):
+            mix: Mixer = load_factory(factory_path)
+            return partial(mix, alpha=alpha)
+    return None

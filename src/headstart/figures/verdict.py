@@ -16,7 +16,8 @@ from headstart.report.inputs import PageInputs, StudyInputs
 from headstart.report.sections import arm_row, arms_caption, contrast_caption, contrast_row, ranked_arms
 from headstart.report.svg.charts import IntervalRow
 from headstart.report.words import evaluated_images
-from headstart.storage.schemas.verdict import Contrast, Verdict
+from headstart.storage.schemas.contrast import Contrast
+from headstart.storage.schemas.verdict import Verdict
 from headstart.text import format_points
 
 MAX_CONTRASTS = 12  # of one figure

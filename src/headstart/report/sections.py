@@ -13,7 +13,8 @@ from headstart.report.layout import Figure, Section, legend_entries
 from headstart.report.series import mean_and_band
 from headstart.report.svg import charts
 from headstart.report.words import evaluated_images, metric_over, metric_percent
-from headstart.storage.schemas.verdict import ArmResult, Condition, Contrast, Verdict
+from headstart.storage.schemas.contrast import Contrast
+from headstart.storage.schemas.verdict import ArmResult, Condition, Verdict
 from headstart.text import format_level, format_points, join_list
 
 

@@ -18,8 +18,9 @@ from headstart.errors import UsageError
 from headstart.i18n import Message, _, translated
 from headstart.results.plots import Plots
 from headstart.results.run import Run
+from headstart.storage.schemas.contrast import Contrast
 from headstart.storage.schemas.study import Stage
-from headstart.storage.schemas.verdict import Contrast, Verdict
+from headstart.storage.schemas.verdict import Verdict
 from headstart.text import join_list
 
 

@@ -19,14 +19,13 @@ from torch import nn
 
 from headstart.config.recipe_config import RecipeConfig
 from headstart.config.registry.head_inits import HEAD_INITS
-from headstart.config.registry.mixers import MIXERS
 from headstart.config.run_config import NetworkConfig, ResolvedFacts, RunConfig
 from headstart.data import hashing, sources, splits
 from headstart.data.dataset import Dataset, load_dataset, split_counts
 from headstart.data.decode import DECODER_VERSION
 from headstart.data.image_index import ImageIndex
 from headstart.data.loader import ImageSubset, Prefetcher, TrainingBatches
-from headstart.data.mixing import Mixer, RecipeMixer
+from headstart.data.mixing import mixer_of
 from headstart.data.transforms import Augmentation
 from headstart.factories import load_factory
 from headstart.hardware import calibration, devices
@@ -306,7 +305,7 @@ def _make_context(
     if recipe.class_weights == "balanced":
         counts = torch.from_numpy(np.bincount(train.labels, minlength=len(dataset.images.classes)))
         weights = (len(train) / (len(counts) * counts.float())).to(device)
-    mixer = _mixer(recipe)
+    mixer = mixer_of(recipe)
     phases = make_phases(plan, batches.steps_per_epoch, start)
     if backbone is None and any(phase.augmented_views for phase in phases) and mixer is None:
         cache = _make_cache(plan, network, batches, start)
@@ -327,15 +326,6 @@ def _make_context(
         patience=recipe.patience,
         backbone=backbone,
     )
-
-
-def _mixer(recipe: RecipeConfig) -> RecipeMixer | None:
-    """Return the only mixer of a recipe, or None if it has none."""
-    for name, factory_path in MIXERS.items():
-        if alpha := getattr(recipe, name):
-            mix: Mixer = load_factory(factory_path)
-            return partial(mix, alpha=alpha)
-    return None
 
 
 def _make_cache(plan: RunConfig, network: nn.Module, batches: TrainingBatches, start: starts.Start) -> FeatureCache:

@@ -10,7 +10,8 @@ from headstart.diagnostics.checks import findings
 from headstart.figures.documents.content import ReportContent
 from headstart.figures.documents.model import Blank, Block, Heading, Target, refer
 from headstart.i18n import Message, _
-from headstart.storage.schemas.verdict import Outcome, Verdict
+from headstart.storage.schemas.contrast import Outcome
+from headstart.storage.schemas.verdict import Verdict
 
 CURVES, FLOW, CONFUSION = "learning-curves", "gradient-flow", "confusion-matrix"  # keys of figures
 

@@ -15,7 +15,8 @@ from headstart.i18n import Message, _, join, ngettext
 from headstart.metrics.registry import METRICS
 from headstart.report.provenance import range_words
 from headstart.storage.schemas.arm import TuningKind
-from headstart.storage.schemas.verdict import Contrast, Verdict
+from headstart.storage.schemas.contrast import Contrast
+from headstart.storage.schemas.verdict import Verdict
 from headstart.text import format_level, format_points, join_list
 
 

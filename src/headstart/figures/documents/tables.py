@@ -8,7 +8,8 @@ from headstart.i18n import Message, _, join, ngettext
 from headstart.report.layout import Section
 from headstart.report.sections import arm_row, ranked_arms
 from headstart.report.words import evaluated_images
-from headstart.storage.schemas.verdict import ArmResult, Contrast, Outcome, Verdict
+from headstart.storage.schemas.contrast import Contrast, Outcome
+from headstart.storage.schemas.verdict import ArmResult, Verdict
 from headstart.text import format_level, format_points
 
 NO_VALUE = "–"
