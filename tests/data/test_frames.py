@@ -8,12 +8,14 @@ import pandas as pd
 import pytest
 from torchvision.datasets import ImageFolder
 
+from headstart.config.run_config import RunConfig
 from headstart.data.frames import MANIFEST_FOLDER, hold_out_val, stored_source, temporary_source
 from headstart.data.hashing import fingerprint, hash_files
 from headstart.data.image_index import ImageIndex
 from headstart.data.sources import read_index
 from headstart.data.splits import divide
 from headstart.errors import DataError, ResourceError, UsageError
+from headstart.reporter import NullReporter
 from tests.messages import fields_of
 
 LABELS = ("cat", "dog")
@@ -132,7 +134,8 @@ def test_manifest_of_absolute_paths_needs_permission(photos: Path, tmp_path: Pat
 def test_held_out_images_are_stratified_and_copies_stay_together(photos: Path) -> None:
     frame, index = frame_of(photos), read_index(str(photos))
     hashes = dict(zip(map(str, index.paths), hash_files(index), strict=True))
-    results = [hold_out_val(frame, seed) for seed in (0, 0, 1)]
+    plans = [RunConfig().changed(seed=seed, image_size=32) for seed in (0, 0, 1)]
+    results = [hold_out_val(frame, plan, 1, NullReporter()) for plan in plans]
     assert results[0].equals(results[1]) and not results[0].equals(results[2])
     for held_out in results:
         assert list(held_out["label"]) == list(frame["label"])

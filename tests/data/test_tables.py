@@ -9,12 +9,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from headstart.config.run_config import RunConfig
 from headstart.data.frames import hold_out_val, stored_source
 from headstart.data.image_index import ImageIndex
 from headstart.data.sources import read_evaluation_index, read_index
 from headstart.data.tables.options import TableOptions
 from headstart.errors import DataError, UsageError
 from headstart.i18n import Message
+from headstart.reporter import NullReporter
 from tests.data.test_sources import pairs, refused, touch
 from tests.messages import fields_of, values_of
 
@@ -322,7 +324,7 @@ def test_labels_of_an_estimator_are_never_merged(tmp_path: Path) -> None:
     for path in paths:
         Path(path).write_text(path)
     frame = pd.DataFrame({"path": paths, "label": ["Cat", "cat", "1", "01"] * 10}, dtype=object)
-    held_out = hold_out_val(frame, 0)
+    held_out = hold_out_val(frame, RunConfig().changed(near_duplicates="ignore"), 1, NullReporter())
     assert list(held_out["label"]) == list(frame["label"]) and set(held_out["split"]) == {"train", "val"}
 
 
