@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from headstart.analysis.wording import start_words
 from headstart.audit.audit_data import AuditData
-from headstart.audit.finding import CheckResult, Example
+from headstart.audit.finding import NOTHING, CheckResult, Example
 from headstart.audit.shortcut_check import fold_groups
 from headstart.config.start_spec import start_row
 from headstart.data.pixels import Pixels
 from headstart.hardware import cpu
 from headstart.i18n import _, ngettext
 from headstart.storage.schemas.audit import CheckStatus
+from headstart.text import format_percent
 
+CLEAR_ODDS = 100.0  # of another class against the label; calibrated probabilities would be wrong in 1 of 100 cases
 _MAX_EXAMPLES = 1000
+_MAX_ODDS = 1e6
 
 
 class ReadableImages:
@@ -64,6 +70,7 @@ def label_errors(data: AuditData) -> CheckResult:
     examples = [
         Example(
             int(place),
+            value=round(min(odds, _MAX_ODDS), 1),
             detail=_(
                 "{image}: labeled {label!r}, looks like {suggested!r}.",
                 image=data.images.keys[place],
@@ -71,13 +78,21 @@ def label_errors(data: AuditData) -> CheckResult:
                 suggested=classes[suggested],
             ),
         )
-        for place, suggested in zip(data.readable[found.indices], found.suggested.tolist(), strict=True)
+        for place, suggested, odds in zip(
+            data.readable[found.indices], found.suggested.tolist(), found.odds.tolist(), strict=True
+        )
     ]
+    clear = int(np.count_nonzero(found.odds >= CLEAR_ODDS))
     sentence = ngettext(
-        "The label of {count:,} image may be wrong, by the features of {start}.",
-        "The labels of {count:,} images may be wrong, by the features of {start}.",
-        len(examples),
-        start=start,
+        "{count:,} label is clearly contradicted by the features of {start}, and {others:,} less clearly; {share} of "
+        "all labels agree with them.",
+        "{count:,} labels are clearly contradicted by the features of {start}, and {others:,} less clearly; {share} of "
+        "all labels agree with them.",
+        clear,
+        others=len(examples) - clear,
+        start=start_words(data.plan.arm_spec),
+        share=format_percent(1 - len(examples) / max(len(labels), 1)),
     )
     hint = _("Look at the first ones: they are the most probable errors. `--html OUT.html` shows them.")
-    return CheckResult(CheckStatus.WARN, sentence, hint, len(examples), examples[:_MAX_EXAMPLES])
+    status = CheckStatus.WARN if clear else CheckStatus.PASS
+    return CheckResult(status, sentence, hint if clear else NOTHING, clear, examples[:_MAX_EXAMPLES])

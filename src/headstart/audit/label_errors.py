@@ -19,8 +19,8 @@ import numpy.typing as npt
 from headstart.audit.cross_validation import Features, Floats, Labels, calibrate, log_probabilities
 
 # Exponent of the rate at which a pair of classes is confused. Of 5 swaps planted in 3,781 photos, 7 times, 0.5 and 1
-# had 4.4 in the first 20 suspects in the mean, 0 (the ratio alone) 4.3, the paper's
-# self-confidence 4.1 and its margin 3.7.
+# had 4.4 in the first 20 suspects in the mean, 0 (the ratio alone) 4.3, the paper's self-confidence 4.1 and its margin
+# 3.7.
 _RATE_EXPONENT = 0.5
 _PRIOR_IMAGES = 10.0  # weight of the class frequencies in the rate, which few images do not determine
 _SMALLEST = 1e-30
@@ -36,6 +36,7 @@ class Suspects:
         suggested: The class that each image seems to have, int64 [m].
         scores: Logarithms of the odds of the suggested class against the label, plus the logarithm of how rarely the
             two are confused; larger is more suspicious, float64 [m].
+        odds: Probability of the suggested class over that of the label, float64 [m].
         thresholds: Mean self-confidence of each class, at most 0.9, t_j, float64 [k]; NaN for a class without images.
         joint: The confident joint, counts of (label, suggested class), int64 [k, k].
     """
@@ -43,6 +44,7 @@ class Suspects:
     indices: Labels
     suggested: Labels
     scores: Floats
+    odds: Floats
     thresholds: Floats
     joint: npt.NDArray[np.int64]
 
@@ -67,23 +69,22 @@ def suspects(probabilities: Floats, labels: Labels) -> Suspects:
     joint = np.zeros((classes, classes), dtype=np.int64)
     np.add.at(joint, (labels[counted], suggested[counted]), 1)
     found = np.flatnonzero(suggested != labels)
-    scores = _scores(probabilities, labels, found, suggested[found])
+    odds = np.maximum(probabilities[found, suggested[found]], _SMALLEST) / np.maximum(own[found], _SMALLEST)
+    scores = np.log(odds) - _RATE_EXPONENT * np.log(_confusion_rates(probabilities, labels, found, suggested[found]))
     order = np.lexsort((found, -scores))
-    return Suspects(found[order], suggested[found][order], scores[order], thresholds, joint)
+    return Suspects(found[order], suggested[found][order], scores[order], odds[order], thresholds, joint)
 
 
-def _scores(probabilities: Floats, labels: Labels, found: Labels, suggested: Labels) -> Floats:
-    """Return the score of each image in `found`, see `Suspects.scores`."""
+def _confusion_rates(probabilities: Floats, labels: Labels, found: Labels, suggested: Labels) -> Floats:
+    """Return how often the label of each image in `found` is confused with its suggested class, without the image."""
     count, classes = probabilities.shape
     sums = np.zeros((classes, classes))  # of the probabilities of each class, over the images of each label
     np.add.at(sums, labels, probabilities)
     label, other = labels[found], probabilities[found, suggested]
     others = np.bincount(labels, minlength=classes)[label] - 1.0
     prior = _PRIOR_IMAGES * probabilities.mean(0)[suggested] if count else other
-    rate = (np.maximum(sums[label, suggested] - other, 0) + prior) / (others + _PRIOR_IMAGES)  # without the image
-    odds = np.log(np.maximum(other, _SMALLEST)) - np.log(np.maximum(probabilities[found, label], _SMALLEST))
-    scores: Floats = odds - _RATE_EXPONENT * np.log(np.maximum(rate, _SMALLEST))
-    return scores
+    rates: Floats = (np.maximum(sums[label, suggested] - other, 0) + prior) / (others + _PRIOR_IMAGES)
+    return np.maximum(rates, _SMALLEST)
 
 
 def cross_validated(
