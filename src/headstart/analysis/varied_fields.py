@@ -105,10 +105,10 @@ def _field_words(verdict: Condition, varied: VariedField) -> list[Message]:
 
 
 def _dependence_words(field: str, dependence: Dependence) -> Message:
-    """Return whether the verdict depends on a field."""
+    """Return whether the decision depends on a field. The difference between two values is not tested."""
     match dependence:
         case Dependence.DEPENDS:
-            return _("The verdict depends on {field}.", field=field)
+            return _("The decisions differ between the values of {field}.", field=field)
         case Dependence.INDEPENDENT:
-            return _("The verdict does not depend on {field}.", field=field)
-    return _("It is undecided whether the verdict depends on {field}.", field=field)
+            return _("The decision is the same at every value of {field}.", field=field)
+    return _("It is undecided whether the decision is the same at every value of {field}.", field=field)
