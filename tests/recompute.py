@@ -38,6 +38,7 @@ class Run(NamedTuple):
     epochs: list[dict[str, Any]]
     batch: int
     rung: int  # epochs of its rung
+    recipe: dict[str, Any]
     folder: Path
 
 
@@ -65,7 +66,7 @@ def runs_of(place: Path) -> list[Run]:
             Run(name_of(role["arm"]), role["stage"], (role["budget"], role["fraction"]), plan["seeding"]["seed"],
                 plan["recipe"]["lr"], state in ("finished", "diverged"), state,
                 [line for line in lines if line["kind"] == "epoch"], plan["recipe"]["batch_size"], rung_of(plan),
-                path.parent)
+                plan["recipe"], path.parent)
         )  # fmt: skip
     return runs
 
@@ -565,8 +566,18 @@ def _arm(name: str, runs: list[Run], test: np.ndarray, protocol: dict[str, Any])
         "test_sd": float(np.sqrt(((test - test.mean()) ** 2).sum() / (len(test) - 1))) if len(test) > 1 else None,
         "optimism": float(val.mean() - test.mean()), "diverged": [r["seed"] for r in rows if r["state"] == "diverged"],
         "to_target": times if target else None,
+        "too_augmented": sorted(run.seed for run in runs if too_augmented(run)),
         "seeds": [{key: row[key] for key in ("seed", "run", "state", "lr", "val", "test")} for row in rows],
     }  # fmt: skip
+
+
+def too_augmented(run: Run) -> bool:
+    """Return whether val stayed 10 percentage points above train in the last three of at least five epochs."""
+    recipe = run.recipe
+    if len(run.epochs) < 5 or run.epochs[-1]["val"]["n"] < 100 or any(recipe[k] for k in ("mixup", "cutmix", "ema")):
+        return False
+    gaps = [line["val"]["accuracy"] - line["train"]["accuracy"] for line in run.epochs[-3:]]
+    return min(gaps) >= 0.1 and (recipe["crop"] != 1 or recipe["jitter"] > 0)
 
 
 # Sentences

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from benchmarks import manifest
-from headstart.data import hash_cache, hashing, splits
+from headstart.data import hash_cache, hashing, overlaps
 from headstart.data.hash_cache import NO_STAMP, HashCache
 from headstart.data.image_index import ImageIndex, build_index, natural_key, natural_order
 from headstart.data.sources import read_index
@@ -49,7 +49,7 @@ def test_shared_names_are_those_of_a_table_of_all_names(names: list[str]) -> Non
     table = defaultdict(list)
     for i, name in enumerate(names):
         table[name].append(i)
-    assert splits._shared_names(names) == [members for name, members in table.items() if name and len(members) > 1]
+    assert overlaps._shared_names(names) == [members for name, members in table.items() if name and len(members) > 1]
 
 
 @hypothesis.given(st.text(st.sampled_from("aZ1é \t\n./\\:²")))

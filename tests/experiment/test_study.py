@@ -192,7 +192,15 @@ def test_verdict_of_a_small_study_agrees_with_its_records(mode: str, tmp_path: P
     assert read_study(folder).protocol == spec.protocol
     verdict = study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
     assert verdict == read_verdict(folder)
-    others = {"trackers.json", "ablation.json", "ablation", "forecast", "inspection", "runs.jsonl"}  # not of this study
+    others = {
+        "trackers.json",
+        "ablation.json",
+        "ablation",
+        "forecast",
+        "inspection",
+        "audit",
+        "runs.jsonl",
+    }  # not of this study
     kept = FILES.keys() - {"state.json", "MANIFEST.json"} - others  # a finished run has no checkpoints
     assert {name: _schema_faults(folder, name) for name in kept} == {name: [] for name in kept}
     runs = [run for run in runs_in(folder) if run.stage == "main"]
