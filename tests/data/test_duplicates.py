@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from headstart.config.run_config import RunConfig
-from headstart.data import duplicates, near_duplicates
+from headstart.data import duplicates, hashing
 from headstart.data.dataset import Dataset, load_dataset
+from headstart.data.decode import ImageFileError
+from headstart.data.hashing import UNREADABLE_PREFIX, hash_file
 from headstart.data.near_duplicates import Pairs
 from headstart.data.sources import read_data
 from headstart.data.splits import Split, divide, unit_numbers
+from headstart.data.thumbnails import read_thumbnails
 from headstart.errors import DataError
+from headstart.i18n import Message
 from headstart.reporter import NullReporter
 from headstart.storage.schemas.overlap import OverlapKind
 from tests.data.test_near_duplicates import cropped, photo, saved
 from tests.data.test_splits import index_of, parts
+from tests.messages import fields_of
+
+
+class RecordingReporter(NullReporter):
+    """Keeps what is reported."""
+
+    def __init__(self) -> None:
+        self.said: list[Message] = []
+        self.steps: list[tuple[Message, int, int]] = []
+
+    def say(self, sentence: Message) -> None:
+        self.said.append(sentence)
+
+    def progress(self, task: Message, done: int, total: int) -> None:
+        self.steps.append((task, done, total))
 
 
 def write_photos(root: Path, photos: int = 8, copies: int = 3) -> None:
@@ -61,13 +83,78 @@ def test_a_second_search_reads_the_cache_at_any_resolution(tmp_path: Path, monke
     write_photos(tmp_path / "photos")
     first = load(tmp_path / "photos")[0]
 
-    def fail(_squares: object) -> Pairs:
-        raise AssertionError("searched again")
+    def fail(*_arguments: object) -> None:
+        raise AssertionError("read again")
 
-    monkeypatch.setattr(near_duplicates, "find_pairs", fail)
+    monkeypatch.setattr(duplicates, "read_thumbnails", fail)
     other = load(tmp_path / "photos", cache_resolution=1.0)[0]
     assert other.clusters == first.clusters
     assert np.allclose(other.near_duplicates.similarity, first.near_duplicates.similarity, atol=1e-6)
+
+
+def test_pairs_do_not_depend_on_the_image_size_or_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_photos(tmp_path / "photos")
+    results = []
+    for number, settings in enumerate([{"image_size": 8}, {"image_size": 32}, {"image_size": 200, "threads": 2}]):
+        monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / f"cache {number}"))
+        plan = RunConfig().changed(source=str(tmp_path / "photos"), **{"threads": 1, **settings})
+        dataset, split = load_dataset(plan, read_data(plan.data), NullReporter())
+        results.append((dataset.clusters, parts(split)))
+    assert len(results[0][0].members) == 2
+    assert results[0] == results[1] == results[2]
+
+
+def test_small_unreadable_and_changed_files_are_not_compared(tmp_path: Path) -> None:
+    image = photo(0, 96)
+    for number, side in enumerate((96, 80, 24, 23)):
+        saved(image.resize((side, side)), 95).save(tmp_path / f"{number}.png")
+    (tmp_path / "4.png").write_bytes(b"no image")
+    index = replace(index_of([0] * 5), root=tmp_path, keys=tuple(f"{i}.png" for i in range(5)))
+    index = replace(index, paths=[tmp_path / key for key in index.keys])
+    contents = list(hashing.hash_files(index))
+    files = list(zip(contents, index.paths, strict=True))
+    places, squares = read_thumbnails(files, 1, lambda _done, _total: None)
+    assert places.tolist() == [0, 1, 2] and squares.shape == (3, 64, 64)
+    with pytest.raises(ImageFileError):
+        read_thumbnails([("0" * 32, index.paths[0])], 1, lambda _done, _total: None)
+    contents[0] = UNREADABLE_PREFIX + "0"
+    pairs = duplicates.find_near_duplicates(index, contents, threads=1, reporter=NullReporter())
+    assert not {0, 3, 4} & {*pairs.first.tolist(), *pairs.second.tolist()}
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_thumbnails_of_16_bit_images_have_their_contrast(bits: int, tmp_path: Path) -> None:
+    gray = np.asarray(photo(0, 96).convert("L"))
+    Image.fromarray(gray).save(tmp_path / "0.png")
+    Image.fromarray(gray.astype(np.uint16) << (bits - 8)).save(tmp_path / "1.png")
+    files = [(hash_file(io.BytesIO(path.read_bytes())), path) for path in (tmp_path / "0.png", tmp_path / "1.png")]
+    eight, sixteen = read_thumbnails(files, 1, lambda _done, _total: None)[1].astype(int)
+    assert eight.std() > 20 and np.abs(eight - sixteen).max() <= 2
+
+
+def test_many_images_are_not_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_photos(tmp_path / "photos")
+    monkeypatch.setattr(duplicates, "MAX_SEARCHED", 20)
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    reporter = RecordingReporter()
+    plan = plan_of(tmp_path / "photos")
+    dataset, _split = load_dataset(plan, read_data(plan.data), reporter)
+    assert len(dataset.near_duplicates) == 0 and not (tmp_path / "cache" / "near-duplicates").exists()
+    assert [fields_of(note)["count"] for note in reporter.said if "limit" in note.values] == [22]
+
+
+def test_progress_reaches_the_end_of_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_photos(tmp_path / "photos")
+    reporter = RecordingReporter()
+    index = read_data(plan_of(tmp_path / "photos").data)
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    duplicates.find_near_duplicates(index, hashing.hash_files(index), threads=1, reporter=reporter)
+    steps: dict[str, list[tuple[int, int]]] = {}
+    for task, done, total in reporter.steps:
+        steps.setdefault(task.template, []).append((done, total))
+    assert len(steps) == 3
+    for values in steps.values():
+        assert values == sorted(values) and values[-1][0] == values[-1][1] and len({total for _, total in values}) == 1
 
 
 DAMAGES: dict[str, Callable[[str], str]] = {

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageEnhance, ImageFont, ImageOps
 from sklearn.datasets import load_digits
 
-from headstart.data.near_duplicates import Pairs, find_pairs, min_similarity, thumbnail
+from headstart.data.near_duplicates import Pairs, find_pairs, min_similarity
+from headstart.data.thumbnails import thumbnail
 
 SIDE = 160
 Squares = npt.NDArray[np.uint8]
@@ -55,7 +56,7 @@ def squares_of(images: list[Image.Image]) -> Squares:
 
 
 def pairs_in(squares: Squares) -> set[tuple[int, int]]:
-    pairs = find_pairs(squares)
+    pairs = find_pairs(squares, 1)
     return set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
 
 
@@ -85,7 +86,7 @@ def test_altered_copies_are_the_only_pairs(name: str) -> None:
 def test_bursts_are_clusters() -> None:
     random = np.random.default_rng(0)
     images = [saved(cropped(image, random.uniform(0, 0.15), *random.random(2))) for image in PHOTOS for _ in range(5)]
-    labels = find_pairs(squares_of(images)).clusters(len(images))
+    labels = find_pairs(squares_of(images), 1).clusters(len(images))
     assert [len(set(labels[i : i + 5].tolist())) for i in range(0, len(images), 5)] == [1] * len(PHOTOS)
     assert len(set(labels.tolist())) == len(PHOTOS)
 
@@ -170,13 +171,13 @@ def test_pairs_do_not_depend_on_the_order(seed: int) -> None:
 
 def test_equal_thumbnails_are_one_cluster_also_with_altered_copies() -> None:
     images = [PHOTOS[0], PHOTOS[1], PHOTOS[0], saved(PHOTOS[0]), PHOTOS[0], PHOTOS[1]]
-    labels = find_pairs(squares_of(images)).clusters(len(images)).tolist()
+    labels = find_pairs(squares_of(images), 1).clusters(len(images)).tolist()
     assert labels == [0, 1, 0, 0, 0, 1]
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
 def test_flat_images_are_not_compared(count: int) -> None:
-    assert len(find_pairs(np.full((count, 64, 64), 200, np.uint8))) == 0
+    assert len(find_pairs(np.full((count, 64, 64), 200, np.uint8), 1)) == 0
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 500), (64, 64), (700, 20)])

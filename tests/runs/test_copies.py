@@ -6,8 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from headstart.config.plan_file import read_plan_file
+from headstart.inference.evaluate import evaluate
+from headstart.reporter import NullReporter
 from headstart.results.summary import result_sentences
+from headstart.runs.resume_checks import require_unchanged_inputs
 from headstart.storage.schemas.result import RESULT_FILE, RunResult
+from headstart.training.setup import resolve_run
+from tests.data.test_duplicates import write_photos as write_bursts
 from tests.messages import fields_of
 from tests.moved_photos import SETTINGS, write_photos
 from tests.trained import train
@@ -54,3 +60,20 @@ def test_accuracy_without_copies_is_that_of_the_other_images(copies: list[tuple[
     if copies:
         of_test = of_copies & set(arrays["image"][arrays["split"] == "test"].tolist())
         assert fields_of(sentences[2])["count"] == len(of_test)
+
+
+def test_deleted_cache_changes_neither_the_evaluation_nor_the_plan_of_a_resumed_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    write_bursts(tmp_path / "photos")
+    folder = train(tmp_path / "runs", source=str(tmp_path / "photos"), **SETTINGS)
+    plan, result = read_plan_file(folder).plan, RunResult.read(folder / RESULT_FILE)
+    assert plan.facts.near_duplicates_sha256
+    for delete in ("near-duplicates", "pixels", ""):
+        shutil.rmtree(tmp_path / "cache" / delete)
+        evaluated = evaluate(folder, None, NullReporter())
+        assert result.test is not None
+        assert (evaluated.own, evaluated.split, evaluated.confusion) == (True, "test", result.test.confusion)
+    shutil.rmtree(tmp_path / "cache")
+    require_unchanged_inputs(plan, resolve_run(plan, NullReporter()).plan)

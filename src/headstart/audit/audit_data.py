@@ -13,7 +13,7 @@ from headstart.audit.file_facts import FileFacts, read_file_facts
 from headstart.audit.pixel_facts import PixelFacts, measure_pixels
 from headstart.config.run_config import RunConfig
 from headstart.data import duplicates, hashing, pixel_store, sources, splits
-from headstart.data.dataset import divide_plan, near_duplicates_of
+from headstart.data.dataset import divide_plan
 from headstart.data.image_index import SPLITS, ImageIndex
 from headstart.data.near_duplicates import Pairs
 from headstart.data.pixel_store import PixelStore
@@ -124,7 +124,10 @@ def load_audit_data(plan: RunConfig, reporter: Reporter) -> AuditData:
         progress=partial(reporter.progress, _("decoding images")),
         threads=threads,
     )
-    near = near_duplicates_of(store, content_hashes, threads, reporter)
+    readable = np.flatnonzero(store.sizes[:, 0] > 0)  # a training searches among these
+    near = duplicates.find_near_duplicates(
+        images.without(store.bad), [content_hashes[i] for i in readable], threads=threads, reporter=reporter
+    ).at(readable)
     split_of, declared, evaluation, error = _split(plan, images, content_hashes, store, near)
     return AuditData(
         plan=plan,

@@ -6,7 +6,6 @@ The windows are found by the inverse compositional Gauss-Newton method (Baker an
 from __future__ import annotations
 
 import itertools
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from headstart.data.candidates import DESCRIBED_SIDE, Hits
 from headstart.data.image_detail import detail
 from headstart.data.image_windows import WINDOWS, DescriptorSpace, Floats, Integers, oriented_as, rank, reduced
+from headstart.reporter import ProgressCallback
 
 Doubles = npt.NDArray[np.float64]
 
@@ -31,7 +31,7 @@ _DAMPING = 2.5e-4  # of the trace
 
 
 def similarities(
-    squares: npt.NDArray[np.uint8], hits: Hits, space: DescriptorSpace
+    squares: npt.NDArray[np.uint8], hits: Hits, space: DescriptorSpace, threads: int, progress: ProgressCallback
 ) -> tuple[Integers, Integers, Floats]:
     """Return (image, target, similarity) of the pairs of hits: the correlation of the detail of both images.
 
@@ -40,12 +40,18 @@ def similarities(
         hits: Windows to begin with, sorted by pair.
         space: Descriptor space of the images. Aligned images whose descriptors differ have in common only what most
             images have, such as the layout of screenshots; their similarity is -1.
+        threads: Number of threads.
+        progress: Called with (hits done, all hits).
     """
     is_first = np.r_[True, np.diff(hits.pair_codes()) != 0] if len(hits) else np.empty(0, np.bool_)
     starts = np.flatnonzero(is_first)
     parts = [np.arange(begin, end) for begin, end in itertools.pairwise(np.r_[starts[::_PAIRS], len(hits)])]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = list(pool.map(lambda part: _similarity(squares, hits.chosen(part), space), parts))
+    results: list[Floats] = []
+    with ThreadPoolExecutor(threads) as pool:
+        work = pool.map(lambda part: _similarity(squares, hits.chosen(part), space), parts)
+        for part, result in zip(parts, work, strict=True):
+            results.append(result)
+            progress(int(part[-1]) + 1, len(hits))
     similarity = np.concatenate([np.empty(0, np.float32), *results])
     return hits.images[starts], hits.targets[starts], similarity
 

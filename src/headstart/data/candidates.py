@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.data.image_windows import WINDOWS, DescriptorSpace, Floats, Integers, batches, rank, reduced
+from headstart.reporter import ProgressCallback
 
 DESCRIBED_SIDE = 32  # of the images that are described
 _SAMPLE = 4096  # images that the descriptor space is computed from
@@ -70,12 +71,13 @@ def descriptor_space(squares: npt.NDArray[np.uint8]) -> DescriptorSpace:
     return DescriptorSpace.of(reduced(squares[:_SAMPLE], DESCRIBED_SIDE))
 
 
-def find_hits(squares: npt.NDArray[np.uint8], space: DescriptorSpace) -> Hits:
+def find_hits(squares: npt.NDArray[np.uint8], space: DescriptorSpace, progress: ProgressCallback) -> Hits:
     """Return the pairs that are worth aligning, sorted by pair, each with its best windows.
 
     Args:
         squares: Images [n, side, side], in an order that is no order of time or place.
         space: Their descriptor space.
+        progress: Called with (images done, all images).
     """
     index = np.concatenate(
         [space.describe(reduced(squares[part], DESCRIBED_SIDE), WINDOWS[0]) for part in batches(len(squares))]
@@ -87,6 +89,7 @@ def find_hits(squares: npt.NDArray[np.uint8], space: DescriptorSpace) -> Hits:
         for number, window in enumerate(WINDOWS):
             queries = np.concatenate([space.describe(part, window) for part in parts])
             found.append(_best_targets(cells.search(queries, block.start, number)))
+            progress(block.start + len(images) * (number + 1) // len(WINDOWS), len(squares))
         best.append(_best_targets(Hits.joined(found)))
     return _best_hits(Hits.joined(best))
 

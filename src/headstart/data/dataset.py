@@ -92,7 +92,7 @@ def load_dataset(plan: RunConfig, images: ImageIndex, reporter: Reporter) -> tup
         store = open_plan_store(plan, images, content_hashes, threads, reporter)
     pairs = Pairs.none()
     if plan.data.near_duplicates == "together":
-        pairs = near_duplicates_of(store, content_hashes, threads, reporter)
+        pairs = duplicates.find_near_duplicates(images, content_hashes, threads=threads, reporter=reporter)
     clusters = duplicates.clusters_of(pairs, content_hashes)
     if split is None or len(pairs):
         split = divide_plan(plan, images, content_hashes, pairs)
@@ -137,14 +137,6 @@ def open_plan_store(
         progress=partial(reporter.progress, _("decoding images")),
         threads=threads,
     )
-
-
-def near_duplicates_of(
-    store: pixel_store.PixelStore, content_hashes: tuple[str, ...], threads: int, reporter: Reporter
-) -> Pairs:
-    """Return the near-duplicates in a store, with progress; see `duplicates.find_near_duplicates`."""
-    progress = partial(reporter.progress, _("comparing images"))
-    return duplicates.find_near_duplicates(store, content_hashes, threads=threads, progress=progress)
 
 
 def _kept_together_note(clusters: Clusters, images: ImageIndex) -> Message:

@@ -1,9 +1,9 @@
-"""Near-duplicates among the images of a data set, in the cache: found once, whatever the resolution of the pixels.
+"""Near-duplicates among the images of a data set, in the cache: found once, from the files alone.
 
 <cache>/near-duplicates/<key>.json      the pairs; the key is a hash of the contents and of the version of the search
 
-The resolution is no part of the key, because arms of different image sizes must have the same splits. A pair of nearly
-the lowest similarity may be found at one resolution only; the digest in the plan shows which pairs a run has used.
+The pairs do not depend on the image size of a run, because arms of different sizes must have the same splits, and a
+split must be found again without the cache.
 """
 
 from __future__ import annotations
@@ -11,23 +11,27 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from headstart.data import near_duplicates as search
+from headstart.data.decode import DECODER_VERSION
+from headstart.data.hashing import UNREADABLE_PREFIX
+from headstart.data.image_index import ImageIndex
 from headstart.data.image_windows import Integers
 from headstart.data.near_duplicates import Pairs
-from headstart.data.pixel_store import PixelStore
+from headstart.data.thumbnails import read_thumbnails
 from headstart.errors import DataError
-from headstart.reporter import ProgressCallback
+from headstart.i18n import _
+from headstart.reporter import Reporter
 from headstart.storage.cache import cache_root, write_cache_file
 from headstart.storage.schemas.cache import NearDuplicatePairs
 
-_BATCH = 256  # thumbnails
+MAX_SEARCHED = 200_000  # images of different content: the thumbnails of more would need gigabytes
 
 
 @dataclass(frozen=True)
@@ -46,36 +50,44 @@ class Clusters:
 
 
 def find_near_duplicates(
-    store: PixelStore, content_hashes: Sequence[str], *, threads: int, progress: ProgressCallback | None = None
+    images: ImageIndex, content_hashes: Sequence[str], *, threads: int, reporter: Reporter
 ) -> Pairs:
-    """Return the near-duplicates among the images of a store: positions of images of different content.
+    """Return the near-duplicates among images: positions of images of different content.
 
-    They are read from the cache if the same contents were searched before, at any resolution. Images whose shorter side
-    is below `near_duplicates.MIN_SIDE` px are not compared. Of images of equal content, the first is compared.
+    They are a function of the contents of the files, and are read from the cache if the same contents were searched
+    before. Of images of equal content, the first is compared. Images that `read_thumbnails` leaves out are not
+    compared, and none are if there are more than MAX_SEARCHED of different content.
 
     Args:
-        store: The pixels.
-        content_hashes: One content hash per image of the store.
+        images: Index of the images.
+        content_hashes: One content hash per image.
         threads: Number of threads.
-        progress: Called with (images done, all images).
+        reporter: Receives progress, and a note if nothing is searched.
 
     Raises:
-        DataError: Cached pixels have changed on the disk.
+        DataError: A file has changed since it was hashed.
     """
     first: dict[str, int] = {}
     for i, content in enumerate(content_hashes):
         first.setdefault(content, i)
-    contents = sorted(content for content, i in first.items() if min(store.sizes[i]) >= search.MIN_SIDE)
-    places = np.array([first[content] for content in contents], dtype=np.int64)
-    if len(contents) < 2:
+    if len(first) > MAX_SEARCHED:
+        reporter.say(
+            _(
+                "Near-duplicates are not searched among more than {limit:,} different images (here {count:,}).",
+                limit=MAX_SEARCHED,
+                count=len(first),
+            )
+        )
         return Pairs.none()
-    file = _cache_file(first)
+    contents = sorted(content for content in first if not content.startswith(UNREADABLE_PREFIX))
+    file = _cache_file(contents)
     pairs = _read(file, len(contents))
     if pairs is None:
-        pairs = search.find_pairs(_thumbnails(store, places, threads, progress))
+        files = [(content, images.paths[first[content]]) for content in contents]
+        compared, squares = read_thumbnails(files, threads, partial(reporter.progress, _("reading thumbnails")))
+        pairs = search.find_pairs(squares, threads, reporter).at(compared)
         _write(file, pairs, len(contents))
-    one, other = places[pairs.first], places[pairs.second]
-    return Pairs(np.minimum(one, other), np.maximum(one, other), pairs.similarity)
+    return pairs.at(np.array([first[content] for content in contents], dtype=np.int64))
 
 
 def clusters_of(pairs: Pairs, content_hashes: Sequence[str]) -> Clusters:
@@ -111,26 +123,9 @@ def copy_numbers(pairs: Pairs, content_hashes: Sequence[str]) -> Integers:
     return both.clusters(len(equal))
 
 
-def _thumbnails(
-    store: PixelStore, places: Integers, threads: int, progress: ProgressCallback | None
-) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    squares = np.empty((len(places), search.SIDE, search.SIDE), np.uint8)
-
-    def fill(begin: int) -> int:
-        for row in range(begin, min(begin + _BATCH, len(places))):
-            squares[row] = search.thumbnail(store[int(places[row])])
-        return min(begin + _BATCH, len(places))
-
-    with ThreadPoolExecutor(threads) as pool:
-        for done in pool.map(fill, range(0, len(places), _BATCH)):
-            if progress:
-                progress(done, len(places))
-    return squares
-
-
 def _cache_file(contents: Iterable[str]) -> Path:
-    digest = hashlib.blake2b(f"{search.ALGORITHM_VERSION}\n".encode(), digest_size=16)
-    for content in sorted(contents):
+    digest = hashlib.blake2b(f"{search.ALGORITHM_VERSION} {DECODER_VERSION}\n".encode(), digest_size=16)
+    for content in contents:
         digest.update(content.encode())
     return cache_root() / "near-duplicates" / f"{digest.hexdigest()}.json"
 

@@ -108,7 +108,7 @@ def hold_out_val(frame: pd.DataFrame, plan: RunConfig, threads: int, reporter: R
 
     Args:
         frame: Columns path, label and optionally group.
-        plan: Plan of the run, for its seed and for the resolution of its decoded images.
+        plan: Plan of the run, for its seed, and for whether near-duplicates stay together.
         threads: Number of threads.
         reporter: Receives progress.
 
@@ -117,7 +117,7 @@ def hold_out_val(frame: pd.DataFrame, plan: RunConfig, threads: int, reporter: R
     """
     import pandas as pd
 
-    from headstart.data import dataset  # slow, and only needed here
+    from headstart.data import duplicates  # slow, and only needed here
 
     options = TableOptions(keep_labels=True)
     text = pd.DataFrame(_columns_of(frame, options)[1], dtype=object)
@@ -127,8 +127,7 @@ def hold_out_val(frame: pd.DataFrame, plan: RunConfig, threads: int, reporter: R
     content_hashes = hashing.hash_files(index)
     pairs = None
     if plan.data.near_duplicates == "together":
-        store = dataset.open_plan_store(plan, index, content_hashes, threads, reporter)
-        pairs = dataset.near_duplicates_of(store, content_hashes, threads, reporter)
+        pairs = duplicates.find_near_duplicates(index, content_hashes, threads=threads, reporter=reporter)
     val = {index.keys[i] for i in splits.split_off_val(index, plan.seeding.seed, content_hashes, pairs)}
     return text.assign(split=["val" if key in val else "train" for key in rows.keys])
 

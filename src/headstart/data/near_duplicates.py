@@ -1,6 +1,6 @@
 """Find images that show the same photo: saved again, resized, flipped, cropped, brightened, or taken in a burst.
 
-Three steps, all on gray thumbnails of 64 x 64 px, deterministic and without a network:
+Three steps, all on gray thumbnails (`thumbnails`), deterministic and without a network:
 
 1. `image_windows`: a descriptor of each image, and of windows of it (cropped, mirrored and turned).
 2. `candidates`: for each image the others whose descriptors are the most similar to those of its windows.
@@ -12,19 +12,19 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from headstart.data.alignment import similarities
 from headstart.data.candidates import descriptor_space, find_hits
 from headstart.data.image_detail import corner_count, detail_deviation
 from headstart.data.image_windows import Floats, Integers
+from headstart.i18n import _
+from headstart.reporter import NullReporter, Reporter
 
-ALGORITHM_VERSION = 1  # of what decides which images are near-duplicates
-SIDE = 64  # of a thumbnail
-MIN_SIDE = 24  # of an image, px: smaller ones have too little detail
+ALGORITHM_VERSION = 2  # of what decides which images are near-duplicates, and of the form of the cached pairs
 _THRESHOLDS = (0.8, 0.85, 0.9, 0.93, 0.95, 0.96, 0.97, 0.98, 0.99)  # correlations of the detail
 _BAND = 0.35  # width of a band below a threshold, in units of Fisher's z
 _MAX_RATIO = 0.9  # of the numbers of pairs in the upper and in the lower band
@@ -57,6 +57,11 @@ class Pairs:
         """Return no pairs."""
         return cls(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32))
 
+    def at(self, places: Integers) -> Pairs:
+        """Return the pairs of images that are elsewhere: `places` has the new position of each image, all different."""
+        one, other = places[self.first], places[self.second]
+        return Pairs(np.minimum(one, other), np.maximum(one, other), self.similarity)
+
     def clusters(self, count: int) -> Integers:
         """Return the number of the cluster of each of `count` images: connected components, in order of appearance."""
         from scipy.sparse import coo_array  # slow, and splits of most data need no clusters
@@ -67,18 +72,18 @@ class Pairs:
         return labels
 
 
-def thumbnail(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return the gray thumbnail, uint8 [SIDE, SIDE], of an image uint8 [h, w, 3]; its shape is not kept."""
-    image = Image.fromarray(pixels).convert("L")
-    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC))  # a box filter would leave aliasing
-
-
-def find_pairs(squares: npt.NDArray[np.uint8]) -> Pairs:
-    """Return the near-duplicates among thumbnails, uint8 [n, SIDE, SIDE]: pairs that connect all copies.
+def find_pairs(squares: npt.NDArray[np.uint8], threads: int, reporter: Reporter | None = None) -> Pairs:
+    """Return the near-duplicates among thumbnails, uint8 [n, side, side]: pairs that connect all copies.
 
     The pairs of thumbnails do not depend on their order: all that depends on an order is done in that of their hashes.
     Of equal thumbnails, only the first is compared with others. Thumbnails without detail are not compared.
+
+    Args:
+        squares: The thumbnails.
+        threads: Number of threads of the alignment.
+        reporter: Receives progress.
     """
+    progress = (reporter or NullReporter()).progress
     detailed = np.flatnonzero(detail_deviation(squares) >= _MIN_DETAIL)
     digests = np.array([hashlib.blake2b(squares[i].tobytes(), digest_size=16).digest() for i in detailed], dtype="V16")
     _unused, first, number = np.unique(digests, return_index=True, return_inverse=True)
@@ -86,10 +91,13 @@ def find_pairs(squares: npt.NDArray[np.uint8]) -> Pairs:
     copies = np.flatnonzero(detailed != distinct[number])
     pairs = [(distinct[number[copies]], detailed[copies], np.ones(len(copies), np.float32))]
     if len(distinct) > 1:
-        space = descriptor_space(squares[distinct])
-        hits = find_hits(squares[distinct], space)
-        images, targets, similarity = similarities(squares[distinct], hits, space)
-        corners = corner_count(squares[distinct])
+        compared = squares[distinct]
+        space = descriptor_space(compared)
+        hits = find_hits(compared, space, partial(progress, _("comparing images")))
+        images, targets, similarity = similarities(
+            compared, hits, space, threads, partial(progress, _("aligning similar images"))
+        )
+        corners = corner_count(compared)
         has_few = np.minimum(corners[images], corners[targets]) < _MIN_CORNERS
         threshold = min_similarity(similarity[~has_few])
         found = similarity >= np.where(has_few, max(threshold, _FEW_CORNERS_SIMILARITY), threshold)

@@ -132,7 +132,7 @@ def evaluate(
     data = match_training_data(index, predictor.classes, fingerprint, open_store if skip_bad else None)
     if source is None and plan is not None and not data.own:
         raise changed_error(data.index, plan.facts, predictor.path)
-    evaluation_set = _evaluation_set(predictor, data, split, classes, open_store, reporter)
+    evaluation_set = _evaluation_set(predictor, data, split, classes, reporter)
     for note in [predictor.selection_note, *index.notes, *_notes(evaluation_set)]:
         if note:
             reporter.say(note)
@@ -176,7 +176,6 @@ def _evaluation_set(
     data: EvaluationData,
     split: str,
     classes: Sequence[str],
-    open_store: OpenStore,
     reporter: Reporter,
 ) -> _EvaluationSet:
     """Select the images."""
@@ -184,7 +183,7 @@ def _evaluation_set(
     _reject_unknown_classes(predictor, index, classes)
     training_data = predictor.model.config.headstart.data
     if own and split != "all":
-        data = with_near_duplicates(data, training_data, open_store, reporter)
+        data = with_near_duplicates(data, training_data, reporter)
         run_split = divide(
             index,
             seed=training_data.seed,

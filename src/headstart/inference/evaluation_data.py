@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import numpy as np
 
@@ -142,9 +141,7 @@ def match_training_data(
     return EvaluationData(good_index, good_hashes, own, left_out)
 
 
-def with_near_duplicates(
-    data: EvaluationData, training: TrainingData, open_store: OpenStore, reporter: Reporter
-) -> EvaluationData:
+def with_near_duplicates(data: EvaluationData, training: TrainingData, reporter: Reporter) -> EvaluationData:
     """Return the data that a model was trained on, with the near-duplicates that its split kept together.
 
     Raises:
@@ -152,12 +149,7 @@ def with_near_duplicates(
     """
     if not (data.own and training.near_duplicates_sha256):
         return data
-    pairs = duplicates.find_near_duplicates(
-        open_store(data.index, data.content_hashes),
-        data.content_hashes,
-        threads=usable_cores(),
-        progress=partial(reporter.progress, _("comparing images")),
-    )
+    pairs = duplicates.find_near_duplicates(data.index, data.content_hashes, threads=usable_cores(), reporter=reporter)
     if duplicates.clusters_of(pairs, data.content_hashes).digest != training.near_duplicates_sha256:
         raise DataError(
             _(
