@@ -11,16 +11,21 @@ from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import RunConfig
 from headstart.config.study_file import validate_study
 from headstart.data.class_names import shared_classes
+from headstart.errors import DataError, UsageError
 from headstart.experiment import preflight
 from headstart.experiment.study_kind import COMPARISON
 from headstart.hardware import calibration
 from headstart.reporter import NullReporter
 from headstart.runs import runner
-from headstart.storage.schemas.study import VariantsFile
+from headstart.storage import files
+from headstart.storage.schemas.arm import ArmSpec
+from headstart.storage.schemas.study import InputFingerprints, VariantInputs, VariantsFile
 from headstart.storage.schemas.verdict import EvaluationImages, Exposure
 from headstart.training import setup
 from headstart.weights import starts
 from tests.cli.test_train_errors import write_images
+from tests.data.test_duplicates import write_photos
+from tests.data.test_splits import parts
 from tests.messages import fields_of, values_of
 from tests.verdicts import arm_result, verdict
 
@@ -109,6 +114,28 @@ def test_evaluation_images_that_a_run_was_trained_on_are_counted_while_they_are_
     assert known_images(other.changed(source=str(tmp_path / "moved"))) == [0, None]
 
 
+def resolved_arms(root: Path, vary: dict[str, tuple[str, ...]]) -> list[setup.ResolvedRun]:
+    plan = resolve_settings({"source": str(root), **PLAN}).plan
+    spec = validate_study({"arms": ("scratch",), "vary": vary, "search": "off"}, plan)
+    spec = type(spec)(spec.protocol, calibration.resolve_machine(spec.plan))
+    return preflight.resolve_arms(spec, NullReporter())[0]
+
+
+def test_arms_of_different_image_sizes_have_the_same_splits(tmp_path: Path) -> None:
+    write_photos(tmp_path / "photos")
+    first, second = resolved_arms(tmp_path / "photos", {"image_size": ("16", "32")})
+    assert first.plan.facts.near_duplicates_sha256 == second.plan.facts.near_duplicates_sha256 != ""
+    assert parts(first.split) == parts(second.split)
+
+
+def test_arms_with_different_splits_are_refused_before_the_first_step(tmp_path: Path) -> None:
+    write_photos(tmp_path / "photos")
+    with pytest.raises(UsageError) as error:
+        resolved_arms(tmp_path / "photos", {"near_duplicates": ("together", "ignore")})
+    assert set(fields_of(error.value.message)) == {"first", "second"}
+    assert "--near-duplicates" in str(error.value.hint)
+
+
 def test_declared_val_used_for_evaluation_is_called_val() -> None:
     names = {declared: wording.split_names(declared) for declared in ("train+val", "none", "train+test")}
     selection, evaluation = names.pop("train+val")
@@ -123,3 +150,30 @@ def test_known_classes_and_images_are_reported_once_for_all_arms_with_the_same_w
     lines = notes.exposure_notes(verdict(list(map(arm_result, exposure)), exposure=exposure, evaluation=evaluation))
     assert len(lines) == 2 and values_of(lines[0]) == ["w", "cat", "dog"]
     assert fields_of(lines[1]) == {"start": "w", "trained": 1200, "count": 2000, "text": "test"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "names_the_changes"),
+    [
+        ({"near_duplicates": "other"}, False),
+        ({"images": "other"}, True),
+        ({"images": "other", "near_duplicates": "other"}, True),
+    ],
+)
+def test_other_near_duplicates_are_not_called_other_data(
+    changes: dict[str, str], names_the_changes: bool, tmp_path: Path
+) -> None:
+    first = InputFingerprints(images="images", near_duplicates="pairs", weights="weights")
+    inputs = VariantInputs(
+        **first.model_dump(),
+        arm=ArmSpec(start="scratch", label="scratch"),
+        declared="",
+        overlaps=[],
+        known_classes=[],
+        known_images=None,
+    )
+    files.write_json(tmp_path / "variants.json", VariantsFile(variants={"scratch": inputs}).to_json())
+    preflight.require_unchanged(tmp_path, "scratch", first)
+    with pytest.raises(DataError) as error:
+        preflight.require_unchanged(tmp_path, "scratch", first.model_copy(update=changes))
+    assert ("changes" in fields_of(error.value.message)) == names_the_changes

@@ -60,7 +60,8 @@ def resolve_arms(
         The resolved variants, in order, and the resolved sources by name.
 
     Raises:
-        UsageError: Two arms are the same, or the metric needs the logits of more classes than are kept.
+        UsageError: Two arms are the same or have different splits, or the metric needs the logits of more classes than
+            are kept.
         DataError: The evaluation split has too few images, or images or weights are missing.
     """
     arms: list[setup.ResolvedRun] = []
@@ -93,8 +94,23 @@ def resolve_arms(
                 _("{first} and {second} are the same arm.", first=first, second=variant.name),
                 _("Leave one of them out."),
             )
+        if arms and _division(arm) != _division(arms[0]):
+            raise UsageError(
+                _(
+                    "The images of {first} and of {second} are divided in different ways.",
+                    first=spec.variants[0].name,
+                    second=variant.name,
+                ),
+                _("Use one set of images and one setting of --near-duplicates in all arms."),
+            )
         arms.append(arm)
     return arms, sources
+
+
+def _division(arm: setup.ResolvedRun) -> tuple[str, tuple[str, ...]]:
+    """Return what arms must have in common to be compared: the near-duplicates of the split, and the test images."""
+    keys = arm.dataset.images.keys
+    return arm.plan.facts.near_duplicates_sha256, tuple(keys[i] for i in arm.split.test)
 
 
 @contextmanager
@@ -284,7 +300,13 @@ def require_unchanged(folder: Path, variant: str, current: InputFingerprints) ->
             ),
             _("Restore the file, or begin a new study."),
         )
-    if changes := differences({name: first[name] for name in present}, present):
+    changes = differences({name: first[name] for name in present}, present)
+    if changes and all(change.startswith("near_duplicates:") for change in changes):
+        raise DataError(
+            _("The near-duplicates that are found among the images are not those that the study began with."),
+            _("Resume the study on the computer on which it began, or begin a new study."),
+        )
+    if changes:
         raise DataError(
             _(
                 "The data or the weights of {arm} have changed since the study began: {changes}.",
