@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -189,6 +190,31 @@ def test_declared_splits_are_checked_for_near_duplicates(tmp_path: Path) -> None
     assert (overlap.kind, overlap.splits, overlap.count) == (OverlapKind.NEAR_DUPLICATE, ("train", "test"), 2)
     assert [Path(name).stem[0] for name in overlap.examples] == ["0", "0"]
     assert not split.is_drawn
+
+
+@pytest.mark.parametrize(("moved", "count"), [("0", 1), ("[0-9]*", None), ("", 2)])
+def test_only_near_duplicates_in_one_split_are_said_to_be_kept_together(
+    moved: str, count: int | None, tmp_path: Path
+) -> None:
+    write_photos(tmp_path / "all")
+    for path in sorted((tmp_path / "all").rglob("*.png")):
+        of_test = path.stem == "7" or (path.stem == "0 copy 1" and fnmatch(path.parent.name[-1], moved))
+        target = tmp_path / "photos" / ("test" if of_test else "train") / path.parent.name / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target)
+    reporter, plan = RecordingReporter(), plan_of(tmp_path / "photos")
+    dataset, split = load_dataset(plan, read_data(plan.data), reporter)
+    assert (split.declared, split.is_drawn) == ("train+test", True)
+    notes = [fields_of(note) for note in reporter.said if "images" in note.values]
+    assert [note["count"] for note in notes] == ([] if count is None else [count])
+    for note in notes:
+        pair = {note["first"], note["second"]}
+        assert any(pair <= keys_in(split, name, dataset) for name in ("train", "val", "test"))
+
+
+def keys_in(split: Split, name: str, dataset: Dataset) -> set[str]:
+    """Return the keys of the images of a split."""
+    return {dataset.images.keys[i] for i in getattr(split, name)}
 
 
 def test_a_class_that_is_one_burst_is_an_error_that_names_the_setting(tmp_path: Path) -> None:

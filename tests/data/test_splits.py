@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import replace
+from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
@@ -194,10 +195,36 @@ def test_has_copy_marks_images_whose_cluster_is_in_an_earlier_split(clusters: li
                                max_size=len(clusters)))  # fmt: skip
     part = [np.flatnonzero(np.array(names) == name) for name in ("train", "val", "test")]
     result = has_copy(Split(*part, declared="none", evaluation="test", is_drawn=True), np.array(clusters))
-    order = {"left out": 0, "train": 0, "val": 1, "test": 2}
+    seen_by = {"left out": (), "train": (), "val": ("train",), "test": ("train", "val")}
     for i, name in enumerate(names):
-        others = [order[names[k]] for k in range(len(names)) if clusters[k] == clusters[i]]
-        assert result[i] == (min(others) < order[name])
+        copies = {names[k] for k in range(len(names)) if clusters[k] == clusters[i]}
+        assert result[i] == bool(copies & set(seen_by[name]))
+
+
+@fast_settings
+@given(
+    images=st.lists(
+        st.tuples(st.sampled_from(["left out", "train", "val", "test"]), st.sampled_from("abc")),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_near_duplicates_in_two_splits_are_the_first_of_all_pairs(images: list[tuple[str, str]]) -> None:
+    names, contents = zip(*images, strict=True)
+    part = {name: np.flatnonzero(np.array(names) == name) for name in ("train", "val", "test")}
+    split = Split(**part, declared="train+val+test", evaluation="test", is_drawn=False)
+    index = index_of([0] * len(images))
+    found = overlaps(index, split, [str(i) for i in range(len(images))], [])
+    assert found == []
+    result = {
+        overlap.splits: overlap.examples
+        for overlap in overlaps(index, split, contents, [range(len(images))])
+        if overlap.kind == "near-duplicate"
+    }
+    for pair in combinations(("train", "val", "test"), 2):
+        crossing = [(i, j) for i, j in product(part[pair[0]], part[pair[1]]) if contents[i] != contents[j]]
+        expected = tuple(index.keys[i] for i in crossing[0]) if crossing else None
+        assert result.get(pair) == expected
 
 
 def test_overlaps_between_splits_are_reported() -> None:

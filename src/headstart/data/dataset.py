@@ -96,8 +96,8 @@ def load_dataset(plan: RunConfig, images: ImageIndex, reporter: Reporter) -> tup
     clusters = duplicates.clusters_of(pairs, content_hashes)
     if split is None or len(pairs):
         split = divide_plan(plan, images, content_hashes, pairs)
-    if clusters.members and split.is_drawn:
-        reporter.say(_kept_together_note(clusters, images))
+    if split.is_drawn and (note := _kept_together_note(clusters, images, split)) is not None:
+        reporter.say(note)
     for name, indices in (("train", split.train), ("val", split.val)):
         if not len(indices):
             raise DataError(
@@ -139,13 +139,19 @@ def open_plan_store(
     )
 
 
-def _kept_together_note(clusters: Clusters, images: ImageIndex) -> Message:
-    first, second = clusters.examples[0]
+def _kept_together_note(clusters: Clusters, images: ImageIndex, split: splits.Split) -> Message | None:
+    """Return how many near-duplicates are in one split; declared splits may have divided others."""
+    split_of = overlaps.split_numbers(split, len(images))
+    numbers = [set(split_of[list(members)].tolist()) for members in clusters.members]
+    together = [i for i, parts in enumerate(numbers) if len(parts) == 1 and overlaps.UNUSED not in parts]
+    if not together:
+        return None
+    first, second = clusters.examples[together[0]]
     return ngettext(
         "Kept {count:,} group of near-duplicates ({images}) in one split, such as {first} and {second}.",
         "Kept {count:,} groups of near-duplicates ({images}) in one split each, such as {first} and {second}.",
-        len(clusters.members),
-        images=ngettext("{count:,} image", "{count:,} images", sum(map(len, clusters.members))),
+        len(together),
+        images=ngettext("{count:,} image", "{count:,} images", sum(len(clusters.members[i]) for i in together)),
         first=images.keys[first],
         second=images.keys[second],
     )

@@ -13,11 +13,15 @@ from headstart.data.splits import Split
 from headstart.data.unit_selection import Indices
 from headstart.storage.schemas.overlap import Overlap, OverlapKind
 
+UNUSED = 3  # number of an image that is in no split, after those of `SPLITS`
+
 
 def overlaps(
     images: ImageIndex, split: Split, content_hashes: Sequence[str], clusters: Sequence[Sequence[int]] = ()
 ) -> list[Overlap]:
     """Return images of equal content in two splits or under two labels, and groups and near-duplicates in two splits.
+
+    Images that a fraction leaves out of train are in no split.
 
     Args:
         images: Index of the images.
@@ -25,9 +29,7 @@ def overlaps(
         content_hashes: One content hash per image.
         clusters: Positions of near-duplicates, one sequence for each photo.
     """
-    split_of = np.full(len(images), -1)  # an image outside of the training fraction is in no split
-    for number, part in enumerate((split.train, split.val, split.test)):
-        split_of[part] = number
+    split_of = split_numbers(split, len(images))
     results = []
     equal_images = _shared_names(content_hashes)
     kinds = (
@@ -52,21 +54,28 @@ def overlaps(
     return results
 
 
+def split_numbers(split: Split, count: int) -> Indices:
+    """Return for each of `count` images the position of its split in `SPLITS`, or UNUSED: int64 [count]."""
+    numbers = np.full(count, UNUSED)
+    for number, part in enumerate((split.train, split.val, split.test)):
+        numbers[part] = number
+    return numbers
+
+
 def has_copy(split: Split, clusters: Indices) -> npt.NDArray[np.bool_]:
     """Return for each image whether the model that is evaluated on it has seen a copy of it: bool [n].
 
-    That is a test image with a copy outside test, or a val image with a copy in train. Only declared splits have such
-    images. The images that a fraction leaves out of train count as train.
+    That is a test image with a copy in train or val, or a val image with a copy in train. Only declared splits have
+    such images. Images that a fraction leaves out of train are not seen, and have no copy.
 
     Args:
         split: The split.
         clusters: Number of the cluster of each image, int64 [n]: copies have the same one.
     """
-    seen_for = np.full(len(clusters), 0)
-    seen_for[split.val], seen_for[split.test] = 1, 2
-    first = np.full(int(clusters.max(initial=-1)) + 1, 2)
-    np.minimum.at(first, clusters, seen_for)
-    return first[clusters] < seen_for
+    numbers = split_numbers(split, len(clusters))
+    first = np.full(int(clusters.max(initial=-1)) + 1, UNUSED)
+    np.minimum.at(first, clusters, numbers)
+    return (first[clusters] < numbers) & (numbers < UNUSED)
 
 
 def _crossing(
@@ -74,8 +83,14 @@ def _crossing(
 ) -> tuple[int, int] | None:
     """Return an image in each of two splits, of different content if `contents` are given; None if there are none."""
     ones, others = ([i for i in members if split_of[i] == split] for split in splits)
-    pairs = ((i, j) for i in ones for j in others if contents is None or contents[i] != contents[j])
-    return next(pairs, None)
+    if not ones or not others:
+        return None
+    if contents is None:
+        return ones[0], others[0]
+    first, other = contents[ones[0]], contents[others[0]]
+    if (j := next((j for j in others if contents[j] != first), None)) is not None:
+        return ones[0], j
+    return next(((i, others[0]) for i in ones if contents[i] != other), None)  # all others equal the first image
 
 
 def _shared_names(names: Sequence[str]) -> list[list[int]]:
