@@ -118,7 +118,7 @@ def read_correct(run: Run, split: str = "test") -> tuple[list[str], np.ndarray, 
 
 
 def read_copies(run: Run) -> np.ndarray:
-    """Return which test images have a copy in another split."""
+    """Return which test images have a copy in another split that the run uses."""
     with np.load(run.folder / "artifacts" / "predictions.npz", allow_pickle=False) as arrays:
         return np.asarray(arrays["copy"][arrays["split"] == "test"])
 
@@ -400,7 +400,7 @@ def _condition(
     contrasts = (
         _contrasts(tables, variants, (first, second), pairs, margin, level, max_weight) if len(seeds) > 1 else []
     )
-    kept = ~read_copies(by[variants[0], seeds[0]])
+    kept = ~np.any([read_copies(by[variant, s]) for variant in variants for s in seeds], axis=0)
     return {
         "budget": condition[0], "fraction": condition[1], "n": len(seeds),
         "without_copies": _without_copies(correct, labels, kept, (first, second), metric, margin, level),

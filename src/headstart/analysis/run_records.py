@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -273,7 +273,8 @@ def value_tables(
 ) -> tuple[dict[str, npt.NDArray[np.float64]], Predictions]:
     """Return a table [seeds, images] of each variant, and one run's predictions for images and labels.
 
-    Only seeds that every variant has are included, in ascending order.
+    Only seeds that every variant has are included, in ascending order. An image has a copy if it has one in any of the
+    runs: with a training fraction, seeds train on different images.
 
     Args:
         runs: Runs of all variants.
@@ -288,12 +289,14 @@ def value_tables(
         by_variant.setdefault(run.arm, {})[run.seed] = run
     seeds = common_seeds(runs)
     first: Predictions | None = None
+    copies: list[npt.NDArray[np.bool_]] = []
     tables: dict[str, npt.NDArray[np.float64]] = {}
     for variant, by_seed in by_variant.items():
         rows = []
         for seed in seeds:
             predictions = by_seed[seed].predictions(split)
             first = first or predictions
+            copies.append(predictions.copies)
             if predictions.images != first.images:
                 raise DataError(
                     _("{folder} was evaluated on other images than the other runs.", folder=by_seed[seed].folder),
@@ -303,4 +306,4 @@ def value_tables(
         tables[variant] = np.array(rows)
     if first is None:
         raise DataError(_("No seed is finished in every arm."), _("Resume the study."))
-    return tables, first
+    return tables, replace(first, copies=np.any(copies, axis=0))
