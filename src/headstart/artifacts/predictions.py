@@ -136,16 +136,25 @@ def split_evaluation(score: Score, setup: TrainingSetup, name: str) -> Evaluatio
         setup: The setup of the run.
         name: Name of the split.
     """
-    without_copies = _without_copies(score, split_images(setup, name), setup.has_copy)
+    images = split_images(setup, name)
+    without_copies = score_without_copies(score, images.labels, setup.has_copy[images.indices])
     return evaluation(score).model_copy(update={"without_copies": without_copies})
 
 
-def _without_copies(score: Score, images: ImageSubset, has_copy: npt.NDArray[np.bool_]) -> ScoreWithoutCopies | None:
-    """Return the accuracy on the images of a split that have no copy; None if all are such images."""
-    kept = ~has_copy[images.indices]
+def score_without_copies(
+    score: Score, labels: npt.NDArray[np.int64], has_copy: npt.NDArray[np.bool_]
+) -> ScoreWithoutCopies | None:
+    """Return the accuracy on the images that have no copy; None if all are such images.
+
+    Args:
+        score: A score with logits.
+        labels: Label of each image, in the order of the score.
+        has_copy: Whether the image has a copy.
+    """
+    kept = ~has_copy
     if kept.all():
         return None
     assert score.logits is not None  # noqa: S101  (a score of an evaluation)
-    correct = (predicted_classes(score.logits) == images.labels)[kept]
+    correct = (predicted_classes(score.logits) == labels)[kept]
     accuracy = float(correct.mean()) if len(correct) else None
     return ScoreWithoutCopies(copies=int(len(kept) - kept.sum()), n=len(correct), accuracy=accuracy)

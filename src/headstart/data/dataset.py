@@ -96,8 +96,8 @@ def load_dataset(plan: RunConfig, images: ImageIndex, reporter: Reporter) -> tup
     clusters = duplicates.clusters_of(pairs, content_hashes)
     if split is None or len(pairs):
         split = divide_plan(plan, images, content_hashes, pairs)
-    if split.is_drawn and (note := _kept_together_note(clusters, images, split)) is not None:
-        reporter.say(note)
+    if split.is_drawn and (kept := _kept_together_note(clusters, images, split)) is not None:
+        reporter.say(kept)
     for name, indices in (("train", split.train), ("val", split.val)):
         if not len(indices):
             raise DataError(

@@ -8,10 +8,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
-from headstart.artifacts.predictions import evaluation
+from headstart.analysis.copies import score_note
+from headstart.artifacts.predictions import evaluation, score_without_copies
 from headstart.config.flag_words import flag_text
+from headstart.config.run_config import DataConfig
 from headstart.data import pixel_store
 from headstart.data.dataset import left_out_note
 from headstart.data.image_index import ImageIndex, several_names_hint
@@ -23,6 +26,7 @@ from headstart.i18n import Message, _, ngettext, verbatim
 from headstart.inference.evaluation_data import (
     EvaluationData,
     OpenStore,
+    has_copy,
     match_training_data,
     read_named,
     with_near_duplicates,
@@ -70,11 +74,15 @@ class ModelEvaluation(Evaluation):
 
 @dataclass(frozen=True)
 class _EvaluationSet:
-    """Images to evaluate on: rows of an index, with the name of their split."""
+    """Images to evaluate on: rows of an index, with the name of their split.
+
+    `has_copy` says for each row whether the model has seen a copy of the image; None if that is unknown.
+    """
 
     data: EvaluationData
     rows: np.ndarray
     name: str
+    has_copy: npt.NDArray[np.bool_] | None = None
 
 
 def evaluate(
@@ -111,14 +119,13 @@ def evaluate(
     _require_split(split)
     predictor = Predictor(model, device)
     plan, options = training_plan(predictor.folder), table or TableOptions()
+    settings = None if plan is None else plan.data
     if source is None:
         plan = require_plan(plan, predictor.path)
         own = with_options(plan.data, options, skip_bad=skip_bad, allow_outside=allow_outside)
         index, skip_bad = read_training_images(own, predictor.path), own.skip_bad
     else:
-        index = read_named(
-            source, predictor.classes, None if plan is None else plan.data, options, allow_outside=allow_outside
-        )
+        index = read_named(source, predictor.classes, settings, options, allow_outside=allow_outside)
     open_store = partial(
         pixel_store.open_store,
         side=predictor.model.cache_side,
@@ -132,7 +139,7 @@ def evaluate(
     data = match_training_data(index, predictor.classes, fingerprint, open_store if skip_bad else None)
     if source is None and plan is not None and not data.own:
         raise changed_error(data.index, plan.facts, predictor.path)
-    evaluation_set = _evaluation_set(predictor, data, split, classes, reporter)
+    evaluation_set = _evaluation_set(predictor, data, split, classes, settings, reporter)
     for note in [predictor.selection_note, *index.notes, *_notes(evaluation_set)]:
         if note:
             reporter.say(note)
@@ -147,7 +154,10 @@ def _evaluate(
     store = open_store(index, evaluation_set.data.content_hashes)
     number = {name: i for i, name in enumerate(predictor.classes)}
     model_classes = np.array([number.get(name, -1) for name in index.classes])  # -1: not evaluated
-    result = evaluation(_score(predictor, store, rows, model_classes[index.labels[rows]], reporter))
+    labels, copies = model_classes[index.labels[rows]], evaluation_set.has_copy
+    score = _score(predictor, store, rows, Scorer(labels, keep=copies is not None), reporter)
+    without_copies = None if copies is None else score_without_copies(score, labels, copies)
+    result = evaluation(score).model_copy(update={"without_copies": without_copies})
     return ModelEvaluation(
         **dict(result), split=evaluation_set.name, own=evaluation_set.data.own, classes=predictor.classes
     )
@@ -161,10 +171,9 @@ def _require_split(split: str) -> None:
 
 
 def _score(
-    predictor: Predictor, store: pixel_store.PixelStore, rows: np.ndarray, labels: np.ndarray, reporter: Reporter
+    predictor: Predictor, store: pixel_store.PixelStore, rows: np.ndarray, scorer: Scorer, reporter: Reporter
 ) -> Score:
-    """Return the score of the model on these rows of the store, which have these labels."""
-    scorer = Scorer(labels)
+    """Return the score of the model on these rows of the store, of which the scorer has the labels."""
     for begin in range(0, len(rows), INFERENCE_BATCH_SIZE):
         scorer.add(predictor.logits([store[int(i)] for i in rows[begin : begin + INFERENCE_BATCH_SIZE]]))
         reporter.progress(_("evaluating"), min(begin + INFERENCE_BATCH_SIZE, len(rows)), len(rows))
@@ -176,10 +185,11 @@ def _evaluation_set(
     data: EvaluationData,
     split: str,
     classes: Sequence[str],
+    settings: DataConfig | None,
     reporter: Reporter,
 ) -> _EvaluationSet:
     """Select the images."""
-    index, own = data.index, data.own
+    index, own, copies = data.index, data.own, None
     _reject_unknown_classes(predictor, index, classes)
     training_data = predictor.model.config.headstart.data
     if own and split != "all":
@@ -195,6 +205,7 @@ def _evaluation_set(
         )
         name = run_split.evaluation if split == "auto" else split
         rows = getattr(run_split, name)
+        copies = has_copy(data, run_split, settings, reporter) if name != "train" else None
     else:
         name, rows = _declared_split(index, split)
     if classes:
@@ -206,7 +217,7 @@ def _evaluation_set(
             _("Choose another --split, for example all."),
         )
     if own:
-        return _EvaluationSet(data, rows, name)
+        return _EvaluationSet(data, rows, name, None if copies is None else copies[rows])
     subset = index.without(set(range(len(index))) - set(rows.tolist()))
     hashes = [data.content_hashes[i] for i in rows]
     return _EvaluationSet(replace(data, index=subset, content_hashes=hashes), np.arange(len(subset)), name)
@@ -304,6 +315,7 @@ def describe_evaluation(evaluation: ModelEvaluation) -> list[Message]:
             low=low,
             high=high,
         ),
+        *([copies] if (copies := score_note(evaluation)) is not None else []),
         verbatim(""),
     ]
     classes = [printable(name) for name in evaluation.classes]

@@ -7,14 +7,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from headstart.config.model_file import TrainingData
 from headstart.config.run_config import ClassFolders, DataConfig
-from headstart.data import duplicates, hashing, sources
+from headstart.data import duplicates, hashing, overlaps, sources
 from headstart.data.image_index import ImageIndex
 from headstart.data.near_duplicates import Pairs
 from headstart.data.pixel_store import PixelStore
 from headstart.data.read_errors import MissingColumnError, NoTableError
+from headstart.data.splits import Split
 from headstart.data.tables.options import ROLES, TableOptions
 from headstart.errors import DataError, HeadstartError
 from headstart.hardware.cpu import usable_cores
@@ -107,6 +109,25 @@ def _known(index: ImageIndex, classes: Sequence[str]) -> int:
     """Return the number of images whose class the model has."""
     known = set(classes)
     return int(np.isin(index.labels, [i for i, name in enumerate(index.classes) if name in known]).sum())
+
+
+def has_copy(
+    data: EvaluationData, split: Split, settings: DataConfig | None, reporter: Reporter
+) -> npt.NDArray[np.bool_]:
+    """Return for each image of the training data whether the model has seen a copy of it, see `overlaps.has_copy`.
+
+    Args:
+        data: The data that the model was trained on.
+        split: Its split.
+        settings: Those of the training, which can ignore near-duplicates; None if they are unknown.
+        reporter: Receives progress.
+    """
+    pairs = data.near_duplicates
+    if not split.is_drawn and (settings is None or settings.near_duplicates == "together"):
+        pairs = duplicates.find_near_duplicates(
+            data.index, data.content_hashes, threads=usable_cores(), reporter=reporter
+        )
+    return overlaps.has_copy(split, duplicates.copy_numbers(pairs, data.content_hashes))
 
 
 def match_training_data(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from headstart.analysis.copies import score_note
 from headstart.i18n import Message, _, ngettext
 from headstart.storage.schemas.metrics import Evaluation
 from headstart.storage.schemas.result import RunResult
@@ -29,30 +30,8 @@ def result_sentences(result: RunResult) -> list[Message]:
         )
     else:
         overhead = _("Logging overhead: {share:.1f} % of the training time.", share=share)
-    copies = _copies_sentence(result.final)
+    copies = score_note(result.final)
     return [best, _test_sentence(val, result.test), *([copies] if copies is not None else []), overhead]
-
-
-def _copies_sentence(evaluation: Evaluation) -> Message | None:
-    """Return how many images of the final evaluation have a copy in another split, and the accuracy without them."""
-    score = evaluation.without_copies
-    if score is None:
-        return None
-    if score.accuracy is None:
-        return ngettext(
-            "{count:,} of these has a copy in another split, equal or nearly so: no image is unseen.",
-            "All {count:,} of these have a copy in another split, equal or nearly so: no image is unseen.",
-            score.copies,
-        )
-    return ngettext(
-        "{count:,} of these has a copy in another split, equal or nearly so: without it the accuracy is "
-        "{accuracy:.1f} % on {n:,}.",
-        "{count:,} of these have a copy in another split, equal or nearly so: without them the accuracy is "
-        "{accuracy:.1f} % on {n:,}.",
-        score.copies,
-        accuracy=100 * score.accuracy,
-        n=score.n,
-    )
 
 
 def _test_sentence(val: Evaluation, test: Evaluation | None) -> Message:
