@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 import numpy as np
@@ -20,7 +20,7 @@ from headstart.data.pixel_store import PixelStore
 from headstart.errors import DataError
 from headstart.hardware import cpu
 from headstart.i18n import _
-from headstart.reporter import Reporter
+from headstart.reporter import NullReporter, Reporter
 from headstart.storage.schemas.split_counts import SplitCounts
 
 Integers = npt.NDArray[np.int64]
@@ -92,10 +92,12 @@ class AuditData(LoadedData):
     Attributes:
         files: Facts in the headers of the files.
         pixels: Facts about the decoded pixels.
+        reporter: Receives the progress of slow checks.
     """
 
     files: tuple[FileFacts, ...]
     pixels: PixelFacts
+    reporter: Reporter = field(default_factory=NullReporter)
 
     @cached_property
     def clusters(self) -> Integers:
@@ -141,6 +143,7 @@ def load_audit_data(plan: RunConfig, reporter: Reporter) -> AuditData:
         split_error=error,
         files=read_file_facts(images, threads, partial(reporter.progress, _("reading headers"))),
         pixels=measure_pixels(store, threads, partial(reporter.progress, _("measuring images"))),
+        reporter=reporter,
     )
 
 

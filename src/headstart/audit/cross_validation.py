@@ -21,11 +21,14 @@ Labels = npt.NDArray[np.int64]
 
 FOLDS = 5
 SHRINKAGE = 0.1  # share of the covariance that is replaced by its mean variance; 0.03 to 0.3 differ little
+_MIN_VARIANCE = 1e-4  # within the classes, of a total of 1: a feature with less is constant within them
+_RIDGE = 1e-4  # variance of such a feature, so that it separates classes which differ by more than 0.01
+_CALIBRATION_VALUES = 2e6  # logits from which the temperature is taken
 _SCALES = (-5.0, 1.0)  # logarithms of the inverse temperature; separable classes would have no upper limit
 
 
 class _Fold(NamedTuple):
-    """Sums over the images of one fold: per class [k] and [k, d], and over all of them [d, d]."""
+    """Sums over the images of one fold, of their features less the mean of their class: per class [k, d] and [d, d]."""
 
     counts: Floats
     sums: Floats
@@ -77,8 +80,9 @@ def log_probabilities(
         that the other folds lack has probability 0.
     """
     values = standardize(features)
+    means = _class_sums(values, labels, classes) / np.maximum(np.bincount(labels, minlength=classes), 1)[:, None]
     fold = assign_folds(labels, groups, seed)
-    parts = [_sum_fold(values[fold == f], labels[fold == f], classes) for f in range(FOLDS)]
+    parts = [_sum_fold(values[fold == f], labels[fold == f], means) for f in range(FOLDS)]
     total = _Fold(*(sum(arrays) for arrays in zip(*parts, strict=True)))
     logits = np.full((len(labels), classes), -np.inf)
     covered = np.zeros(len(labels), dtype=np.bool_)
@@ -87,36 +91,53 @@ def log_probabilities(
         rest = _Fold(*(all_ - own for all_, own in zip(total, part, strict=True)))
         known = rest.counts > 0
         if rows.any() and known.any():
-            weights, bias = _fit(rest, known)
+            weights, bias = _fit(rest, means, known)
             logits[np.ix_(rows, known)] = values[rows] @ weights + bias
             covered[rows] = known[labels[rows]]
     logits[np.isneginf(logits).all(1)] = 0
     return calibrate(logits, labels, covered), covered
 
 
-def _sum_fold(values: Features, labels: Labels, classes: int) -> _Fold:
+def _class_sums(values: Features | Floats, labels: Labels, classes: int) -> Floats:
+    """Return the sums of the rows of each class, float64 [k, d]."""
     from scipy.sparse import csr_matrix
 
     rows = np.arange(len(labels))
-    members = csr_matrix((np.ones(len(labels), dtype=np.float32), (labels, rows)), shape=(classes, len(labels)))
-    counts = np.bincount(labels, minlength=classes).astype(np.float64)
-    return _Fold(counts, np.asarray(members @ values, dtype=np.float64), (values.T @ values).astype(np.float64))
+    members = csr_matrix((np.ones(len(labels)), (labels, rows)), shape=(classes, len(labels)))
+    return np.asarray(members @ values, dtype=np.float64)
 
 
-def _fit(sums: _Fold, known: npt.NDArray[np.bool_]) -> tuple[Features, Features]:
-    """Return weights [d, k] and biases [k] of the discriminant functions of the `known` classes."""
+def _sum_fold(values: Features, labels: Labels, means: Floats) -> _Fold:
+    """Return the sums of a fold. Differences of large products would not say whether a feature varies in a class."""
+    centered = values - means[labels]
+    counts = np.bincount(labels, minlength=len(means)).astype(np.float64)
+    products = centered.astype(np.float32)
+    return _Fold(counts, _class_sums(centered, labels, len(means)), (products.T @ products).astype(np.float64))
+
+
+def _fit(sums: _Fold, means: Floats, known: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Return weights [d, k] and biases [k] of the discriminant functions of the `known` classes.
+
+    Args:
+        sums: Sums of the training folds.
+        means: Means of the classes in all folds, [k, d], which are subtracted in `sums`.
+        known: Classes with images in the training folds, [k].
+    """
     from scipy.linalg import cho_factor, cho_solve
 
     counts, n = sums.counts[known], sums.counts.sum()
-    means = sums.sums[known] / counts[:, None]
-    within = (sums.products - (means.T * counts) @ means) / max(n - len(counts), 1)
-    dimensions = len(within)
-    variance = max(np.trace(within) / dimensions, 1e-6)
+    shifts = sums.sums[known] / counts[:, None]
+    centers = means[known] + shifts
+    within = (sums.products - (shifts.T * counts) @ shifts) / max(n - len(counts), 1)
+    variances = np.maximum(np.diag(within), 0)
+    varies = variances > _MIN_VARIANCE
+    ridge = np.where(varies, SHRINKAGE * variances[varies].sum() / len(within), _RIDGE)
     within *= 1 - SHRINKAGE
-    within[np.diag_indices(dimensions)] += SHRINKAGE * variance
-    weights = cho_solve(cho_factor(within.astype(np.float32), overwrite_a=True), means.T.astype(np.float32))
-    bias = np.log(counts / n) - np.sum(means * weights.T, 1) / 2
-    return weights, bias.astype(np.float32)
+    within[:, ~varies] = within[~varies] = 0
+    within[np.diag_indices(len(within))] += np.maximum(ridge, _RIDGE)
+    weights = cho_solve(cho_factor(within, overwrite_a=True), (centers - centers.mean(0)).T)
+    bias = np.log(counts / n) - np.sum((centers + centers.mean(0)) * weights.T, 1) / 2
+    return weights, bias
 
 
 def calibrate(logits: Floats, labels: Labels, covered: npt.NDArray[np.bool_]) -> Floats:
@@ -124,7 +145,8 @@ def calibrate(logits: Floats, labels: Labels, covered: npt.NDArray[np.bool_]) ->
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax
 
-    used, own = logits[covered], labels[covered]
+    step = max(1, round(logits.size / _CALIBRATION_VALUES))
+    used, own = logits[covered][::step], labels[covered][::step]
 
     def loss(log_scale: float) -> float:
         return float(-log_softmax(used * np.exp(log_scale), axis=1)[np.arange(len(own)), own].mean())

@@ -14,6 +14,7 @@ from headstart.text import printable
 
 NOTHING = join([])
 SEVERITY = (CheckStatus.FAIL, CheckStatus.WARN, CheckStatus.NOT_CHECKED, CheckStatus.PASS)
+MAX_EXAMPLES = 1000  # of a check, in JSON and on the page
 _MAX_LINES = 3  # examples of a row in text; unreadable files are all listed
 _ALL_LISTED = "unreadable"
 

@@ -68,19 +68,21 @@ def suspects(probabilities: Floats, labels: Labels) -> Suspects:
     suggested = np.where(counted, suggested, probabilities.argmax(1))
     joint = np.zeros((classes, classes), dtype=np.int64)
     np.add.at(joint, (labels[counted], suggested[counted]), 1)
-    found = np.flatnonzero(suggested != labels)
-    odds = np.maximum(probabilities[found, suggested[found]], _SMALLEST) / np.maximum(own[found], _SMALLEST)
-    scores = np.log(odds) - _RATE_EXPONENT * np.log(_confusion_rates(probabilities, labels, found, suggested[found]))
-    order = np.lexsort((found, -scores))
-    return Suspects(found[order], suggested[found][order], scores[order], odds[order], thresholds, joint)
+    indices = np.flatnonzero(suggested != labels)
+    odds = np.maximum(probabilities[indices, suggested[indices]], _SMALLEST) / np.maximum(own[indices], _SMALLEST)
+    scores = np.log(odds) - _RATE_EXPONENT * np.log(
+        _confusion_rates(probabilities, labels, indices, suggested[indices])
+    )
+    order = np.lexsort((indices, -scores))
+    return Suspects(indices[order], suggested[indices][order], scores[order], odds[order], thresholds, joint)
 
 
-def _confusion_rates(probabilities: Floats, labels: Labels, found: Labels, suggested: Labels) -> Floats:
-    """Return how often the label of each image in `found` is confused with its suggested class, without the image."""
+def _confusion_rates(probabilities: Floats, labels: Labels, indices: Labels, suggested: Labels) -> Floats:
+    """Return how often the label of each image in `indices` is confused with its suggested class, without the image."""
     count, classes = probabilities.shape
     sums = np.zeros((classes, classes))  # of the probabilities of each class, over the images of each label
     np.add.at(sums, labels, probabilities)
-    label, other = labels[found], probabilities[found, suggested]
+    label, other = labels[indices], probabilities[indices, suggested]
     others = np.bincount(labels, minlength=classes)[label] - 1.0
     prior = _PRIOR_IMAGES * probabilities.mean(0)[suggested] if count else other
     rates: Floats = (np.maximum(sums[label, suggested] - other, 0) + prior) / (others + _PRIOR_IMAGES)

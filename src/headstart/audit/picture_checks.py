@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.audit.audit_data import AuditData, LoadedData
-from headstart.audit.finding import NOTHING, CheckResult, Example
+from headstart.audit.finding import MAX_EXAMPLES, NOTHING, CheckResult, Example
 from headstart.i18n import Message, _, join, ngettext
 from headstart.storage.schemas.audit import CheckStatus
 from headstart.text import format_percent
@@ -16,7 +16,7 @@ SMALL_INPUT = 64  # px; at such a size it is usual to enlarge all images
 MIN_IMAGES = 5  # of a kind, before its share in a class counts
 MAX_SHARE_DIFFERENCE = 0.3  # between the share of a kind in a class and in the other classes
 _LARGE_FACTOR = 4
-_MAX_EXAMPLES = 1000
+_MIN_SIDE = 8  # px; networks need no larger input
 
 
 def image_size(data: LoadedData) -> CheckResult:
@@ -38,14 +38,14 @@ def image_size(data: LoadedData) -> CheckResult:
     examples = [Example(int(i), value=float(sides[i])) for i in small[np.argsort(sides[small], kind="stable")]]
     share = len(small) / len(data.readable)
     if share <= MAX_SMALL_SHARE or (len(small) == len(data.readable) and side <= SMALL_INPUT):
-        return CheckResult(CheckStatus.PASS, sentence, count=len(small), examples=examples[:_MAX_EXAMPLES])
+        return CheckResult(CheckStatus.PASS, sentence, count=len(small), examples=examples[:MAX_EXAMPLES])
     hint = _("Enlarging adds cost and no detail: --image-size {side} fits most of them.", side=_usual_side(median))
-    return CheckResult(CheckStatus.WARN, sentence, hint, len(small), examples[:_MAX_EXAMPLES])
+    return CheckResult(CheckStatus.WARN, sentence, hint, len(small), examples[:MAX_EXAMPLES])
 
 
 def _usual_side(side: int) -> int:
-    """Return the next multiple of 32 px that is not larger, at least 32."""
-    return max(32, side // 32 * 32)
+    """Return the next multiple of 32 px that is not larger; of less than 32 px the side itself, at least 8."""
+    return side // 32 * 32 if side >= 32 else max(_MIN_SIDE, side)
 
 
 def _larger(data: LoadedData) -> Message:
@@ -64,16 +64,16 @@ def _larger(data: LoadedData) -> Message:
 
 def flat(data: AuditData) -> CheckResult:
     """Return images without content: all their pixels are about equal."""
-    found = np.flatnonzero(data.pixels.is_flat).tolist()
-    if not found:
+    places = np.flatnonzero(data.pixels.is_flat).tolist()
+    if not places:
         return CheckResult(CheckStatus.PASS, _("No image is of one color."))
-    sentence = ngettext("{count:,} image is of one color.", "{count:,} images are of one color.", len(found))
+    sentence = ngettext("{count:,} image is of one color.", "{count:,} images are of one color.", len(places))
     return CheckResult(
         CheckStatus.WARN,
         sentence,
         _("Remove them, unless they belong to their class."),
-        len(found),
-        [Example(i) for i in found[:_MAX_EXAMPLES]],
+        len(places),
+        [Example(i) for i in places[:MAX_EXAMPLES]],
     )
 
 
@@ -102,22 +102,22 @@ def transparent(data: AuditData) -> CheckResult:
 
 def _kind(data: AuditData, mask: npt.NDArray[np.bool_], kind: Message, hint: Message) -> CheckResult:
     """Return the result for images of a kind: a warning if a class has many of them and the others have not."""
-    found = np.flatnonzero(mask)
+    places = np.flatnonzero(mask)
     total = len(data.readable)
-    if not len(found):
+    if not len(places):
         return CheckResult(CheckStatus.PASS, _("No image is {kind}.", kind=kind))
     sentence = ngettext(
-        "{count:,} of {total:,} images is {kind}.", "{count:,} of {total:,} images are {kind}.", len(found),
+        "{count:,} of {total:,} images is {kind}.", "{count:,} of {total:,} images are {kind}.", len(places),
         total=total, kind=kind,
     )  # fmt: skip
     classes = len(data.images.classes)
     images = np.bincount(data.images.labels[data.readable], minlength=classes)
-    of_kind = np.bincount(data.images.labels[found], minlength=classes)
+    of_kind = np.bincount(data.images.labels[places], minlength=classes)
     share = of_kind / np.maximum(images, 1)
-    others = (len(found) - of_kind) / np.maximum(total - images, 1)
+    others = (len(places) - of_kind) / np.maximum(total - images, 1)
     label = int((share - others).argmax())
-    if len(found) < MIN_IMAGES or share[label] - others[label] < MAX_SHARE_DIFFERENCE:
-        return CheckResult(CheckStatus.PASS, sentence, count=len(found))
+    if len(places) < MIN_IMAGES or share[label] - others[label] < MAX_SHARE_DIFFERENCE:
+        return CheckResult(CheckStatus.PASS, sentence, count=len(places))
     sentence = _(
         "{sentence} They are {share} of {name!r} and {others} of the other classes, so that a network can tell the "
         "class without its content.",
@@ -126,6 +126,6 @@ def _kind(data: AuditData, mask: npt.NDArray[np.bool_], kind: Message, hint: Mes
         others=format_percent(others[label]),
         name=data.images.classes[label],
     )
-    of_class = found[data.images.labels[found] == label]
-    examples = [Example(int(i)) for i in of_class[:_MAX_EXAMPLES]]
-    return CheckResult(CheckStatus.WARN, sentence, hint, len(found), examples)
+    of_class = places[data.images.labels[places] == label]
+    examples = [Example(int(i)) for i in of_class[:MAX_EXAMPLES]]
+    return CheckResult(CheckStatus.WARN, sentence, hint, len(places), examples)

@@ -48,6 +48,6 @@ AUDIT_CHECKS = {
     "pretraining-classes": AuditCheck(
         _("classes of the pretraining"), "headstart.audit.pretraining:pretraining_classes"
     ),
-    "shortcuts": AuditCheck(_("shortcuts"), "headstart.audit.shortcut_check:shortcuts"),
-    "label-errors": AuditCheck(_("probable label errors"), "headstart.audit.label_check:label_errors"),
+    "shortcuts": AuditCheck(_("shortcuts"), "headstart.audit.shortcut_check:find_shortcuts"),
+    "label-errors": AuditCheck(_("probable label errors"), "headstart.audit.label_check:find_label_errors"),
 }

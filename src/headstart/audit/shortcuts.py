@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -42,12 +43,14 @@ MIN_F1 = {
 }
 MIN_GAIN = 0.6  # share of the way from the F1 of a guess to 1, which matters if one class is most of the images
 # Shorter side in px of images from which on the property is not the whole content: 8 x 8 digits are their thumbnail.
-MIN_SIDE = {Property.BORDER: 16, Property.CORNERS: 32, Property.THUMBNAIL: 32, Property.COLORS: 16, Property.FILE: 0}
+MIN_SIDE = {Property.BORDER: 16, Property.CORNERS: 32, Property.THUMBNAIL: 32, Property.COLORS: 16}
+MIN_CLASSES = 2
 MIN_IMAGES = 10  # of a class: with fewer, a recall has an interval of more than ±0.25
 
 _FRAME, _EDGE, _CORNER = 0.04, 0.01, 0.2  # shares of the shorter side
+_ALONG = 64  # places along a side, and pixels along the shorter side of a thumbnail: a larger image is sampled in steps
 _CELLS = 8  # cells of a thumbnail and of a corner, per side
-_COLOR_PIXELS = 800  # pixels of an image whose colors are taken, about
+_COLOR_PIXELS = 500  # pixels of an image whose colors are taken, about
 _DARK = 0.1  # added to colors before their ratio, which is noise for dark pixels
 _QUANTILES = np.array([0.0, 0.02, 0.25, 0.5, 0.75, 0.98, 1.0])
 _MAX_SIZES = 32  # frequent sizes of files that are features of their own
@@ -77,7 +80,7 @@ class ProbeResult:
     Attributes:
         accuracy: Share of the images whose class is predicted.
         chance: Share of the images in the largest class.
-        recall: Recall of each class at the threshold with its largest F1, [k]; NaN for a class without images.
+        recall: Recall of each class at the threshold with its largest F1, [k]; NaN for one of fewer than MIN_IMAGES.
         precision: Precision at the same threshold, [k].
         given_away: Classes that are separated from all others, the clearest first.
     """
@@ -91,7 +94,7 @@ class ProbeResult:
 
 def is_checkable(kind: Property, sizes: npt.NDArray[np.int32]) -> bool:
     """Return True if images of these `sizes` (h, w) [n, 2] are large enough for the property to be a small part."""
-    return len(sizes) > 0 and float(np.median(sizes.min(1))) >= MIN_SIDE[kind]
+    return len(sizes) > 0 and float(np.median(sizes.min(1))) >= MIN_SIDE.get(kind, 0)
 
 
 def border_features(image: Pixels) -> Features:
@@ -105,20 +108,32 @@ def border_features(image: Pixels) -> Features:
     frame, edge = max(1, round(_FRAME * side)), max(1, round(_EDGE * side))
     values: list[Features] = []
     for turned in (image, image[::-1], image.swapaxes(0, 1), image.swapaxes(0, 1)[::-1]):
-        rows = turned[: 2 * frame].astype(np.float32) / 255
+        rows = turned[: 2 * frame, :: _step(turned.shape[1])].astype(np.float32, order="C")
         rows = rows if len(rows) > frame else np.repeat(rows, 2, axis=0)  # of an image with one row
-        means = rows.mean(1)  # of each row, [2 frame, 3]
-        outer = rows[:edge].reshape(-1, 3)
-        mean, outer_frame, inner = means[:edge].mean(0), means[:frame].mean(0), means[frame:].mean(0)
-        step = np.abs(rows[edge - 1] - rows[frame]).mean(0)
-        values += [mean, mean**2, outer.std(0), outer_frame, np.abs(outer_frame - inner), step]
-    return np.concatenate(values).astype(np.float32)
+        means = _mean_rows(rows)  # of each row, [2 frame, 3]
+        mean, outer_frame, inner = (_mean_rows(part) for part in (means[:edge], means[:frame], means[frame:]))
+        outer = rows[:edge].reshape(-1, 3) - mean
+        deviation = np.sqrt(_mean_rows(outer * outer))
+        step = _mean_rows(np.abs(rows[edge - 1] - rows[frame]))
+        values += [mean, mean * mean / np.float32(255), deviation, outer_frame, np.abs(outer_frame - inner), step]
+    return np.concatenate(values) / np.float32(255)
+
+
+def _step(length: int) -> int:
+    return max(1, length // _ALONG)
+
+
+def _mean_rows(rows: Features) -> Features:
+    """Return the mean of [..., n, c] over n; a product is faster than `mean` for short rows."""
+    count = rows.shape[-2]
+    return np.asarray(np.full(count, 1 / count, dtype=np.float32) @ rows)
 
 
 def thumbnail_features(image: Pixels) -> Features:
     """Return the mean colors of 8 x 8 cells of an image uint8 [h, w, 3], and their squares: float32 [384]."""
-    cells = _cells(image).reshape(-1)
-    return np.concatenate([cells, cells**2]).astype(np.float32)
+    step = _step(min(image.shape[:2]))
+    cells = _cells(image[::step, ::step]).reshape(-1)
+    return np.concatenate([cells, cells * cells])
 
 
 def corner_features(image: Pixels) -> Features:
@@ -128,33 +143,38 @@ def corner_features(image: Pixels) -> Features:
     images of all shapes.
     """
     side = max(_CELLS, round(_CORNER * min(image.shape[:2])))
-    corners = (image[rows, columns] for rows in _ends(side) for columns in _ends(side))
-    return np.concatenate([_cells(corner).mean(2).reshape(-1) for corner in corners]).astype(np.float32)
+    corners = [image[rows, columns] for rows in _ends(side) for columns in _ends(side)]
+    gray = np.stack([corner.sum(2, dtype=np.uint16) for corner in corners], axis=2)  # equal shapes
+    return (_cells(gray) / np.float32(3)).transpose(2, 0, 1).reshape(-1)
 
 
 def _ends(side: int) -> tuple[slice, slice]:
     return slice(None, side), slice(-side, None)
 
 
-def _cells(image: Pixels) -> Features:
-    """Return the mean colors of 8 x 8 cells, [8, 8, 3], in 0 to 1."""
-    sums: Features = np.asarray(image, dtype=np.float32) * np.float32(1 / 255)
-    for axis in (0, 1):
-        length = image.shape[axis]
-        starts = np.arange(_CELLS) * length // _CELLS
-        ends = np.maximum(np.append(starts[1:], length), starts + 1)
-        widths = (ends - starts).astype(np.float32).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
-        sums = np.asarray(
-            np.add.reduceat(sums, starts, axis=axis), dtype=np.float32
-        )  # of an empty cell: its first pixel
-        sums /= widths
-    return sums
+def _cells(image: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> Features:
+    """Return the means of 8 x 8 cells of [h, w, c] over 255, float32 [8, 8, c]."""
+    height, width, channels = image.shape
+    rows = _cell_weights(height) @ image.astype(np.float32).reshape(height, -1)
+    cells: Features = _cell_weights(width) @ rows.reshape(_CELLS, width, channels)
+    return cells / np.float32(255)
+
+
+@lru_cache(maxsize=256)
+def _cell_weights(length: int) -> Features:
+    """Return the weights of `length` pixels in the mean of each cell, [8, length]; an empty cell is its first pixel."""
+    starts = np.arange(_CELLS) * length // _CELLS
+    ends = np.maximum(np.append(starts[1:], length), starts + 1)
+    place = np.arange(length)
+    inside = (place >= starts[:, None]) & (place < ends[:, None])
+    weights: Features = (inside / (ends - starts)[:, None]).astype(np.float32)
+    return weights
 
 
 def color_features(image: Pixels) -> Features:
     """Return the ranges of the colors of an image uint8 [h, w, 3], without where they are: float32 [86].
 
-    They are quantiles of each channel and of the ratios of red and blue to green, of about 800 pixels, and the means
+    They are quantiles of each channel and of the ratios of red and blue to green, of about 500 pixels, and the means
     and deviations of the ratios of the grayest and the brightest tenth of them. A tint shifts all of them, and moves
     the top of a channel.
     """
@@ -166,8 +186,15 @@ def color_features(image: Pixels) -> Features:
     grayest, brightest = (ratios[np.argpartition(order, tenth - 1)[:tenth]] for order in (spread, darkness))
     ranked = np.sort(np.vstack([pixels.T, ratios.T]), axis=1)
     quantiles = ranked[:, np.rint(_QUANTILES * (len(pixels) - 1)).astype(int)].reshape(-1)
-    flat = np.concatenate([quantiles, *(f(part, 0) for part in (grayest, brightest) for f in (np.mean, np.std))])
-    return np.concatenate([flat, flat**2]).astype(np.float32)
+    ranges = [value for part in (grayest, brightest) for value in _mean_and_deviation(part)]
+    flat = np.concatenate([quantiles, *ranges])
+    return np.concatenate([flat, flat * flat])
+
+
+def _mean_and_deviation(rows: Features) -> tuple[Features, Features]:
+    mean = _mean_rows(rows)
+    centered = rows - mean
+    return mean, np.sqrt(_mean_rows(centered * centered)).astype(np.float32)
 
 
 def file_features(sizes: Sequence[int] | Labels, widths: Labels, heights: Labels, formats: Sequence[str]) -> Features:
@@ -204,6 +231,9 @@ def probe(
 ) -> ProbeResult:
     """Return how well `features` of a property predict the class, cross-validated with whole groups in each fold.
 
+    Classes of fewer than MIN_IMAGES images are not judged: together they are one class. Nothing is judged unless two
+    classes have images.
+
     Args:
         kind: The property, which decides the threshold.
         features: Features, float32 [n, d].
@@ -212,21 +242,32 @@ def probe(
         classes: Number of classes, k.
         seed: Seed of the folds.
     """
-    logs, covered = log_probabilities(features, labels, groups, classes=classes, seed=seed)
-    logs, own = logs[covered], labels[covered]
-    counts = np.bincount(own, minlength=classes)
-    if not len(own):
-        return ProbeResult(float("nan"), float("nan"), (float("nan"),) * classes, (float("nan"),) * classes, ())
-    pairs = [_best_cut(_log_odds(logs[:, k]), own == k) for k in range(classes)]
-    recall, precision = zip(*pairs, strict=True)
-    given = [
-        GivenAway(k, recall[k], precision[k], int(counts[k]))
-        for k in range(classes)
-        if counts[k] >= MIN_IMAGES and _is_given_away(kind, recall[k], precision[k], counts[k] / len(own))
-    ]
-    given.sort(key=lambda found: -_f1(found.recall, found.precision))
+    judged = np.flatnonzero(np.bincount(labels, minlength=classes) >= MIN_IMAGES)
+    recall, precision = np.full(classes, np.nan), np.full(classes, np.nan)
+    own = _numbered(labels, judged)
+    logs, covered = log_probabilities(features, own, groups, classes=len(judged) + 1, seed=seed)
+    logs, own = logs[covered], own[covered]
+    counts = np.bincount(own, minlength=len(judged) + 1)
+    if np.count_nonzero(counts) < MIN_CLASSES:
+        return ProbeResult(float("nan"), float("nan"), tuple(recall.tolist()), tuple(precision.tolist()), ())
+    given = []
+    for number, k in enumerate(judged.tolist()):
+        recall[k], precision[k] = _best_cut(_log_odds(logs[:, number]), own == number)
+        enough = counts[number] >= MIN_IMAGES
+        if enough and _is_given_away(kind, recall[k], precision[k], counts[number] / len(own)):
+            given.append(GivenAway(k, float(recall[k]), float(precision[k]), int(counts[number])))
+    given.sort(key=lambda one: -_f1(one.recall, one.precision))
     accuracy = float(np.mean(logs.argmax(1) == own))
-    return ProbeResult(accuracy, float(counts.max() / len(own)), recall, precision, tuple(given))
+    chance = float(counts.max() / len(own))
+    return ProbeResult(accuracy, chance, tuple(recall.tolist()), tuple(precision.tolist()), tuple(given))
+
+
+def _numbered(labels: Labels, judged: Labels) -> Labels:
+    """Return the position of each label in `judged`, and len(judged) for all others: they are one class."""
+    place = np.searchsorted(judged, labels)
+    known = place < len(judged)
+    known[known] = judged[place[known]] == labels[known]
+    return np.where(known, place, len(judged))
 
 
 def _log_odds(logs: Floats) -> Floats:
@@ -249,9 +290,9 @@ def _best_cut(scores: Floats, members: npt.NDArray[np.bool_]) -> tuple[float, fl
         return float("nan"), float("nan")
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
-    found = np.cumsum(members[order])
+    hits = np.cumsum(members[order])
     named = np.arange(1, len(scores) + 1)
     last = np.append(ordered[1:] < ordered[:-1], True)  # equal scores are on one side of a threshold
-    f1 = np.where(last, 2 * found / (named + positives), -1.0)
+    f1 = np.where(last, 2 * hits / (named + positives), -1.0)
     best = int(np.argmax(f1))
-    return float(found[best] / positives), float(found[best] / named[best])
+    return float(hits[best] / positives), float(hits[best] / named[best])

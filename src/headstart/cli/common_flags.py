@@ -86,7 +86,7 @@ CHECK: dict[str, Message] = {
     "--min-per-class": _("Leave out smaller classes"),
     "--class-folders": _("outer or inner folders are the classes, or auto"),
     "--image-size": _with_default(_("Side of the network input in px"), "image_size"),
-    "--start": _("Weights whose classes are compared with those of the data"),
+    "--start": _("Weights for label errors and known classes"),
     "--html": _("Write a page with the pictures of the examples"),
     "--fix": _("Write a manifest without unreadable files, with groups"),
     "--json": _JSON,
