@@ -1,16 +1,21 @@
 """Every check finds the fault that is planted for it, and is silent on clean data."""
 
+import hashlib
 import itertools
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 from scipy.stats import binomtest
-from torchvision.models import ResNet18_Weights
+from torchvision.models import ResNet18_Weights, resnet18
 
+from headstart.audit.check import check_data
 from headstart.audit.duplicates import relations
 from headstart.audit.evaluation_size import half_width
 from headstart.audit.finding import SEVERITY
@@ -18,8 +23,20 @@ from headstart.audit.pretraining import imagenet_classes, pretraining_classes
 from headstart.audit.registry import AUDIT_CHECKS
 from headstart.errors import DataError
 from headstart.factories import load_factory
+from headstart.i18n import Message
+from headstart.reporter import NullReporter
 from headstart.storage.schemas.audit import CheckStatus
-from tests.audit.pictures import SIDE, audited, picture, random_name, seed_of, statuses, two_classes, write_pictures
+from tests.audit.pictures import (
+    SIDE,
+    audited,
+    picture,
+    plan_of,
+    random_name,
+    seed_of,
+    statuses,
+    two_classes,
+    write_pictures,
+)
 
 SMALL = "test-size"  # few pictures are enough for the other checks
 CLEAN = {CheckStatus.PASS.value, CheckStatus.NOT_CHECKED.value}
@@ -256,6 +273,75 @@ def test_class_names_of_imagenet(tmp_path: Path) -> None:
     write_pictures(tmp_path, {label: [f"{i}.png" for i in range(3)] for label in ("Golden_Retriever", "frog", "qqq")})
     result, data = audited(tmp_path)
     assert result.row("pretraining-classes").count == 2
-    for start, count in (("imagenet", 2), ("timm:resnet18_cifar10", 1), ("timm:resnet18_cifar100", 0)):
+
+    def row(start: str) -> tuple[int, bool]:
         other = pretraining_classes(replace(data, plan=data.plan.changed(start=start)))
-        assert (other.count, other.status is CheckStatus.NOT_CHECKED) == (count, start.endswith("100"))
+        return other.count, other.status is CheckStatus.NOT_CHECKED
+
+    for name in ("resnet50.a1_in1k", "vit_base_patch16_224.augreg_in21k_ft_in1k", "test_resnet"):
+        assert row(f"timm:{name}") == (2, False)
+    unknown = ("vit_base_patch16_clip_224.openai", "vit_base_patch16_224.augreg_in21k", "resnet50_clip", "no_network")
+    for start in (*(f"timm:{name}" for name in unknown), "stats:imagenet", "scratch:xavier"):
+        assert row(start) == (0, True), start
+    assert row("imagenet") == (2, False)
+    folder = tmp_path / "weights" / "cifar10-experiments"
+    folder.mkdir(parents=True)
+    for name, expected in (
+        ("pets.pt", (0, True)), ("cifar-10_resnet.pt", (1, False)), ("cifar100.pt", (0, True)),
+        ("resnet18-imagenet.pth", (2, False)), ("imagenet21k.pth", (0, True)), ("imagenet_cifar10.pt", (0, True)),
+    ):  # fmt: skip
+        (folder / name).touch()
+        assert row(f"file:{folder / name}") == expected, name
+    save_file({"a": torch.zeros(1)}, folder / "cifar10.safetensors", {"labels": "qqq,cat"})
+    assert row(f"file:{folder / 'cifar10.safetensors'}") == (1, False)
+    (folder / "config.json").write_text(json.dumps({"label_names": ["dog"]}))
+    assert row(f"file:{folder / 'pets.pt'}") == (0, False)
+    assert row(f"file:{folder}") == (0, False)
+
+
+def planted_imagenet(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Write weights into torch's cache with the name that their hash asks for."""
+    checkpoints = folder / "hub" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    torch.save(resnet18().state_dict(), checkpoints / "new.pth")
+    digest = hashlib.sha256((checkpoints / "new.pth").read_bytes()).hexdigest()[:8]
+    url = f"https://download.pytorch.org/models/resnet18-{digest}.pth"
+    monkeypatch.setattr(ResNet18_Weights.DEFAULT.value, "url", url)
+    (checkpoints / "new.pth").rename(checkpoints / f"resnet18-{digest}.pth")
+    monkeypatch.setenv("TORCH_HOME", str(folder))
+
+
+def test_label_errors_use_imagenet_weights_that_are_in_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_classes(tmp_path / "photos", count=6)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
+    row = audited(tmp_path / "photos")[0].row("label-errors")
+    assert row.status is CheckStatus.NOT_CHECKED and "headstart train digits --start imagenet --dry-run" in row.hint
+    row = audited(tmp_path / "photos", start="timm:test_resnet")[0].row("label-errors")
+    assert "--start timm:test_resnet --dry-run" in row.hint
+    planted_imagenet(monkeypatch, tmp_path / "torch")
+    steps: list[tuple[int, int]] = []
+
+    class Progress(NullReporter):
+        def progress(self, label: Message, done: int, total: int) -> None:
+            if total == 24:  # two views of 12 images
+                steps.append((done, total))
+
+    for start in ("scratch", "stats:imagenet", "imagenet"):
+        row = check_data(plan_of(tmp_path / "photos", start=start), Progress())[0].row("label-errors")
+        assert row.status is not CheckStatus.NOT_CHECKED and "imagenet" in row.sentence
+    assert steps[-1] == (24, 24)
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"nothing")
+    row = audited(tmp_path / "photos", start=f"file:{broken}")[0].row("label-errors")
+    assert row.status is CheckStatus.NOT_CHECKED and str(broken) in row.sentence and row.hint
+
+
+@pytest.mark.parametrize(("side", "size"), [(8, 8), (20, 20), (32, 32), (50, 32), (100, 96)])
+def test_hint_on_small_images_names_a_size_that_enlarges_none(side: int, size: int, tmp_path: Path) -> None:
+    two_classes(tmp_path, count=3)
+    for number, file in enumerate(sorted(tmp_path.rglob("*.png"))):
+        picture(number, side).save(file)
+    row = audited(tmp_path, image_size=128)[0].row("image-size")
+    assert row.status is CheckStatus.WARN and f"--image-size {size} " in row.hint

@@ -1,6 +1,7 @@
 """Cross-validated probabilities: equal to scikit-learn's discriminant analysis, with groups and rare classes."""
 
 import numpy as np
+import pytest
 from scipy.special import log_softmax
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.preprocessing import StandardScaler
@@ -102,3 +103,35 @@ def test_more_features_than_images_and_constant_ones():
     assert (standardize(features)[:, 100:] == 0).all()
     logs, _ = log_probabilities(features, labels, np.arange(30), classes=2)
     assert np.isfinite(logs).all()
+
+
+@pytest.mark.parametrize(("classes", "count"), [(2, 1), (2, 2), (20, 1), (100, 1), (1, 1), (3, 2), (100, 2)])
+def test_few_images_have_probabilities(classes: int, count: int):
+    labels = np.repeat(np.arange(classes), count)
+    features = np.random.default_rng(0).normal(size=(len(labels), 7)).astype(np.float32)
+    for values in (features, np.zeros_like(features), np.repeat(features[:, :1], 7, axis=1)):
+        logs, _covered = log_probabilities(values, labels, np.arange(len(labels)), classes=classes)
+        np.testing.assert_allclose(np.exp(logs).sum(1), 1, atol=1e-9)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 40])
+@pytest.mark.parametrize("noise", [0, 1, 100])
+@pytest.mark.parametrize("offset", [0, 1e4])
+def test_features_that_are_constant_within_classes_separate_them(classes: int, noise: int, offset: float):
+    draws = np.random.default_rng(4)
+    labels = np.repeat(np.arange(classes), 20)
+    constant = (draws.permutation(classes)[labels, None] + offset).astype(np.float32)
+    features = np.hstack([constant, draws.normal(size=(len(labels), noise)).astype(np.float32)])
+    logs, covered = log_probabilities(features, labels, np.arange(len(labels)), classes=classes)
+    assert covered.all()
+    assert (logs.argmax(1) == labels).all()
+
+
+def test_the_temperature_of_many_images_is_taken_from_a_part_of_them(monkeypatch):
+    features, labels = clusters(n=3000, spread=0.4)
+    whole, _ = log_probabilities(features, labels, np.arange(3000), classes=4)
+    monkeypatch.setattr("headstart.audit.cross_validation._CALIBRATION_VALUES", 3000)
+    monkeypatch.setattr("headstart.audit.cross_validation._BLOCK_ROWS", 7)
+    part, _ = log_probabilities(features, labels, np.arange(3000), classes=4)
+    np.testing.assert_allclose(np.exp(part), np.exp(whole), atol=0.02)
+    assert (part != whole).any()

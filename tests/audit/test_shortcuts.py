@@ -2,10 +2,15 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.datasets import load_digits
 
-from headstart.audit import shortcuts
+from headstart.audit import shortcut_check, shortcuts
+from headstart.audit.sample import Limits, draw_sample
 from headstart.audit.shortcuts import Property, probe
+from headstart.storage.schemas.audit import CheckStatus
+
+from .pictures import audited, picture, random_name, seed_of, two_classes, write_pictures
 
 
 def photos(n=360, classes=4, size=(96, 72), seed=0):
@@ -35,7 +40,7 @@ def run(kind, images, labels, classes=4):
 
 
 def named(result):
-    return [found.label for found in result.given_away]
+    return [given.label for given in result.given_away]
 
 
 @pytest.mark.parametrize("kind", EXTRACTORS)
@@ -174,3 +179,73 @@ def test_plain_border_has_its_color_and_no_deviation():
     np.testing.assert_allclose(frame, (100 * 90 + 3 * (98 * 200 + 2 * 90)) / 400 / 255, rtol=1e-5)
     assert (jump > 0).all()
     np.testing.assert_allclose(step, 98 / 100 * 110 / 255, rtol=1e-5)
+
+
+def test_one_class_or_classes_of_few_images_are_not_judged(tmp_path):
+    features = np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32)
+    for labels, classes in ((np.zeros(60, int), 1), (np.full(60, 2), 4), (np.repeat(np.arange(12), 5), 12)):
+        result = probe(Property.BORDER, features, labels, np.arange(60), classes=classes)
+        assert named(result) == [] and np.isnan(result.recall).all()
+    two_classes(tmp_path / "few", count=4)
+    assert audited(tmp_path / "few")[0].row("shortcuts").status is CheckStatus.NOT_CHECKED
+    two_classes(tmp_path / "one")
+    for file in (tmp_path / "one" / "dog").iterdir():
+        file.write_bytes(b"nothing " + file.name.encode())
+    result, _ = audited(tmp_path / "one")
+    assert result.row("shortcuts").status is result.row("label-errors").status is CheckStatus.NOT_CHECKED
+
+
+@pytest.mark.parametrize("classes", [3, 40])
+def test_files_whose_size_depends_on_the_class_are_named(classes, tmp_path):
+    draws = np.random.default_rng(0)
+    for label in range(classes):
+        folder = tmp_path / f"{label:02}"
+        folder.mkdir()
+        for number in range(12):
+            pixels = draws.integers(0, 256, (32, 36 + 2 * label, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{random_name(100 * label + number)}.bmp")
+    row = audited(tmp_path)[0].row("shortcuts")
+    assert row.status is CheckStatus.WARN
+    assert {example.label for example in row.examples} == {f"{label:02}" for label in range(classes)}
+
+
+def test_classes_of_one_image_can_be_checked(tmp_path):
+    write_pictures(tmp_path, {f"c{k}": [f"{random_name(k)}.png"] for k in range(30)})
+    assert audited(tmp_path)[0].row("shortcuts").status is CheckStatus.NOT_CHECKED
+
+
+def test_large_data_is_checked_by_a_sample(tmp_path, monkeypatch):
+    names = {f"c{k}": [f"{random_name(50 * k + i)}.png" for i in range(12 if k else 3)] for k in range(5)}
+    for file in sorted(write_pictures(tmp_path, names).glob("c1/*")):
+        picture(seed_of(file.name), 40).save(file)
+    _, data = audited(tmp_path)
+    whole = draw_sample(data, Limits())
+    assert not whole.note and whole.places.tolist() == list(range(51))
+    for limits in (Limits(images=30, whole_images=50, class_images=4), Limits(images=30, whole=200, class_images=4),
+                   Limits(images=30, classes=3, class_images=4)):  # fmt: skip
+        sample = draw_sample(data, limits)
+        assert len(sample.places) == 30 and sample.note and (np.diff(sample.places) > 0).all()
+        np.testing.assert_array_equal(sample.classes[sample.labels], data.images.labels[sample.places])
+        assert 0 not in sample.classes and len(sample.classes) == min(limits.classes, 4)
+        assert draw_sample(data, limits).places.tolist() == sample.places.tolist()
+        assert draw_sample(data, limits, seed=1).places.tolist() != sample.places.tolist()
+    monkeypatch.setattr(shortcut_check, "_LIMITS", Limits(images=46, whole_images=47, class_images=10))
+    result = shortcut_check.find_shortcuts(data)
+    assert result.status is CheckStatus.WARN and "46" in result.sentence
+    assert {int(data.images.labels[example.image]) for example in result.examples} == {1}
+
+
+def test_large_images_are_sampled_in_steps():
+    """Enlarged by a whole factor, an image has the same thumbnail."""
+    small = np.random.default_rng(2).integers(0, 256, (64, 70, 3), dtype=np.uint8)
+    large = np.kron(small, np.ones((3, 3, 1), dtype=np.uint8))
+    np.testing.assert_array_equal(shortcuts.thumbnail_features(large), shortcuts.thumbnail_features(small))
+
+
+def test_corner_cells_equal_their_definition():
+    image = np.random.default_rng(0).integers(0, 256, (80, 120, 3), dtype=np.uint8)
+    cells = [
+        corner.reshape(8, 2, 8, 2, 3).mean((1, 3, 4)) / 255
+        for corner in (image[:16, :16], image[:16, -16:], image[-16:, :16], image[-16:, -16:])
+    ]
+    np.testing.assert_allclose(shortcuts.corner_features(image), np.ravel(cells), rtol=1e-5)

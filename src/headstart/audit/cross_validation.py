@@ -24,6 +24,7 @@ SHRINKAGE = 0.1  # share of the covariance that is replaced by its mean variance
 _MIN_VARIANCE = 1e-4  # within the classes, of a total of 1: a feature with less is constant within them
 _RIDGE = 1e-4  # variance of such a feature, so that it separates classes which differ by more than 0.01
 _CALIBRATION_VALUES = 2e6  # logits from which the temperature is taken
+_BLOCK_ROWS = 4096
 _SCALES = (-5.0, 1.0)  # logarithms of the inverse temperature; separable classes would have no upper limit
 
 
@@ -146,11 +147,15 @@ def calibrate(logits: Floats, labels: Labels, covered: npt.NDArray[np.bool_]) ->
     from scipy.special import log_softmax
 
     step = max(1, round(logits.size / _CALIBRATION_VALUES))
-    used, own = logits[covered][::step], labels[covered][::step]
+    judged = np.flatnonzero(covered)[::step]
+    used, own = logits[judged], labels[judged]
 
     def loss(log_scale: float) -> float:
         return float(-log_softmax(used * np.exp(log_scale), axis=1)[np.arange(len(own)), own].mean())
 
     scale = np.exp(minimize_scalar(loss, bounds=_SCALES, method="bounded").x) if len(own) else 1.0
-    result: Floats = log_softmax(logits * scale, axis=1)
+    result = np.empty_like(logits)
+    for begin in range(0, len(logits), _BLOCK_ROWS):  # the softmax makes copies
+        rows = slice(begin, begin + _BLOCK_ROWS)
+        result[rows] = log_softmax(logits[rows] * scale, axis=1)
     return result
