@@ -15,8 +15,6 @@ from safetensors.torch import save_file
 from scipy.stats import binomtest
 from torchvision.models import ResNet18_Weights, resnet18
 
-from headstart.audit.check import check_data
-from headstart.audit.duplicates import relations
 from headstart.audit.evaluation_size import half_width
 from headstart.audit.finding import SEVERITY
 from headstart.audit.pretraining import imagenet_classes, pretraining_classes
@@ -168,23 +166,6 @@ def test_saved_again_is_a_near_duplicate(tmp_path: Path) -> None:
     ]
     assert len(set(data.clusters[members].tolist())) == 1
     assert len(set(data.clusters.tolist())) == len(data.images) - 2
-
-
-def test_relations_agree_with_all_pairs() -> None:
-    draw = np.random.default_rng(0)
-    for _ in range(50):
-        count = 8
-        splits = [("train", "val", "test", "")[i] for i in draw.integers(0, 4, count)]
-        labels, identity = draw.integers(0, 2, count).tolist(), draw.integers(0, 4, count).tolist()
-        found = relations([list(range(count))], splits, labels, identity)
-        differ = [(i, j) for i in range(count) for j in range(count) if identity[i] != identity[j]]
-        test = {i for i, j in differ if splits[i] == "test" and splits[j] in ("train", "val")}
-        val = {i for i, j in differ if splits[i] == "val" and splits[j] == "train"}
-        kinds = {(identity[i], splits[i]) for i in range(count)}
-        assert {identity[i] for i, _ in found.test} == {identity[i] for i in test}
-        assert {identity[i] for i, _ in found.val} == {identity[i] for i in val}
-        assert bool(found.labels) == any(labels[i] != labels[j] for i, j in differ)
-        assert len(found.within) == len(kinds) - len({split for _, split in kinds})
 
 
 def test_balance_and_small_classes(tmp_path: Path) -> None:

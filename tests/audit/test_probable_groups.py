@@ -138,3 +138,23 @@ def test_declared_groups_are_no_probable_groups_across_splits(tmp_path: Path) ->
     assert audited(tmp_path / "photos.csv")[0].row("groups").status is CheckStatus.PASS
     (tmp_path / "plain.csv").write_text("\n".join(row.rpartition(",")[0] for row in rows))
     assert audited(tmp_path / "plain.csv")[0].row("groups").status is CheckStatus.WARN
+
+
+def test_a_burst_beside_images_without_series_is_in_several_splits(tmp_path: Path) -> None:
+    names = {
+        f"{split}/{label}": [f"{random_name(100 * k + i)}.jpg" for i in range(4)]
+        for k, (split, label) in enumerate(itertools.product(("train", "val", "test"), LABELS))
+    }
+    burst = {"train/cat": range(4), "val/cat": range(4, 6), "test/cat": range(6, 8)}
+    number = 0
+    for place, files in names.items():
+        (tmp_path / place).mkdir(parents=True)
+        for name in [*files, *(f"IMG_20240131_09451{i}.jpg" for i in burst.get(place, ()))]:
+            picture(number).save(tmp_path / place / name)
+            number += 1
+    result, data = audited(tmp_path)
+    row = result.row("groups")
+    assert (row.status, row.count) == (CheckStatus.WARN, 1)
+    assert all("IMG_2024" in name for name in (row.examples[0].image, row.examples[0].other))
+    assert row.examples[0].split != row.examples[0].other_split
+    assert (data.probable_groups < 0).sum() == 24

@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from headstart.audit.file_facts import FileFacts, read_file_facts
 from headstart.audit.pixel_facts import PixelFacts, measure_pixels
+from headstart.audit.probable_groups import probable_groups
+from headstart.audit.relations import Relations, relations, sets_of
 from headstart.config.run_config import RunConfig
 from headstart.data import duplicates, hashing, pixel_store, sources, splits
 from headstart.data.dataset import divide_plan
@@ -68,6 +70,18 @@ class LoadedData:
         number: dict[str, int] = {}
         return np.array([number.setdefault(text, len(number)) for text in self.content_hashes], dtype=np.int64)
 
+    @cached_property
+    def units(self) -> Integers:
+        """Number of each image's unit, int64 [n]: images of one group, equal ones and near-duplicates are one."""
+        return splits.unit_numbers(self.images, self.content_hashes, self.near)
+
+    @cached_property
+    def equal_relations(self) -> Relations:
+        """The relations of images of equal content. Files that cannot be decoded are left out."""
+        readable = set(self.readable.tolist())
+        sets = [[i for i in members if i in readable] for members in sets_of(self.content)]
+        return relations([members for members in sets if len(members) > 1], self.split_of, self.images.labels.tolist())
+
     @property
     def splits(self) -> SplitCounts | None:
         """Number of images of each split."""
@@ -103,6 +117,24 @@ class AuditData(LoadedData):
     def clusters(self) -> Integers:
         """Number of each image's cluster, int64 [n]: equal files and near-duplicates, directly or through others."""
         return duplicates.copy_numbers(self.near, self.content_hashes)
+
+    @cached_property
+    def near_relations(self) -> Relations:
+        """The relations of near-duplicates of different content."""
+        return relations(sets_of(self.clusters), self.split_of, self.images.labels.tolist(), self.content.tolist())
+
+    @cached_property
+    def similarity(self) -> dict[tuple[int, int], float]:
+        """Similarity of each pair of near-duplicates that was measured, the smaller position first."""
+        pairs = zip(self.near.first.tolist(), self.near.second.tolist(), strict=True)
+        return {
+            (min(pair), max(pair)): round(s, 3) for pair, s in zip(pairs, self.near.similarity.tolist(), strict=True)
+        }
+
+    @cached_property
+    def probable_groups(self) -> Integers:
+        """Number of each image's probable group, int64 [n]; -1 for an image that is in none."""
+        return probable_groups(self.images, self.files)
 
 
 def load_audit_data(plan: RunConfig, reporter: Reporter) -> AuditData:

@@ -8,7 +8,6 @@ import numpy as np
 
 from headstart.audit.audit_data import LoadedData
 from headstart.audit.finding import CheckResult
-from headstart.data.splits import unit_numbers
 from headstart.i18n import _, ngettext
 from headstart.storage.schemas.audit import CheckStatus
 from headstart.text import format_percent, format_points
@@ -32,8 +31,7 @@ def evaluation_size(data: LoadedData) -> CheckResult:
     places = data.members(data.evaluation)
     if data.split_error is not None or not len(places):
         return CheckResult(CheckStatus.NOT_CHECKED, _("There are no splits."))
-    units = unit_numbers(data.images, data.content_hashes, data.near)  # what is alike counts once
-    count = len(np.unique(units[places]))
+    count = len(np.unique(data.units[places]))  # what is alike counts once
     half = half_width(ACCURACY, count)
     values = {"split": data.evaluation, "accuracy": format_percent(ACCURACY), "half": format_points(half)}
     sentence = ngettext(
@@ -44,5 +42,9 @@ def evaluation_size(data: LoadedData) -> CheckResult:
     )
     if half <= MAX_HALF_WIDTH:
         return CheckResult(CheckStatus.PASS, sentence)
-    hint = _("Smaller differences between two runs are chance. Add {split} images.", split=data.evaluation)
+    hint = _(
+        "A single accuracy is not known better than that. Two runs are compared image by image on the same images, "
+        "which shows smaller differences. Add {split} images.",
+        split=data.evaluation,
+    )
     return CheckResult(CheckStatus.WARN, sentence, hint, count)

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from headstart.audit.audit_data import AuditData, Integers
-from headstart.audit.duplicates import sets_of
 from headstart.audit.finding import CheckResult, Example
-from headstart.audit.probable_groups import probable_groups
+from headstart.audit.relations import different_pair, sets_of
 from headstart.data.splits import unit_numbers
 from headstart.i18n import _, ngettext
 from headstart.storage.schemas.audit import CheckStatus
@@ -19,19 +18,9 @@ _MAX_EXAMPLES = 1000
 
 def groups_across_splits(data: AuditData) -> CheckResult:
     """Return probable groups with images in two splits, which declared groups do not keep together."""
-    group = probable_groups(data.images, data.files)
-    split = np.asarray(data.split_of)
-    units = unit_numbers(data.images, data.content_hashes, data.near)
-    examples = []
-    for members in sets_of(group):
-        if group[members[0]] < 0:
-            continue
-        first = next((i for i in members if split[i]), None)
-        if first is None:
-            continue
-        other = next((i for i in members if split[i] not in ("", split[first]) and units[i] != units[first]), None)
-        if other is not None:
-            examples.append(Example(first, other))
+    split, units = data.split_of, data.units.tolist()
+    sets = ([i for i in members if split[i]] for members in sets_of(data.probable_groups))
+    examples = [Example(*pair) for members in sets if (pair := different_pair(members, split, units))]
     if not examples:
         return CheckResult(CheckStatus.PASS, _("Neither times nor names show series of images in several splits."))
     sentence = ngettext(

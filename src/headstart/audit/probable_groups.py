@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
+import numpy.typing as npt
 
-from headstart.audit.audit_data import Integers
 from headstart.audit.file_facts import FileFacts
 from headstart.data.image_index import ImageIndex, class_name
 
@@ -39,7 +39,7 @@ _ROBOFLOW = re.compile(
 )  # augmented copies of one photo
 
 
-def probable_groups(images: ImageIndex, files: Sequence[FileFacts]) -> Integers:
+def probable_groups(images: ImageIndex, files: Sequence[FileFacts]) -> npt.NDArray[np.int64]:
     """Return the number of each image's probable group, int64 [n]; -1 for an image that is in none.
 
     Args:
@@ -73,7 +73,7 @@ def _by_time(images: ImageIndex, files: Sequence[FileFacts]) -> list[Sequence[in
         if facts.taken is not None:
             taken[facts.camera].append((facts.taken, i))
         elif (seconds := _name_time(posixpath.basename(images.keys[i]))) is not None:
-            taken["name " + posixpath.dirname(images.keys[i])].append((seconds, i))
+            taken[f"name {images.labels[i]}"].append((seconds, i))  # not by folder, which may be that of a split
     bursts: list[Sequence[int]] = []
     for photos in taken.values():
         photos.sort()
