@@ -69,6 +69,8 @@ def test_clean_data_passes(tmp_path: Path) -> None:
 def test_digits_pass() -> None:
     result, _ = audited("digits:0-3")
     assert {code: s for code, s in statuses(result).items() if s not in CLEAN} == {}
+    near = {code: s for code, s in statuses(result).items() if code.startswith("near-")}
+    assert len(near) == 3 and set(near.values()) == {"not-checked"}  # 8 px are too small to be compared
 
 
 def test_unreadable_files_are_all_listed(tmp_path: Path) -> None:
@@ -166,6 +168,42 @@ def test_saved_again_is_a_near_duplicate(tmp_path: Path) -> None:
     ]
     assert len(set(data.clusters[members].tolist())) == 1
     assert len(set(data.clusters.tolist())) == len(data.images) - 2
+
+
+def test_near_duplicates_that_are_ignored_are_named_with_the_flag(tmp_path: Path) -> None:
+    two_classes(tmp_path, count=20)
+    for file in tmp_path.rglob("*.png"):
+        picture(seed_of(file.name), 64).save(file)
+        with Image.open(file) as image:
+            image.save(file.with_suffix(".jpg"), quality=70)
+    kept = audited(tmp_path, image_size=48)[0]
+    assert statuses(kept)["near-duplicates-across-splits"] == "pass"
+    row = audited(tmp_path, image_size=48, near_duplicates="ignore")[0].row("near-duplicates-across-splits")
+    assert row.status is CheckStatus.WARN and "--near-duplicates ignore" in row.hint
+
+
+def test_images_that_a_fraction_leaves_out_are_in_no_split(tmp_path: Path) -> None:
+    two_classes(tmp_path, count=20)
+    for file in sorted((tmp_path / "cat").iterdir())[:8]:
+        shutil.copy(file, file.with_name(f"copy-{file.name}"))
+    for fraction in (1.0, 0.3):
+        result, data = audited(tmp_path, fraction=fraction)
+        within = [
+            p
+            for p in itertools.combinations(range(len(data.images)), 2)
+            if data.content[p[0]] == data.content[p[1]] and data.split_of[p[0]] == data.split_of[p[1]] != ""
+        ]
+        assert result.row("duplicates").count == len(within) and (fraction == 1.0) == (len(within) == 8)  # fmt: skip
+
+
+def test_small_classes_name_the_splits_that_exist(tmp_path: Path) -> None:
+    for k, split in enumerate(("train", "val")):
+        two_classes(tmp_path / split, count=6)
+        for number, file in enumerate(sorted((tmp_path / split).rglob("*.png"))):
+            picture(100 * k + number).save(file)
+    row = audited(tmp_path)[0].row("small-classes")
+    assert row.status is CheckStatus.PASS and "val" in row.sentence and "test" not in row.sentence
+    assert "val" in audited(tmp_path)[0].row("test-size").sentence
 
 
 def test_balance_and_small_classes(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -18,14 +19,20 @@ from headstart.audit.registry import AUDIT_CHECKS
 from headstart.cli.main import main
 from headstart.data.dataset import load_dataset
 from headstart.data.sources import read_data
+from headstart.errors import DataError, UsageError
 from headstart.report.page import MAX_BYTES
 from headstart.reporter import NullReporter
 from headstart.storage.schemas.audit import AuditFile
-from tests.audit.pictures import SIDE, audited, picture, plan_of, random_name, two_classes, write_pictures
+from tests.audit.pictures import SIDE, audited, picture, plan_of, random_name, statuses, two_classes, write_pictures
 from tests.conftest import environment_for_processes
 
 FLAGS = ["--image-size", str(SIDE), "--threads", "1"]
 BAD_CLASS = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return two_classes(tmp_path_factory.mktemp("photos"))
 
 
 @pytest.fixture
@@ -58,6 +65,84 @@ def test_json_follows_its_schema(faulty: Path, capsys) -> None:
     assert (printed["images"], printed["classes"], printed["declared"]) == (25, {"cat": 13, "dog": 12}, "none")
 
 
+def raise_error(error: Exception):
+    def check(data: object) -> None:
+        raise error
+
+    return check
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("broken check"), DataError("Cached pixels have changed.", "Try again.")]
+)
+def test_a_check_that_raises_is_not_checked_and_the_others_are_made(
+    error: Exception, photos: Path, monkeypatch
+) -> None:
+    expected = statuses(audited(photos)[0])
+    monkeypatch.setattr("headstart.audit.class_checks.balance", raise_error(error))
+    result, _ = audited(photos)
+    assert statuses(result) == {**expected, "balance": "not-checked"}
+    row = result.row("balance")
+    assert row.error is error and str(error.args[0]) in row.sentence and row.hint
+    assert loaded(photos) == [line for line in loaded(photos) if "broken" not in line]
+    monkeypatch.setattr("headstart.audit.class_checks.balance", raise_error(MemoryError()))
+    with pytest.raises(MemoryError):
+        audited(photos)
+
+
+def test_traceback_of_a_check_is_printed_with_debug(photos: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("headstart.audit.class_checks.balance", raise_error(RuntimeError("broken check")))
+    for flags, count in (([], 0), (["--debug"], 1), (["--debug", "--json"], 1)):
+        main(["check", str(photos), *FLAGS, *flags])
+        assert capsys.readouterr().err.count("Traceback") == count
+
+
+def test_notes_of_the_fix_are_in_the_json_and_on_stderr(faulty: Path, capsys) -> None:
+    folder = faulty.parent / "elsewhere"
+    folder.mkdir()
+    with pytest.raises(SystemExit) as exit_info:
+        main(["check", str(faulty), *FLAGS, "--json", "--fix", str(folder / "fixed.csv")])
+    output = capsys.readouterr()
+    fixed = json.loads(output.out)["fixed"]
+    assert exit_info.value.code == 3
+    assert (fixed["path"], fixed["flags"]) == (str(folder / "fixed.csv"), ["--allow-outside"])
+    assert fixed["left_out"] == ["cat/bad.jpg"] and any("cat/bad.jpg" in note for note in fixed["notes"])
+    assert all(note in output.err for note in fixed["notes"])
+    commands = re.findall(r"headstart (train|check) (.+)", output.err)
+    assert [name for name, _ in commands] == ["train", "check"] and commands[0][1] == commands[1][1]
+    main(["check", *shlex.split(commands[1][1]), *FLAGS, "--quiet"])  # its flags suffice
+
+
+def test_next_step_of_the_json_names_no_hints_above(faulty: Path, capsys) -> None:
+    errors = []
+    for flags in ([], ["--json"]):
+        with pytest.raises(SystemExit):
+            main(["check", str(faulty), *FLAGS, *flags])
+        errors.append(capsys.readouterr().err.splitlines()[-1])
+    assert errors[0] != errors[1] and "above" not in errors[1] and "`hint`" in errors[1]
+
+
+def test_python_reports_the_notes_of_the_fix(faulty: Path, capsys) -> None:
+    paths = [faulty / "a.csv", faulty / "b.csv"]
+    results = [
+        headstart.check(faulty, image_size=SIDE, threads=1, fix=path, quiet=quiet)
+        for path, quiet in zip(paths, (True, False), strict=True)
+    ]
+    error = capsys.readouterr().err
+    for path, result in zip(paths, results, strict=True):
+        assert result.fixed is not None and result.fixed.left_out == ("cat/bad.jpg",)
+        assert all(note in str(result) for note in result.fixed.notes)
+        assert (result.fixed.notes[-1] in error) == (path is paths[1])
+        jsonschema.validate(result.to_json(), AuditFile.model_json_schema(mode="serialization"))
+
+
+def test_built_in_data_cannot_be_fixed(tmp_path: Path) -> None:
+    for source in ("digits", "digits:0-2"):
+        with pytest.raises(UsageError):
+            headstart.check(source, fix=tmp_path / "fixed.csv", quiet=True)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_check_imports_no_torch_and_its_manifest_trains(faulty: Path) -> None:
     manifest = faulty / "fixed.csv"
     code = (
@@ -83,6 +168,7 @@ def test_data_frames_and_notebooks(faulty: Path) -> None:
     frame = pd.DataFrame({"path": files, "label": [file.parent.name for file in files]})
     result = headstart.check(frame, image_size=SIDE, threads=1, quiet=True)
     assert result.failed == () and result.image_count == 24
+    assert result.data == result.to_json()["data"] == "data frame"
     table = Elements(result._repr_html_())
     assert table.tags.count("tr") == len(AUDIT_CHECKS)
     assert len(str(result).splitlines()) > len(AUDIT_CHECKS)
@@ -108,7 +194,7 @@ def test_page_shows_pairs_and_escapes_names(tmp_path: Path) -> None:
     for name in ("copy.png", f"{BAD_CLASS[:8]}.png"):
         (tmp_path / "photos" / BAD_CLASS / name).write_bytes(copy)
     (tmp_path / "photos" / BAD_CLASS / "<b>bad.jpg").write_bytes(b"nothing")
-    result, data = audited(tmp_path / "photos")
+    result, data = audited(tmp_path / "photos", seed=7)
     write_audit_page(result, data, tmp_path / "check.html")
     text = (tmp_path / "check.html").read_text(encoding="utf-8")
     page = Elements(text)
@@ -117,6 +203,7 @@ def test_page_shows_pairs_and_escapes_names(tmp_path: Path) -> None:
     assert all(value.startswith(("data:", "#")) for value in page.values)
     assert BAD_CLASS not in text and "<b>bad" not in text and "&lt;b&gt;bad.jpg" in text
     assert "http://" not in text.replace("http://www.w3.org/", "") and "https://" not in text
+    assert f"seed {result.seed}" in text and result.seed == 7
     for row in result.rows:
         is_shown = row.status.value in ("fail", "warn")
         assert (f'id="{row.check}"' in text) == is_shown

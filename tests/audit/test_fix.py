@@ -149,6 +149,45 @@ def test_a_train_split_that_is_the_test_split_stays(tmp_path: Path) -> None:
     assert len(read_index(str(path))) == 48 and len(notes) == 3
 
 
+def test_a_val_class_that_is_in_test_stays(tmp_path: Path) -> None:
+    for k, split in enumerate(("train", "val", "test")):
+        write_pictures(tmp_path / split, {label: [f"{random_name(30 * k + 9 * m + i)}.png" for i in range(6)]
+                                          for m, label in enumerate(("cat", "dog"))})  # fmt: skip
+        for file in (tmp_path / split).rglob("*.png"):
+            picture(seed_of(split, file.name)).save(file)
+    for file, copy in zip(
+        sorted((tmp_path / "test" / "cat").iterdir()), (tmp_path / "val" / "cat").iterdir(), strict=True
+    ):
+        shutil.copy(file, copy)
+    dogs = sorted((tmp_path / "val" / "dog").iterdir())
+    shutil.copy(next((tmp_path / "test" / "dog").iterdir()), dogs[0])
+    path, notes = fixed(tmp_path, tmp_path / "fixed.csv")
+    _, data = audited(path)
+    places = [(data.images.classes[label], split) for label, split in zip(data.images.labels, data.images.splits)]
+    assert (places.count(("cat", "val")), places.count(("dog", "val"))) == (6, 5)
+    assert sum("'cat'" in note and "val" in note for note in notes) == 1
+
+
+def test_classes_that_lose_their_last_image_of_a_split_are_named(tmp_path: Path) -> None:
+    for split in ("train", "val", "test"):
+        two_classes(tmp_path / split, count=4)
+        for file in (tmp_path / split).rglob("*.png"):
+            picture(seed_of(split, file.name)).save(file)
+    for file in (tmp_path / "val" / "cat").iterdir():
+        file.write_bytes(f"no image {file.name}".encode())
+    _, notes = fixed(tmp_path, tmp_path / "fixed.csv")
+    assert len([note for note in notes if "'cat'" in note and "Val" in note]) == 1
+    assert not any("'dog'" in note for note in notes)
+
+
+def test_a_manifest_that_cannot_be_divided_is_named(tmp_path: Path) -> None:
+    two_classes(tmp_path, count=4, owl=["a.png", "b.png"])
+    path, notes = fixed(tmp_path, tmp_path / "fixed.csv")
+    fault = audited(path)[0].row("splits")
+    assert fault.status is CheckStatus.FAIL
+    assert sum(fault.sentence in note for note in notes) == 1
+
+
 def test_files_that_cannot_be_written_are_refused_first(tmp_path: Path) -> None:
     (tmp_path / "old.csv").write_text("mine")
     for path in (tmp_path / "old.csv", tmp_path / "new.txt", tmp_path / "none" / "new.csv", tmp_path / "new"):

@@ -9,7 +9,7 @@ from headstart.audit.finding import AuditResult
 from headstart.config.plan_values import CheckSettings
 from headstart.config.resolve import resolve_settings
 from headstart.config.start_spec import require_start
-from headstart.data.frames import DataSource, temporary_source
+from headstart.data.frames import DataSource, LabeledSamples, is_path, temporary_source
 from headstart.data.tables.options import TableOptions
 
 
@@ -27,9 +27,9 @@ def check(
     Args:
         data: images, as in `train`.
         html: write a page with the pictures of the examples to this file.
-        fix: write a manifest with groups and without unreadable files to this new file.
+        fix: write a manifest with groups and without unreadable files to this new file; see `fixed` of the result.
         preset: name of a preset.
-        quiet: report no progress.
+        quiet: report no progress, and no notes on the files that were written.
         **settings: fields of the plan by name: those of the data, `image_size`, `start`, seeds and `threads`.
 
     Raises:
@@ -49,4 +49,14 @@ def check(
     with temporary_source(data, table) as source, reporter_for(quiet) as reporter:
         plan = resolve_settings({**flags, "source": source}, preset=preset).plan
         require_start(plan.arm.start)
-        return audit(plan, reporter, html=path_or_none(html), fix=path_or_none(fix)).result
+        done = audit(plan, reporter, html=path_or_none(html), fix=path_or_none(fix), name=_name_of(data))
+        for note in done.notes:
+            reporter.say(note)
+        return done.result
+
+
+def _name_of(data: DataSource) -> str:
+    """Return the name of data that has no path of its own; "" for a path."""
+    if is_path(data):
+        return ""
+    return str(data.root) if isinstance(data, LabeledSamples) else "data frame"

@@ -6,23 +6,25 @@ from collections.abc import Callable
 
 import numpy as np
 
-from headstart.audit.audit_data import AuditData, load_audit_data
+from headstart.audit.audit_data import AuditData, LoadedData, load_audit_data
 from headstart.audit.finding import AuditResult, CheckResult, CheckRow, Example
 from headstart.audit.registry import AUDIT_CHECKS, AuditCheck
 from headstart.config.run_config import RunConfig
 from headstart.data.image_index import ImageIndex
+from headstart.errors import as_headstart_error
 from headstart.factories import load_factory
 from headstart.i18n import _
 from headstart.reporter import Reporter
-from headstart.storage.schemas.audit import AuditExample
+from headstart.storage.schemas.audit import AuditExample, CheckStatus
 
 
-def check_data(plan: RunConfig, reporter: Reporter) -> tuple[AuditResult, AuditData]:
+def check_data(plan: RunConfig, reporter: Reporter, name: str = "") -> tuple[AuditResult, AuditData]:
     """Return the result of all checks on the data of a plan, and what they have read.
 
     Args:
         plan: A draft: its data, image size, start, threads and seeds are used.
         reporter: Receives progress.
+        name: Name of data that has no path of its own; "" for that of the plan.
 
     Raises:
         DataError: The data is missing or cannot be read as a labeled set, or no image can be decoded.
@@ -35,11 +37,12 @@ def check_data(plan: RunConfig, reporter: Reporter) -> tuple[AuditResult, AuditD
         reporter.progress(_("checking"), done, len(AUDIT_CHECKS))
     counts = np.bincount(data.images.labels, minlength=len(data.images.classes)).tolist()
     result = AuditResult(
-        data=data.images.source,
+        data=name or data.images.source,
         image_count=len(data.images),
         classes=dict(zip(data.images.classes, counts, strict=True)),
         declared=data.declared,
         splits=data.splits,
+        seed=plan.seeding.seed,
         image_size=data.image_size,
         notes=(*data.images.notes, *data.store.notes),
         rows=tuple(rows),
@@ -47,9 +50,24 @@ def check_data(plan: RunConfig, reporter: Reporter) -> tuple[AuditResult, AuditD
     return result, data
 
 
+def run_check(check: AuditCheck, data: LoadedData) -> CheckResult:
+    """Return the result of one check. An error in it is no error of the others: the result is not-checked then.
+
+    Raises:
+        MemoryError: The memory is not enough; another check would not have it either.
+    """
+    make: Callable[[LoadedData], CheckResult] = load_factory(check.factory)
+    try:
+        return make(data)
+    except MemoryError:
+        raise
+    except Exception as error:
+        reason = as_headstart_error(error)
+        return CheckResult(CheckStatus.NOT_CHECKED, reason.message, reason.hint, error=error)
+
+
 def _row(code: str, check: AuditCheck, data: AuditData) -> CheckRow:
-    make: Callable[[AuditData], CheckResult] = load_factory(check.factory)
-    result = make(data)
+    result = run_check(check, data)
     return CheckRow(
         check=code,
         name=check.name,
@@ -59,6 +77,7 @@ def _row(code: str, check: AuditCheck, data: AuditData) -> CheckRow:
         count=result.count,
         examples=tuple(_named(example, data.images, data.split_of) for example in result.examples),
         positions=tuple(result.examples),
+        error=result.error,
     )
 
 

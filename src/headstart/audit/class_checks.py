@@ -73,14 +73,20 @@ def small_classes(data: LoadedData) -> CheckResult:
     fewest = np.min(list(counts.values()), axis=0)
     small = np.flatnonzero(fewest < MIN_SCORED)
     if not len(small):
-        sentence = _("Every class has {count:,} images or more in val and test each.", count=int(fewest.min()))
+        sentence = ngettext(
+            "Every class has {count:,} image or more in {splits}.",
+            "Every class has {count:,} images or more in {splits}.",
+            int(fewest.min()),
+            splits=names[0] if len(names) == 1 else _("{first} and {second} each", first=names[0], second=names[1]),
+        )
         return CheckResult(CheckStatus.PASS, sentence)
     listed = [f"{data.images.classes[i]!r} ({fewest[i]})" for i in small[np.argsort(fewest[small], kind="stable")]]
     sentence = ngettext(
-        "{count:,} class has fewer than {limit} images in val or test: {classes}.",
-        "{count:,} classes have fewer than {limit} images in val or test: {classes}.",
+        "{count:,} class has fewer than {limit} images in {splits}: {classes}.",
+        "{count:,} classes have fewer than {limit} images in {splits}: {classes}.",
         len(small),
         limit=MIN_SCORED,
+        splits=names[0] if len(names) == 1 else _("{first} or {second}", first=names[0], second=names[1]),
         classes=join_first(listed, _SHOWN_CLASSES),
     )
     hint = _("Add images, or leave such classes out with --min-per-class; their own accuracy is not known well.")

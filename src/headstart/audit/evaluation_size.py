@@ -1,4 +1,4 @@
-"""The check of the test set: how well its size allows to know an accuracy."""
+"""The check of the evaluation split: how well its size allows to know an accuracy."""
 
 from __future__ import annotations
 

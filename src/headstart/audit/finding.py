@@ -5,10 +5,11 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from headstart.i18n import Message, _, join, ngettext, translated, verbatim
 from headstart.storage.files import JsonData
-from headstart.storage.schemas.audit import AuditExample, AuditFile, AuditRow, CheckStatus
+from headstart.storage.schemas.audit import AuditExample, AuditFile, AuditFix, AuditRow, CheckStatus
 from headstart.storage.schemas.split_counts import SplitCounts
 from headstart.text import printable
 
@@ -46,6 +47,7 @@ class CheckResult:
         hint: What to do, if anything.
         count: Number of images, pairs or groups that it concerns.
         examples: Some of them, the most important ones first.
+        error: What ended the check; None if it was made.
     """
 
     status: CheckStatus
@@ -53,11 +55,15 @@ class CheckResult:
     hint: Message = NOTHING
     count: int = 0
     examples: Sequence[Example] = ()
+    error: Exception | None = None
 
 
 @dataclass(frozen=True)
 class CheckRow:
-    """The result of a check with its code and name; `examples` have the names of the images."""
+    """The result of a check with its code and name; `examples` have the names of the images.
+
+    `error` is what ended a check that is not-checked because of it.
+    """
 
     check: str
     name: Message
@@ -67,6 +73,7 @@ class CheckRow:
     count: int
     examples: tuple[AuditExample, ...]
     positions: tuple[Example, ...] = ()
+    error: Exception | None = None
 
     def lines(self) -> list[Message]:
         """Return the row as lines of text: the result, the hint, and examples."""
@@ -99,18 +106,42 @@ def example_words(example: AuditExample) -> Message:
 
 
 @dataclass(frozen=True)
+class FixedManifest:
+    """A manifest that `--fix` has written.
+
+    Attributes:
+        path: The manifest.
+        flags: Flags that `headstart train` and `headstart check` need to read it.
+        left_out: Images that it does not have, as paths relative to the folder of the data.
+        notes: Sentences on what is in it, on what was left out, and on how to use it.
+    """
+
+    path: Path
+    flags: tuple[str, ...]
+    left_out: tuple[str, ...]
+    notes: tuple[Message, ...]
+
+    def command(self, name: str) -> Message:
+        """Return the command line of a command with the manifest and its flags."""
+        flags = "".join(f" {flag}" for flag in self.flags)
+        return _("headstart {name} {path:shell}{flags}", name=name, path=self.path, flags=flags)
+
+
+@dataclass(frozen=True)
 class AuditResult:
     """Result of `check`: one row for each check.
 
     Attributes:
-        data: The data, as it was named.
+        data: The data, as it was named; "data frame" for one.
         image_count: Number of images.
         classes: Number of images by class.
         declared: Splits that the data declares; "none" without any.
         splits: Number of images by split; None if the images cannot be divided.
+        seed: Seed with which splits that are not declared were drawn.
         image_size: Side of the network input in px.
         notes: How the data is read.
         rows: The checks, in the order of the registry.
+        fixed: The manifest that was written; None without one.
 
     Examples:
         >>> [row.check for row in headstart.check("digits:0-1", quiet=True).rows if row.status == "fail"]
@@ -122,9 +153,11 @@ class AuditResult:
     classes: dict[str, int]
     declared: str
     splits: SplitCounts | None
+    seed: int
     image_size: int
     notes: tuple[Message, ...]
     rows: tuple[CheckRow, ...]
+    fixed: FixedManifest | None = None
 
     def row(self, check: str) -> CheckRow:
         """Return the row of a check by its code. Raises KeyError for an unknown code."""
@@ -148,12 +181,14 @@ class AuditResult:
 
     def to_json(self) -> dict[str, JsonData]:
         """Return the result as JSON data (`AuditFile`), with its texts in English."""
+        fixed = self.fixed
         return AuditFile(
             data=self.data,
             images=self.image_count,
             classes=self.classes,
             declared=self.declared,
             splits=self.splits,
+            seed=self.seed,
             image_size=self.image_size,
             notes=list(self.notes),
             rows=[
@@ -168,10 +203,16 @@ class AuditResult:
                 )
                 for row in self.rows
             ],
+            fixed=None
+            if fixed is None
+            else AuditFix(
+                path=str(fixed.path), flags=list(fixed.flags), left_out=list(fixed.left_out), notes=list(fixed.notes)
+            ),
         ).to_json()
 
     def __str__(self) -> str:
-        return "\n".join(printable(translated(line)) for line in self.lines())
+        notes = () if self.fixed is None else self.fixed.notes
+        return "\n".join(printable(translated(line)) for line in (*self.lines(), *notes))
 
     def _repr_html_(self) -> str:
         rows = []

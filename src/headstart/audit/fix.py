@@ -9,34 +9,27 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from headstart.audit.audit_data import AuditData, Integers
-from headstart.audit.duplicates import sets_of
+from headstart.audit.finding import FixedManifest
 from headstart.audit.group_checks import joined_groups
-from headstart.audit.probable_groups import probable_groups
+from headstart.audit.relations import sets_of
+from headstart.data.dataset import divide_plan
 from headstart.data.image_index import SPLITS, ImageIndex
 from headstart.data.manifest import read_manifest
-from headstart.data.splits import divide
+from headstart.data.near_duplicates import Pairs
 from headstart.data.tables.options import TableOptions
 from headstart.errors import DataError, ResourceError, UsageError
-from headstart.i18n import Message, _, ngettext
+from headstart.i18n import Message, _, join, ngettext
 from headstart.text import join_first
 
 _SHOWN = 5
 _SPECIAL = re.compile(r"~|file:|[A-Za-z]:[/\\]|\\\\|[A-Za-z][A-Za-z0-9+.-]+://|[\s='\"]", re.IGNORECASE)
 _GROUP = "group-{number}"
-
-
-@dataclass(frozen=True)
-class FixedManifest:
-    """A manifest that was written, and sentences on what is in it, on what was left out, and on how to use it."""
-
-    path: Path
-    notes: tuple[Message, ...]
 
 
 def require_new_file(path: Path, suffix: str, flag: str) -> None:
@@ -76,17 +69,11 @@ def write_fixed_manifest(data: AuditData, path: Path) -> FixedManifest:
         DataError: The manifest cannot be read back as it was meant, because of the name of a file or of a class.
         ResourceError: The file cannot be written.
     """
-    copies, kept_classes = _copies(data)
     unnamed = [i for i, key in enumerate(data.images.keys) if "\r" in key]  # readers of tables take it for a line end
+    copies, kept = _copies(data, {*data.store.bad, *unnamed})
     left_out = {*data.store.bad, *copies, *unnamed}
-    images = data.images.without(left_out)
     places = np.array([i for i in range(len(data.images)) if i not in left_out], dtype=np.int64)
-    hashes = [data.content_hashes[i] for i in places]
-    joins = _choices_of_groups(data, places)
-    for source, numbers in joins:
-        fixed = replace(images, groups=_group_names(images, numbers))
-        if _can_divide(data, fixed, hashes) or source == joins[-1][0]:
-            break
+    fixed, source, fault = _with_groups(data, places)
     _write(fixed, path)
     try:
         flags = _flags_to_read(fixed, path)
@@ -94,44 +81,61 @@ def write_fixed_manifest(data: AuditData, path: Path) -> FixedManifest:
         with suppress(OSError):
             path.unlink()
         raise
-    notes = [_written_note(path, fixed, source), *_left_out_notes(data, copies)]
-    if unnamed:
-        notes.append(
-            ngettext(
-                "Left out {count:,} image with a carriage return in its name, which a table cannot hold: {names}.",
-                "Left out {count:,} images with a carriage return in their names, which a table cannot hold: {names}.",
-                len(unnamed),
-                names=join_first([data.images.keys[i] for i in unnamed], _SHOWN),
-            )
-        )
-    if kept_classes:
-        notes.append(
-            _("The copies of {classes} stay: without them these classes would have no train images.",
-              classes=join_first([repr(data.images.classes[i]) for i in sorted(kept_classes)], _SHOWN))
-        )  # fmt: skip
-    notes.append(_("Train with: headstart train {path:shell}{flags}", path=path, flags="".join(f" {f}" for f in flags)))
-    return FixedManifest(path, tuple(notes))
+    notes = [
+        _written_note(path, fixed, source),
+        *_left_out_notes(data, copies, unnamed),
+        *kept,
+        *_lost_notes(data, places),
+    ]
+    if fault is not None:
+        notes.append(join([_("The manifest cannot be divided into splits:"), fault.message, fault.hint]))
+    manifest = FixedManifest(path, tuple(flags), tuple(data.images.keys[i] for i in sorted(left_out)), ())
+    return replace(manifest, notes=(*notes, _("Train with: {command}", command=manifest.command("train"))))
 
 
-def _copies(data: AuditData) -> tuple[list[int], set[int]]:
-    """Return copies of images of a declared split that lie in a split before it, and classes whose copies stay."""
-    declared = data.images.splits
+def _copies(data: AuditData, left_out: set[int]) -> tuple[list[int], list[Message]]:
+    """Return copies of images of a declared split that lie in a split before it, and notes on those that stay.
+
+    Copies stay where a class would have no other image in their split.
+
+    Args:
+        data: The audited data.
+        left_out: Images that are left out for another reason.
+    """
+    declared, labels = data.images.splits, data.images.labels
     rank = {name: place for place, name in enumerate(SPLITS)}  # test is kept as it is, then val
     copies = []
     for members in sets_of(data.clusters):
-        named = [i for i in members if declared[i] and data.store.sizes[i, 0]]
+        named = [i for i in members if declared[i] and i not in left_out]
         highest = max((rank[declared[i]] for i in named), default=0)
         copies += [i for i in named if rank[declared[i]] < highest]
-    labels = data.images.labels
-    train = Counter(labels[[i for i in data.readable.tolist() if declared[i] == "train"]].tolist())
-    lost = Counter(labels[[i for i in copies if declared[i] == "train"]].tolist())
-    emptied = {label for label, count in lost.items() if count == train[label]}
-    return [i for i in sorted(copies) if labels[i] not in emptied], emptied
+    count = Counter((declared[i], int(labels[i])) for i in range(len(labels)) if i not in left_out)
+    lost = Counter((declared[i], int(labels[i])) for i in copies)
+    emptied = {key for key, number in lost.items() if number == count[key]}
+    notes = [
+        _("The copies of {classes} stay: without them these classes would have no {split} images.",
+          classes=join_first([repr(data.images.classes[label]) for name, label in sorted(emptied) if name == split],
+                             _SHOWN), split=split)
+        for split in SPLITS
+        if any(name == split for name, _label in emptied)
+    ]  # fmt: skip
+    return [i for i in sorted(copies) if (declared[i], int(labels[i])) not in emptied], notes
+
+
+def _with_groups(data: AuditData, places: Integers) -> tuple[ImageIndex, Message, DataError | None]:
+    """Return the images at `places` with groups, what these are made from, and why they cannot be divided, if so."""
+    images = data.images.without(set(range(len(data.images))) - set(places.tolist()))
+    for source, numbers in _choices_of_groups(data, places):
+        fixed = replace(images, groups=_group_names(images, numbers))
+        result = fixed, source, _split_fault(data, fixed, places)
+        if result[-1] is None:
+            break
+    return result
 
 
 def _choices_of_groups(data: AuditData, places: Integers) -> list[tuple[Message, Integers]]:
     """Return what groups are made from, and the number of each image's group: all hints, fewer, only declared ones."""
-    probable = probable_groups(data.images, data.files)
+    probable = data.probable_groups
     probable = np.where(probable < 0, probable.max(initial=-1) + 1 + np.arange(len(probable)), probable)
     return [
         (_("declared groups, near-duplicates, and series by time and name"),
@@ -156,19 +160,19 @@ def _group_names(images: ImageIndex, numbers: Integers) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _can_divide(data: AuditData, images: ImageIndex, hashes: Sequence[str]) -> bool:
-    plan = data.plan
+def _split_fault(data: AuditData, images: ImageIndex, places: Integers) -> DataError | None:
+    """Return why a training could not divide the images, which are at `places` in the data; None if it could."""
+    place = np.full(len(data.images), -1, dtype=np.int64)
+    place[places] = np.arange(len(places))
+    first, second = place[data.near.first], place[data.near.second]
+    stays = (first >= 0) & (second >= 0) & (data.plan.data.near_duplicates == "together")
+    pairs = Pairs(first[stays], second[stays], data.near.similarity[stays])
+    hashes = tuple(data.content_hashes[i] for i in places)
     try:
-        divide(
-            images.without_empty_classes(),
-            content_hashes=hashes,
-            seed=plan.seeding.seed,
-            test_seed=plan.seeding.test_seed,
-            evaluate_on_val=plan.data.evaluate_on_val,
-        )
-    except DataError:
-        return False
-    return True
+        divide_plan(data.plan, images.without_empty_classes(), hashes, pairs)
+    except DataError as error:
+        return error
+    return None
 
 
 def _write(images: ImageIndex, path: Path) -> None:
@@ -257,7 +261,21 @@ def _written_note(path: Path, images: ImageIndex, source: Message) -> Message:
     )
 
 
-def _left_out_notes(data: AuditData, copies: Sequence[int]) -> Iterator[Message]:
+def _lost_notes(data: AuditData, places: Integers) -> Iterator[Message]:
+    """Yield a note for each declared split, or for all images, in which classes have no image at `places` any more."""
+    labels, splits = data.images.labels, np.asarray(data.images.splits)
+    for split in dict.fromkeys(splits.tolist()):
+        before, after = (set(labels[p[splits[p] == split]].tolist()) for p in (np.arange(len(labels)), places))
+        if lost := sorted(before - after):
+            names = join_first([repr(data.images.classes[label]) for label in lost], _SHOWN)
+            yield (
+                _("{split:cap} has no image of {classes} any more.", split=split, classes=names)
+                if split
+                else _("There is no image of {classes} any more.", classes=names)
+            )
+
+
+def _left_out_notes(data: AuditData, copies: Sequence[int], unnamed: Sequence[int]) -> Iterator[Message]:
     keys, splits = data.images.keys, data.images.splits
     if data.store.bad:
         yield ngettext(
@@ -275,3 +293,10 @@ def _left_out_notes(data: AuditData, copies: Sequence[int]) -> Iterator[Message]
                 split=name,
                 names=join_first([keys[i] for i in places], _SHOWN),
             )
+    if unnamed:
+        yield ngettext(
+            "Left out {count:,} image with a carriage return in its name, which a table cannot hold: {names}.",
+            "Left out {count:,} images with a carriage return in their names, which a table cannot hold: {names}.",
+            len(unnamed),
+            names=join_first([keys[i] for i in unnamed], _SHOWN),
+        )

@@ -67,7 +67,7 @@ def _head(result: AuditResult) -> PageHead:
     if result.splits is not None:
         sizes = " / ".join(f"{count:,}" for _name, count in result.splits)
         source = (
-            _("train, val and test, drawn with seed 0")
+            _("train, val and test, drawn with seed {seed}", seed=result.seed)
             if result.declared == "none"
             else _("train, val and test; declared: {declared}", declared=result.declared)
         )

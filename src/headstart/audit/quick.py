@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from headstart.audit.audit_data import LoadedData, split_names
-from headstart.audit.finding import SEVERITY, CheckResult
+from headstart.audit.check import run_check
+from headstart.audit.finding import SEVERITY
 from headstart.audit.registry import AUDIT_CHECKS
 from headstart.config.run_config import RunConfig
 from headstart.data.dataset import Dataset
 from headstart.data.splits import Split
-from headstart.factories import load_factory
 from headstart.i18n import Message, _
 from headstart.reporter import Reporter
 from headstart.storage.schemas.audit import CheckStatus
@@ -46,16 +44,15 @@ def quick_lines(plan: RunConfig, dataset: Dataset, split: Split) -> list[Message
         declared=split.declared,
         evaluation=split.evaluation,
     )
-    found: list[tuple[CheckStatus, Message]] = []
+    severe: list[tuple[CheckStatus, Message]] = []
     for check in AUDIT_CHECKS.values():
         if check.quick:
-            make: Callable[[LoadedData], CheckResult] = load_factory(check.factory)
-            result = make(data)
+            result = run_check(check, data)
             if result.status in (CheckStatus.FAIL, CheckStatus.WARN):
                 line = _("Check of the data: {name}: {sentence}", name=check.name, sentence=result.sentence)
-                found.append((result.status, line))
-    if not found:
+                severe.append((result.status, line))
+    if not severe:
         return []
-    found.sort(key=lambda pair: SEVERITY.index(pair[0]))
-    lines = [line for _status, line in found[: MAX_LINES - 1]]
+    severe.sort(key=lambda pair: SEVERITY.index(pair[0]))
+    lines = [line for _status, line in severe[: MAX_LINES - 1]]
     return [*lines, _("`headstart check {data:shell}` shows more.", data=relative_path(plan.data.source))]

@@ -39,7 +39,9 @@ AUDIT_CHECKS = {
     "groups": AuditCheck(_("probable groups across splits"), "headstart.audit.group_checks:groups_across_splits"),
     "balance": AuditCheck(_("class balance"), "headstart.audit.class_checks:balance", quick=True),
     "small-classes": AuditCheck(_("small classes"), "headstart.audit.class_checks:small_classes", quick=True),
-    "test-size": AuditCheck(_("size of the test set"), "headstart.audit.evaluation_size:evaluation_size", quick=True),
+    "test-size": AuditCheck(
+        _("size of the evaluation split"), "headstart.audit.evaluation_size:evaluation_size", quick=True
+    ),
     "image-size": AuditCheck(_("image sizes"), "headstart.audit.picture_checks:image_size", quick=True),
     "flat": AuditCheck(_("images without content"), "headstart.audit.picture_checks:flat"),
     "gray": AuditCheck(_("gray images"), "headstart.audit.picture_checks:gray"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from headstart.audit.check import check_data
 from headstart.audit.finding import AuditResult
 from headstart.audit.fix import require_new_file, write_fixed_manifest
 from headstart.config.run_config import RunConfig
+from headstart.data.builtin import is_builtin
 from headstart.errors import UsageError
 from headstart.i18n import Message, _
 from headstart.reporter import Reporter
@@ -21,15 +22,19 @@ class Audit:
     Attributes:
         result: Its result.
         notes: Sentences on the files that were written.
-        next_step: What to do if a check failed.
+        next_step: What to do if a check failed, for a reader of the printed rows.
+        next_step_of_json: The same for a reader of the JSON.
     """
 
     result: AuditResult
     notes: tuple[Message, ...]
     next_step: Message
+    next_step_of_json: Message
 
 
-def audit(plan: RunConfig, reporter: Reporter, *, html: Path | None = None, fix: Path | None = None) -> Audit:
+def audit(
+    plan: RunConfig, reporter: Reporter, *, html: Path | None = None, fix: Path | None = None, name: str = ""
+) -> Audit:
     """Check the data of a plan, and write a page and a manifest if files are named.
 
     Args:
@@ -37,29 +42,39 @@ def audit(plan: RunConfig, reporter: Reporter, *, html: Path | None = None, fix:
         reporter: Receives progress.
         html: File of the page; an earlier one is replaced.
         fix: New file of the manifest.
+        name: Name of data that has no path of its own, as for `check_data`.
 
     Raises:
-        UsageError: A file has another suffix, its folder does not exist, or the manifest exists already.
+        UsageError: A file has another suffix, its folder does not exist, or the manifest exists already; or the data is
+            built in, and cannot be written as a manifest.
         DataError: The data is missing or cannot be read, or cannot be written as a manifest.
         ResourceError: A file cannot be written.
     """
     if fix is not None:
         require_new_file(fix, ".csv", "--fix")
+        if is_builtin(plan.data.source):
+            raise UsageError(
+                _("--fix is for your own images, and {source} is built in.", source=plan.data.source),
+                _("Leave --fix out."),
+            )
     if html is not None:
         _require_page(html)
-    result, data = check_data(plan, reporter)
+    result, data = check_data(plan, reporter, name)
     notes: list[Message] = []
     if html is not None:
         from headstart.audit.page import write_audit_page  # jinja2 is slow to import
 
         write_audit_page(result, data, html)
         notes.append(_("Page: {path}", path=html))
-    next_step = _("See the hints above; `--html OUT.html` shows the images.")
-    if fix is not None:
-        fixed = write_fixed_manifest(data, fix)
-        notes += fixed.notes
-        next_step = _("Check the new manifest: headstart check {path:shell}", path=fix)
-    return Audit(result, tuple(notes), next_step)
+    if fix is None:
+        steps = (
+            _("See the hints above; `--html OUT.html` shows the images."),
+            _("See `hint` of the rows that fail; `--html OUT.html` shows the images."),
+        )
+        return Audit(result, tuple(notes), *steps)
+    fixed = write_fixed_manifest(data, fix)
+    step = _("Check the new manifest: {command}", command=fixed.command("check"))
+    return Audit(replace(result, fixed=fixed), (*notes, *fixed.notes), step, step)
 
 
 def _require_page(path: Path) -> None:

@@ -84,6 +84,7 @@ class Verbosity(Enum):
 
 
 _verbosity: ContextVar[Verbosity] = ContextVar("verbosity", default=Verbosity.NORMAL)
+_debug: ContextVar[bool] = ContextVar("debug", default=False)
 
 app = App(
     name="headstart",
@@ -142,16 +143,18 @@ def launch(
     ] = False,
     debug: Annotated[bool, switch(_("Print the traceback of an error."), group=_EVERY_COMMAND)] = False,
 ) -> None:
-    """Run a command with the flags of every command; `debug` is handled by `main`."""
+    """Run a command with the flags of every command; `main` prints the traceback of an error."""
     if quiet and verbose:
         raise UsageError(_("--quiet and --verbose exclude each other."), _("Choose one."))
     if help_all:
         print_all_help(tokens)
         return
     token = _verbosity.set(Verbosity.QUIET if quiet else Verbosity.VERBOSE if verbose else Verbosity.NORMAL)
+    debug_token = _debug.set(debug)
     try:
         app(tokens, exit_on_error=False, print_error=False)
     finally:
+        _debug.reset(debug_token)
         _verbosity.reset(token)
 
 
@@ -187,3 +190,8 @@ def reporter() -> Iterator[Reporter]:
 def is_verbose() -> bool:
     """Return True for a command with --verbose."""
     return _verbosity.get() is Verbosity.VERBOSE
+
+
+def is_debug() -> bool:
+    """Return True for a command with --debug."""
+    return _debug.get()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from headstart.cli.app import DATA_FORMS, Json, Preset, command, reporter
+from headstart.cli.app import DATA_FORMS, Json, Preset, command, is_debug, reporter
 from headstart.cli.common_flags import CHECK
 from headstart.cli.foreign_flags import ALIASES
 from headstart.cli.options import DATA, RUNNING, CheckFlags, parameter
@@ -23,7 +23,8 @@ from headstart.text import join_list
     common=CHECK,
     examples=(
         "headstart check photos/ --html check.html",
-        "headstart check photos/ --fix fixed.csv && headstart train fixed.csv",
+        "headstart check photos/ --fix fixed.csv",
+        "headstart train fixed.csv",
     ),
 )
 def check(
@@ -53,7 +54,10 @@ def check(
 
     with reporter() as output:
         done = audit(plan, output, html=html, fix=fix)
-    print_audit(done.result, done.notes, json)
+        if json:
+            for note in done.notes:
+                output.say(note)
+    print_audit(done.result, done.notes, json, tracebacks=is_debug())
     if failed := done.result.failed:
         raise DataError(
             ngettext(
@@ -62,5 +66,5 @@ def check(
                 len(failed),
                 names=join_list(row.name for row in failed),
             ),
-            done.next_step,
+            done.next_step_of_json if json else done.next_step,
         )

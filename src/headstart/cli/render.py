@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -137,12 +138,18 @@ def print_ablation(summary: AblationSummary, as_json: bool) -> None:
         print("\n".join(printable(translated(sentence)) for sentence in summary.sentences))
 
 
-def print_audit(result: AuditResult, notes: Sequence[Message], as_json: bool) -> None:
-    """Print the result of an audit and sentences on the files that it wrote, or only the result as JSON."""
+def print_audit(result: AuditResult, notes: Sequence[Message], as_json: bool, *, tracebacks: bool) -> None:
+    """Print the result of an audit and sentences on the files that it wrote, or only the result as JSON.
+
+    With `tracebacks`, those of errors in checks are printed on stderr.
+    """
     if as_json:
         print_json(result.to_json())
-        return
-    print("\n".join(printable(translated(line)) for line in (*result.notes, *result.lines(), *notes)))
+    else:
+        print("\n".join(printable(translated(line)) for line in (*result.notes, *result.lines(), *notes)))
+    for row in result.rows if tracebacks else ():
+        if row.error is not None:
+            traceback.print_exception(row.error)
 
 
 def print_json(value: JsonData) -> None:

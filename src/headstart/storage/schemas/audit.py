@@ -44,16 +44,29 @@ class AuditRow(Schema):
     examples: list[AuditExample] = Field(description="images that it concerns, the most important ones first")
 
 
+class AuditFix(Schema):
+    """The manifest that `--fix` has written."""
+
+    path: str = Field(description="the manifest")
+    flags: list[str] = Field(description="flags that `train` and `check` need to read it, such as --allow-outside")
+    left_out: list[str] = Field(
+        description="images of the data that it does not have, as paths relative to the folder of the data"
+    )
+    notes: list[str] = Field(description="sentences on what is in it, on what was left out, and on how to use it")
+
+
 class AuditFile(VersionedSchema):
     """Result of `headstart check --json`."""
 
-    data: str = Field(description="the data, as it was named")
+    data: str = Field(description='the data, as it was named; "data frame" for one')
     images: int = Field(description="number of images, with those that cannot be decoded")
     classes: dict[str, int] = Field(description="number of images by class")
     declared: str = Field(description='splits that the data declares, such as "train+test"; "none" without any')
     splits: SplitCounts | None = Field(
-        description="number of images by split, as declared or as a study with seed 0 draws it; null if that fails"
+        description="number of images by split, as declared or as a run with `seed` draws it; null if that fails"
     )
+    seed: int = Field(description="seed with which splits that are not declared were drawn")
     image_size: int = Field(description="side of the network input in px for which the images were checked")
     notes: list[str] = Field(description="sentences about how the data is read")
     rows: list[AuditRow] = Field(description="one row for each check")
+    fixed: AuditFix | None = Field(description="the manifest that was written; null without --fix")
