@@ -1,6 +1,7 @@
 """Values of messages, so that tests of numbers and names do not depend on sentences."""
 
 from headstart.i18n import Message, Value
+from headstart.reporter import NullReporter
 
 
 def values_of(text: str) -> list[Value]:
@@ -22,3 +23,14 @@ def fields_of(text: str) -> dict[str, Value]:
         else:
             found[name] = value
     return found
+
+
+class SentenceReporter(NullReporter):
+    """A reporter that keeps its sentences."""
+
+    def __init__(self) -> None:
+        self.sentences: list[Message] = []
+
+    def say(self, sentence: Message) -> None:
+        """Keep the sentence."""
+        self.sentences.append(sentence)

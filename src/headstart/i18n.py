@@ -124,3 +124,6 @@ def _render(
 @functools.cache
 def _reader_catalog() -> gettext.NullTranslations:
     return gettext.translation(DOMAIN, LOCALE_FOLDER, fallback=True)
+
+
+NOTHING = join([])

@@ -9,6 +9,7 @@ from PIL import Image
 from headstart.audit.audit_data import AuditData
 from headstart.audit.check import check_data
 from headstart.audit.finding import AuditResult
+from headstart.audit.registry import AUDIT_CHECKS
 from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import RunConfig
 from headstart.reporter import NullReporter
@@ -54,8 +55,10 @@ def plan_of(folder: Path | str, **settings: object) -> RunConfig:
     return resolve_settings({"source": str(folder), "image_size": SIDE, "threads": 1, **settings}).plan  # type: ignore[dict-item]
 
 
-def audited(folder: Path | str, **settings: object) -> tuple[AuditResult, AuditData]:
-    return check_data(plan_of(folder, **settings), NullReporter())
+def audited(folder: Path | str, *, slow: bool = False, **settings: object) -> tuple[AuditResult, AuditData]:
+    """Return the result of all checks; with `slow` also that of the one which takes most of the time."""
+    checks = {code: check for code, check in AUDIT_CHECKS.items() if slow or code != "shortcuts"}
+    return check_data(plan_of(folder, **settings), NullReporter(), checks=checks)
 
 
 def statuses(result: AuditResult) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The command `check`: rows, JSON, exit code, page, and the quick part of `train` and `compare`."""
+"""The command `check`: rows, JSON, exit code, page."""
 
 import json
 import re
@@ -12,18 +12,13 @@ import jsonschema
 import pytest
 
 import headstart
-from headstart.audit.check import check_data
 from headstart.audit.page import write_audit_page
-from headstart.audit.quick import MAX_LINES, quick_lines
 from headstart.audit.registry import AUDIT_CHECKS
 from headstart.cli.main import main
-from headstart.data.dataset import load_dataset
-from headstart.data.sources import read_data
 from headstart.errors import DataError, UsageError
 from headstart.report.page import MAX_BYTES
-from headstart.reporter import NullReporter
 from headstart.storage.schemas.audit import AuditFile
-from tests.audit.pictures import SIDE, audited, picture, plan_of, random_name, statuses, two_classes, write_pictures
+from tests.audit.pictures import SIDE, audited, picture, random_name, statuses, two_classes, write_pictures
 from tests.conftest import environment_for_processes
 
 FLAGS = ["--image-size", str(SIDE), "--threads", "1"]
@@ -84,7 +79,6 @@ def test_a_check_that_raises_is_not_checked_and_the_others_are_made(
     assert statuses(result) == {**expected, "balance": "not-checked"}
     row = result.row("balance")
     assert row.error is error and str(error.args[0]) in row.sentence and row.hint
-    assert loaded(photos) == [line for line in loaded(photos) if "broken" not in line]
     monkeypatch.setattr("headstart.audit.class_checks.balance", raise_error(MemoryError()))
     with pytest.raises(MemoryError):
         audited(photos)
@@ -92,7 +86,7 @@ def test_a_check_that_raises_is_not_checked_and_the_others_are_made(
 
 def test_traceback_of_a_check_is_printed_with_debug(photos: Path, capsys, monkeypatch) -> None:
     monkeypatch.setattr("headstart.audit.class_checks.balance", raise_error(RuntimeError("broken check")))
-    for flags, count in (([], 0), (["--debug"], 1), (["--debug", "--json"], 1)):
+    for flags, count in (([], 0), (["--debug", "--json"], 1)):
         main(["check", str(photos), *FLAGS, *flags])
         assert capsys.readouterr().err.count("Traceback") == count
 
@@ -220,38 +214,3 @@ def test_page_of_many_images_is_small(tmp_path: Path) -> None:
     write_audit_page(result, data, tmp_path / "check.html")
     assert 100_000 < (tmp_path / "check.html").stat().st_size <= MAX_BYTES
     assert result.row("unreadable").count == 600
-
-
-def loaded(folder: Path, **settings: object) -> list[str]:
-    plan = plan_of(folder, **settings)
-    dataset, split = load_dataset(plan, read_data(plan.data), NullReporter())
-    return list(quick_lines(plan, dataset, split))
-
-
-def test_quick_part_says_what_is_severe(tmp_path: Path) -> None:
-    two_classes(tmp_path, count=40, owl=["a.png", "b.png", "c.png"])
-    first = sorted((tmp_path / "cat").iterdir())[0]
-    (tmp_path / "cat" / "copy.png").write_bytes(first.read_bytes())
-    picture(5, 16).save(tmp_path / "dog" / "small.png")
-    result, _ = check_data(plan_of(tmp_path), NullReporter())
-    quick = {code for code, check in AUDIT_CHECKS.items() if check.quick}
-    worse = [row.sentence for row in result.rows if row.check in quick and row.status.value in ("warn", "fail")]
-    lines = loaded(tmp_path)
-    assert len(worse) >= MAX_LINES and len(lines) == MAX_LINES
-    assert str(tmp_path) in lines[-1]
-    assert all(any(line.endswith(sentence) for sentence in worse) for line in lines[:-1])
-
-
-def test_quick_part_opens_no_file_and_is_silent_on_clean_data(tmp_path: Path, monkeypatch) -> None:
-    plan = plan_of(two_classes(tmp_path, count=300))
-    dataset, split = load_dataset(plan, read_data(plan.data), NullReporter())
-    for file in tmp_path.rglob("*.png"):
-        file.unlink()
-    monkeypatch.setattr("headstart.data.pixel_store.PixelStore.__getitem__", None)
-    assert quick_lines(plan, dataset, split) == []
-
-
-def test_train_prints_the_quick_part_once(faulty: Path, capsys) -> None:
-    (faulty / "cat" / "bad.jpg").unlink()
-    main(["train", str(faulty), *FLAGS, "--network", "timm:test_resnet", "--precision", "fp32", "--dry-run"])
-    assert capsys.readouterr().err.count("headstart check") == 1

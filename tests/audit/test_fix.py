@@ -163,7 +163,9 @@ def test_a_val_class_that_is_in_test_stays(tmp_path: Path) -> None:
     shutil.copy(next((tmp_path / "test" / "dog").iterdir()), dogs[0])
     path, notes = fixed(tmp_path, tmp_path / "fixed.csv")
     _, data = audited(path)
-    places = [(data.images.classes[label], split) for label, split in zip(data.images.labels, data.images.splits)]
+    places = [
+        (data.images.classes[label], split) for label, split in zip(data.images.labels, data.images.splits, strict=True)
+    ]
     assert (places.count(("cat", "val")), places.count(("dog", "val"))) == (6, 5)
     assert sum("'cat'" in note and "val" in note for note in notes) == 1
 

@@ -16,6 +16,7 @@ from headstart.experiment import ablation, relocation
 from headstart.experiment.ablation_grid import ablation_spec, read_ablation, write_ablation
 from headstart.reporter import NullReporter
 from headstart.runs.run_folder import make_run_folder
+from tests.messages import SentenceReporter
 from tests.moved_photos import SETTINGS, write_photos
 
 
@@ -84,11 +85,13 @@ def test_ablation_without_runs_is_begun_again(tmp_path: Path) -> None:
 def test_ablation_is_continued_at_the_new_place(tmp_path: Path) -> None:
     write_photos(tmp_path / "photos")
     settings = {name: value for name, value in SETTINGS.items() if name != "network"}
-    begun = ablation.begin(ablation_spec(str(tmp_path / "photos"), settings), tmp_path / "runs")
+    reporter = SentenceReporter()
+    begun = ablation.begin(ablation_spec(str(tmp_path / "photos"), settings), tmp_path / "runs", reporter)
+    assert sum("headstart check" in sentence for sentence in reporter.sentences) == 1  # of eight networks
     run = make_run_folder(begun.networks[0].plan, begun.folder, None)
     (tmp_path / "photos").rename(tmp_path / "new")
     spec = relocation.relocate_ablation(begun.folder, NewPlace(str(tmp_path / "new")), NullReporter())
-    resumed = ablation.begin(spec, tmp_path / "runs", begun.folder)
+    resumed = ablation.begin(spec, tmp_path / "runs", NullReporter(), begun.folder)
     assert resumed.folder == begun.folder  # not a folder with the name of the new place
     assert [network.plan.hash for network in resumed.networks] == [network.plan.hash for network in begun.networks]
     assert read_plan_file(run).plan.data.source == str(tmp_path / "new")

@@ -24,6 +24,7 @@ from headstart.hardware import cpu
 from headstart.i18n import _
 from headstart.reporter import NullReporter, Reporter
 from headstart.storage.schemas.split_counts import SplitCounts
+from headstart.storage.schemas.study import TRAIN_AND_VAL
 
 Integers = npt.NDArray[np.int64]
 
@@ -89,10 +90,11 @@ class LoadedData:
             return None
         return SplitCounts(**{name: self.split_of.count(name) for name in SPLITS})
 
-    @property
-    def declares_test(self) -> bool:
-        """True if the data declares its test images."""
-        return "test" in self.declared
+    def declares(self, split: str) -> bool:
+        """Return True if the data declares the images of a split, by the names of `split_of`."""
+        if self.plan.data.evaluate_on_val and self.declared == TRAIN_AND_VAL:
+            return split == "test"  # the declared val is evaluated, and another val is drawn
+        return split in self.declared.split("+")
 
     def members(self, split: str) -> Integers:
         """Return the positions of the images of a split."""

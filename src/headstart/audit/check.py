@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from headstart.audit.audit_data import AuditData, LoadedData, load_audit_data
-from headstart.audit.finding import AuditResult, CheckResult, CheckRow, Example
+from headstart.audit.finding import AuditOutcome, AuditResult, CheckRow, Example
 from headstart.audit.registry import AUDIT_CHECKS, AuditCheck
 from headstart.config.run_config import RunConfig
 from headstart.data.image_index import ImageIndex
@@ -18,13 +18,16 @@ from headstart.reporter import Reporter
 from headstart.storage.schemas.audit import AuditExample, CheckStatus
 
 
-def check_data(plan: RunConfig, reporter: Reporter, name: str = "") -> tuple[AuditResult, AuditData]:
-    """Return the result of all checks on the data of a plan, and what they have read.
+def check_data(
+    plan: RunConfig, reporter: Reporter, name: str = "", checks: Mapping[str, AuditCheck] = AUDIT_CHECKS
+) -> tuple[AuditResult, AuditData]:
+    """Return the result of checks on the data of a plan, and what they have read.
 
     Args:
         plan: A draft: its data, image size, start, threads and seeds are used.
         reporter: Receives progress.
         name: Name of data that has no path of its own; "" for that of the plan.
+        checks: The checks by their codes.
 
     Raises:
         DataError: The data is missing or cannot be read as a labeled set, or no image can be decoded.
@@ -32,9 +35,9 @@ def check_data(plan: RunConfig, reporter: Reporter, name: str = "") -> tuple[Aud
     """
     data = load_audit_data(plan, reporter)
     rows = []
-    for done, (code, check) in enumerate(AUDIT_CHECKS.items(), 1):
+    for done, (code, check) in enumerate(checks.items(), 1):
         rows.append(_row(code, check, data))
-        reporter.progress(_("checking"), done, len(AUDIT_CHECKS))
+        reporter.progress(_("checking"), done, len(checks))
     counts = np.bincount(data.images.labels, minlength=len(data.images.classes)).tolist()
     result = AuditResult(
         data=name or data.images.source,
@@ -50,20 +53,20 @@ def check_data(plan: RunConfig, reporter: Reporter, name: str = "") -> tuple[Aud
     return result, data
 
 
-def run_check(check: AuditCheck, data: LoadedData) -> CheckResult:
+def run_check(check: AuditCheck, data: LoadedData) -> AuditOutcome:
     """Return the result of one check. An error in it is no error of the others: the result is not-checked then.
 
     Raises:
         MemoryError: The memory is not enough; another check would not have it either.
     """
-    make: Callable[[LoadedData], CheckResult] = load_factory(check.factory)
+    make: Callable[[LoadedData], AuditOutcome] = load_factory(check.factory)
     try:
         return make(data)
     except MemoryError:
         raise
     except Exception as error:
         reason = as_headstart_error(error)
-        return CheckResult(CheckStatus.NOT_CHECKED, reason.message, reason.hint, error=error)
+        return AuditOutcome(CheckStatus.NOT_CHECKED, reason.message, reason.hint, error=error)
 
 
 def _row(code: str, check: AuditCheck, data: AuditData) -> CheckRow:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from headstart.audit.audit_data import LoadedData
-from headstart.audit.finding import CheckResult
+from headstart.audit.finding import AuditOutcome
 from headstart.data.image_index import SPLITS
 from headstart.i18n import _, ngettext
 from headstart.storage.schemas.audit import CheckStatus
@@ -16,13 +16,13 @@ MIN_SCORED = 5  # images of a class in val and in test; with fewer, one image is
 _SHOWN_CLASSES = 5
 
 
-def splits(data: LoadedData) -> CheckResult:
+def splits(data: LoadedData) -> AuditOutcome:
     """Return whether the images can be divided into splits, each with every class."""
     if data.split_error is not None:
-        return CheckResult(CheckStatus.FAIL, data.split_error.message, data.split_error.hint)
+        return AuditOutcome(CheckStatus.FAIL, data.split_error.message, data.split_error.hint)
     for name in ("train", "val"):
         if not len(data.members(name)):
-            return CheckResult(
+            return AuditOutcome(
                 CheckStatus.FAIL,
                 _("There are no {split} images.", split=name),
                 _("Add {split} images, or let headstart make the split.", split=name),
@@ -30,16 +30,16 @@ def splits(data: LoadedData) -> CheckResult:
     counts = ", ".join(f"{name} {len(data.members(name)):,}" for name in SPLITS)
     if data.declared == "none":
         sentence = _("{sizes} (drawn with seed {seed}).", sizes=counts, seed=data.plan.seeding.seed)
-        return CheckResult(CheckStatus.PASS, sentence)
-    return CheckResult(CheckStatus.PASS, _("{sizes} (declared: {declared}).", sizes=counts, declared=data.declared))
+        return AuditOutcome(CheckStatus.PASS, sentence)
+    return AuditOutcome(CheckStatus.PASS, _("{sizes} (declared: {declared}).", sizes=counts, declared=data.declared))
 
 
-def balance(data: LoadedData) -> CheckResult:
+def balance(data: LoadedData) -> AuditOutcome:
     """Return whether one class has far more images than another."""
     counts = np.bincount(data.images.labels[data.readable], minlength=len(data.images.classes))
     present = np.flatnonzero(counts)
     if len(present) < 2:
-        return CheckResult(CheckStatus.PASS, _("Only one class has images."))
+        return AuditOutcome(CheckStatus.PASS, _("Only one class has images."))
     smallest, largest = present[counts[present].argmin()], int(counts.argmax())
     ratio = counts[largest] / counts[smallest]
     values = {
@@ -54,19 +54,19 @@ def balance(data: LoadedData) -> CheckResult:
         **values,
     )
     if ratio <= MAX_RATIO:
-        return CheckResult(CheckStatus.PASS, sentence)
+        return AuditOutcome(CheckStatus.PASS, sentence)
     hint = _(
         "Compare with --metric balanced, select with --select balanced, and try --class-weights balanced, which counts "
         "images of small classes more."
     )
-    return CheckResult(CheckStatus.WARN, sentence, hint, 1)
+    return AuditOutcome(CheckStatus.WARN, sentence, hint, 1)
 
 
-def small_classes(data: LoadedData) -> CheckResult:
+def small_classes(data: LoadedData) -> AuditOutcome:
     """Return classes with few images in val or test: their accuracy is hardly measured."""
     names = [name for name in SPLITS[1:] if len(data.members(name))]
     if data.split_error is not None or not names:
-        return CheckResult(CheckStatus.NOT_CHECKED, _("There are no splits."))
+        return AuditOutcome(CheckStatus.NOT_CHECKED, _("There are no splits."))
     counts = {
         name: np.bincount(data.images.labels[data.members(name)], minlength=len(data.images.classes)) for name in names
     }
@@ -79,7 +79,7 @@ def small_classes(data: LoadedData) -> CheckResult:
             int(fewest.min()),
             splits=names[0] if len(names) == 1 else _("{first} and {second} each", first=names[0], second=names[1]),
         )
-        return CheckResult(CheckStatus.PASS, sentence)
+        return AuditOutcome(CheckStatus.PASS, sentence)
     listed = [f"{data.images.classes[i]!r} ({fewest[i]})" for i in small[np.argsort(fewest[small], kind="stable")]]
     sentence = ngettext(
         "{count:,} class has fewer than {limit} images in {splits}: {classes}.",
@@ -90,4 +90,4 @@ def small_classes(data: LoadedData) -> CheckResult:
         classes=join_first(listed, _SHOWN_CLASSES),
     )
     hint = _("Add images, or leave such classes out with --min-per-class; their own accuracy is not known well.")
-    return CheckResult(CheckStatus.WARN, sentence, hint, len(small))
+    return AuditOutcome(CheckStatus.WARN, sentence, hint, len(small))

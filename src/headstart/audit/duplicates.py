@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from headstart.audit.audit_data import AuditData, LoadedData
-from headstart.audit.finding import CheckResult, Example
+from headstart.audit.finding import AuditOutcome, Example
 from headstart.audit.relations import Relations
 from headstart.data.near_duplicates import MIN_SIDE
 from headstart.i18n import Message, _, join, ngettext
@@ -19,7 +19,7 @@ _NOT_IGNORE = _("Without `--near-duplicates ignore` each set of them stays in on
 _MAX_EXAMPLES = 1000  # of one check
 
 
-def labels(data: AuditData) -> CheckResult:
+def labels(data: AuditData) -> AuditOutcome:
     """Return images of equal content under different labels: at least one label of each is wrong."""
     pairs = data.equal_relations.labels
     if not pairs:
@@ -32,20 +32,18 @@ def labels(data: AuditData) -> CheckResult:
     return _result(CheckStatus.FAIL, sentence, _("Keep each under its right label, and remove the others."), pairs)
 
 
-def across_splits(data: AuditData) -> CheckResult:
+def across_splits(data: AuditData) -> AuditOutcome:
     """Return images of equal content in two splits: the result on test is too good."""
     hint = _FIX if data.declared == "none" else _FIX_DECLARED
     return _across(data, data.equal_relations, _("equal files"), hint) or _passed(_("No file is in two splits."))
 
 
-def near_across_splits(data: AuditData) -> CheckResult:
+def near_across_splits(data: AuditData) -> AuditOutcome:
     """Return near-duplicates in two splits."""
     copies = data.near_relations
-    declared = data.declared.split("+")
-    is_drawn = (copies.test and "test" not in declared) or (copies.val and "val" not in declared)
-    is_declared = (copies.test and "test" in declared) or (copies.val and "val" in declared)
-    hints = [_NOT_IGNORE] if is_drawn and data.plan.data.near_duplicates == "ignore" else []
-    hint = join([*hints, *([_FIX_DECLARED] if is_declared else [])]) or _FIX
+    is_declared = [data.declares(split) for split, pairs in (("test", copies.test), ("val", copies.val)) if pairs]
+    hints = [_NOT_IGNORE] if not all(is_declared) and data.plan.data.near_duplicates == "ignore" else []
+    hint = join([*hints, *([_FIX_DECLARED] if any(is_declared) else [])]) or _FIX
     return (
         _across(data, copies, _("near-duplicates"), hint, data.similarity)
         or _not_compared(data)
@@ -59,7 +57,7 @@ def _across(
     kind: Message,
     hint: Message,
     similarity: Mapping[tuple[int, int], float] | None = None,
-) -> CheckResult | None:
+) -> AuditOutcome | None:
     """Return the result for copies in two splits; None if there are none."""
     if not copies.test and not copies.val:
         return None
@@ -70,7 +68,7 @@ def _across(
             len(copies.test),
             kind=kind,
         )
-        status = CheckStatus.FAIL if data.declares_test else CheckStatus.WARN
+        status = CheckStatus.FAIL if data.declares("test") else CheckStatus.WARN
         return _result(status, sentence, hint, [*copies.test, *copies.val], similarity)
     sentence = ngettext(
         "{count:,} val image has a copy in train ({kind}): val selects an epoch that is too late.",
@@ -81,7 +79,7 @@ def _across(
     return _result(CheckStatus.WARN, sentence, hint, copies.val, similarity)
 
 
-def within_splits(data: LoadedData) -> CheckResult:
+def within_splits(data: LoadedData) -> AuditOutcome:
     """Return images of equal content in one split: they count several times."""
     pairs = data.equal_relations.within
     if not pairs:
@@ -94,7 +92,7 @@ def within_splits(data: LoadedData) -> CheckResult:
     return _result(CheckStatus.WARN, sentence, _("Remove the copies, if they are not meant."), pairs)
 
 
-def near_within_splits(data: AuditData) -> CheckResult:
+def near_within_splits(data: AuditData) -> AuditOutcome:
     """Return near-duplicates in one split."""
     pairs = data.near_relations.within
     if not pairs:
@@ -108,7 +106,7 @@ def near_within_splits(data: AuditData) -> CheckResult:
     return _result(CheckStatus.WARN, sentence, hint, pairs, data.similarity)
 
 
-def near_labels(data: AuditData) -> CheckResult:
+def near_labels(data: AuditData) -> AuditOutcome:
     """Return near-duplicates under different labels. A small difference may be meant, so it is a warning."""
     pairs = data.near_relations.labels
     if not pairs:
@@ -122,19 +120,19 @@ def near_labels(data: AuditData) -> CheckResult:
     return _result(CheckStatus.WARN, sentence, hint, pairs, data.similarity)
 
 
-def _not_compared(data: AuditData) -> CheckResult | None:
+def _not_compared(data: AuditData) -> AuditOutcome | None:
     """Return the result if no two images are large enough to be compared; None if there are two."""
     large = np.flatnonzero(data.store.sizes.min(axis=1) >= MIN_SIDE)
     if len(large) > 1:
         return None
-    return CheckResult(
+    return AuditOutcome(
         CheckStatus.NOT_CHECKED,
         _("The images are too small: only those of {side} x {side} px or more are compared.", side=MIN_SIDE),
     )
 
 
-def _passed(sentence: Message) -> CheckResult:
-    return CheckResult(CheckStatus.PASS, sentence)
+def _passed(sentence: Message) -> AuditOutcome:
+    return AuditOutcome(CheckStatus.PASS, sentence)
 
 
 def _result(
@@ -143,10 +141,10 @@ def _result(
     hint: Message,
     pairs: Sequence[tuple[int, int]],
     similarity: Mapping[tuple[int, int], float] | None = None,
-) -> CheckResult:
+) -> AuditOutcome:
     """Return a result with its pairs; those of near-duplicates have their similarity, where it was measured."""
     examples = [
         Example(image, other, (similarity or {}).get((min(image, other), max(image, other))))
         for image, other in pairs[:_MAX_EXAMPLES]
     ]
-    return CheckResult(status, sentence, hint, len(pairs), examples)
+    return AuditOutcome(status, sentence, hint, len(pairs), examples)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from headstart.audit.audit_data import LoadedData
-from headstart.audit.finding import CheckResult
+from headstart.audit.finding import AuditOutcome
 from headstart.i18n import _, ngettext
 from headstart.storage.schemas.audit import CheckStatus
 from headstart.text import format_percent, format_points
@@ -26,11 +26,11 @@ def half_width(accuracy: float, count: int) -> float:
     return _Z / (1 + _Z**2 / count) * math.sqrt(spread)
 
 
-def evaluation_size(data: LoadedData) -> CheckResult:
+def evaluation_size(data: LoadedData) -> AuditOutcome:
     """Return the interval that the evaluation split allows; images of a group or cluster count once."""
     places = data.members(data.evaluation)
     if data.split_error is not None or not len(places):
-        return CheckResult(CheckStatus.NOT_CHECKED, _("There are no splits."))
+        return AuditOutcome(CheckStatus.NOT_CHECKED, _("There are no splits."))
     count = len(np.unique(data.units[places]))  # what is alike counts once
     half = half_width(ACCURACY, count)
     values = {"split": data.evaluation, "accuracy": format_percent(ACCURACY), "half": format_points(half)}
@@ -41,10 +41,10 @@ def evaluation_size(data: LoadedData) -> CheckResult:
         **values,
     )
     if half <= MAX_HALF_WIDTH:
-        return CheckResult(CheckStatus.PASS, sentence)
+        return AuditOutcome(CheckStatus.PASS, sentence)
     hint = _(
         "A single accuracy is not known better than that. Two runs are compared image by image on the same images, "
         "which shows smaller differences. Add {split} images.",
         split=data.evaluation,
     )
-    return CheckResult(CheckStatus.WARN, sentence, hint, count)
+    return AuditOutcome(CheckStatus.WARN, sentence, hint, count)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headstart.audit.audit_data import AuditData
-from headstart.audit.finding import CheckResult, Example
+from headstart.audit.finding import AuditOutcome, Example
 from headstart.data.image_formats import suffix_fits
 from headstart.i18n import _, ngettext
 from headstart.storage.schemas.audit import CheckStatus
@@ -11,15 +11,15 @@ from headstart.storage.schemas.audit import CheckStatus
 FIX_HINT = _("`--fix OUT.csv` writes a manifest without them.")
 
 
-def unreadable(data: AuditData) -> CheckResult:
+def unreadable(data: AuditData) -> AuditOutcome:
     """Return the files that cannot be decoded; each file was decoded as a whole. With --skip-bad it is a warning."""
     store = data.store
     if not store.bad:
-        return CheckResult(
+        return AuditOutcome(
             CheckStatus.PASS,
             ngettext("The {count:,} image can be decoded.", "All {count:,} images can be decoded.", len(store)),
         )
-    return CheckResult(
+    return AuditOutcome(
         CheckStatus.WARN if data.plan.data.skip_bad else CheckStatus.FAIL,
         ngettext("{count:,} image cannot be decoded.", "{count:,} images cannot be decoded.", len(store.bad)),
         _("{fix} Or train with --skip-bad.", fix=FIX_HINT),
@@ -28,23 +28,23 @@ def unreadable(data: AuditData) -> CheckResult:
     )
 
 
-def mistyped(data: AuditData) -> CheckResult:
+def mistyped(data: AuditData) -> AuditOutcome:
     """Return the files whose content has another format than their suffix; they are read by their content."""
-    found = [
+    examples = [
         Example(i, detail=_("{name} is a {format} file.", name=key, format=facts.format))
         for i, (key, facts) in enumerate(zip(data.images.keys, data.files, strict=True))
         if facts.format and not suffix_fits(key, facts.format) and data.store.sizes[i, 0]
     ]
-    if not found:
-        return CheckResult(CheckStatus.PASS, _("Every suffix is that of the content."))
-    return CheckResult(
+    if not examples:
+        return AuditOutcome(CheckStatus.PASS, _("Every suffix is that of the content."))
+    return AuditOutcome(
         CheckStatus.WARN,
         ngettext(
             "{count:,} image has the suffix of another format than its content. It is read by its content.",
             "{count:,} images have the suffix of another format than their content. They are read by their content.",
-            len(found),
+            len(examples),
         ),
         _("Other programs may refuse them: rename them."),
-        len(found),
-        found,
+        len(examples),
+        examples,
     )

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headstart.i18n import Message, _, join, ngettext, translated, verbatim
+from headstart.i18n import NOTHING, Message, _, join, ngettext, translated, verbatim
 from headstart.storage.files import JsonData
 from headstart.storage.schemas.audit import AuditExample, AuditFile, AuditFix, AuditRow, CheckStatus
 from headstart.storage.schemas.split_counts import SplitCounts
 from headstart.text import printable
 
-NOTHING = join([])
 SEVERITY = (CheckStatus.FAIL, CheckStatus.WARN, CheckStatus.NOT_CHECKED, CheckStatus.PASS)
 MAX_EXAMPLES = 1000  # of a check, in JSON and on the page
 _MAX_LINES = 3  # examples of a row in text; unreadable files are all listed
@@ -38,7 +37,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class CheckResult:
+class AuditOutcome:
     """What a check found.
 
     Attributes:

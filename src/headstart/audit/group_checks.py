@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from headstart.audit.audit_data import AuditData, Integers
-from headstart.audit.finding import CheckResult, Example
+from headstart.audit.finding import AuditOutcome, Example
 from headstart.audit.relations import different_pair, sets_of
 from headstart.data.splits import unit_numbers
 from headstart.i18n import _, ngettext
@@ -16,13 +16,13 @@ from headstart.storage.schemas.audit import CheckStatus
 _MAX_EXAMPLES = 1000
 
 
-def groups_across_splits(data: AuditData) -> CheckResult:
+def groups_across_splits(data: AuditData) -> AuditOutcome:
     """Return probable groups with images in two splits, which declared groups do not keep together."""
     split, units = data.split_of, data.units.tolist()
     sets = ([i for i in members if split[i]] for members in sets_of(data.probable_groups))
     examples = [Example(*pair) for members in sets if (pair := different_pair(members, split, units))]
     if not examples:
-        return CheckResult(CheckStatus.PASS, _("Neither times nor names show series of images in several splits."))
+        return AuditOutcome(CheckStatus.PASS, _("Neither times nor names show series of images in several splits."))
     sentence = ngettext(
         "By the times or the names of the files, {count:,} series of images is in several splits.",
         "By the times or the names of the files, {count:,} series of images are in several splits.",
@@ -35,7 +35,7 @@ def groups_across_splits(data: AuditData) -> CheckResult:
         )
     else:
         hint = _("If the images of a series show one thing, put it into one split.")
-    return CheckResult(CheckStatus.WARN, sentence, hint, len(examples), examples[:_MAX_EXAMPLES])
+    return AuditOutcome(CheckStatus.WARN, sentence, hint, len(examples), examples[:_MAX_EXAMPLES])
 
 
 def joined_groups(data: AuditData, columns: Sequence[Integers]) -> Integers:

@@ -14,7 +14,7 @@ from headstart.analysis.wording import start_words
 from headstart.audit import label_errors
 from headstart.audit.audit_data import AuditData, Integers
 from headstart.audit.cross_validation import Floats
-from headstart.audit.finding import MAX_EXAMPLES, NOTHING, CheckResult, Example
+from headstart.audit.finding import MAX_EXAMPLES, NOTHING, AuditOutcome, Example
 from headstart.audit.sample import Limits, Sample, draw_sample
 from headstart.config.registry.starts import PRETRAINED_START
 from headstart.config.start_spec import start_row
@@ -62,19 +62,19 @@ class _Weights:
     start: Start
 
 
-def find_label_errors(data: AuditData) -> CheckResult:
+def find_label_errors(data: AuditData) -> AuditOutcome:
     """Return the images whose label the features of pretrained weights contradict, the most probable errors first."""
     if len(np.unique(data.images.labels[data.readable])) < 2:
-        return CheckResult(CheckStatus.NOT_CHECKED, _("Fewer than two classes have images that can be decoded."))
+        return AuditOutcome(CheckStatus.NOT_CHECKED, _("Fewer than two classes have images that can be decoded."))
     weights = _weights(data)
-    if isinstance(weights, CheckResult):
+    if isinstance(weights, AuditOutcome):
         return weights
     sample = draw_sample(data, _LIMITS)
     probabilities = _probabilities(data, sample, weights)
     suspects = label_errors.suspects(probabilities, sample.labels)
     if not len(suspects.indices):
         sentence = _("No label is contradicted by the features of {start}.", start=weights.name)
-        return CheckResult(CheckStatus.PASS, join([sentence, sample.note]))
+        return AuditOutcome(CheckStatus.PASS, join([sentence, sample.note]))
     clear = int(np.count_nonzero(suspects.odds >= CLEAR_ODDS))
     sentence = ngettext(
         "{count:,} label is clearly contradicted by the features of {start}, and {others:,} less clearly; {share} of "
@@ -89,7 +89,7 @@ def find_label_errors(data: AuditData) -> CheckResult:
     hint = _("Look at the first ones: they are the most probable errors. `--html OUT.html` shows them.")
     status = CheckStatus.WARN if clear else CheckStatus.PASS
     examples = _examples(data, sample, suspects)
-    return CheckResult(status, join([sentence, sample.note]), hint if clear else NOTHING, clear, examples)
+    return AuditOutcome(status, join([sentence, sample.note]), hint if clear else NOTHING, clear, examples)
 
 
 def _examples(data: AuditData, sample: Sample, suspects: label_errors.Suspects) -> list[Example]:
@@ -125,7 +125,7 @@ def _probabilities(data: AuditData, sample: Sample, weights: _Weights) -> Floats
     return label_errors.cross_validated(views, sample.labels, sample.groups, classes=len(sample.classes))
 
 
-def _weights(data: AuditData) -> _Weights | CheckResult:
+def _weights(data: AuditData) -> _Weights | AuditOutcome:
     """Return the weights of the plan's start, or those of ImageNet if it is random; or why there are none."""
     start = data.plan.arm.start
     if start_row(start).needs_training:
@@ -154,8 +154,8 @@ def _weights(data: AuditData) -> _Weights | CheckResult:
     return _Weights(words, network, stem, weights)
 
 
-def _unchecked(sentence: Message, hint: Message) -> CheckResult:
-    return CheckResult(CheckStatus.NOT_CHECKED, sentence, hint)
+def _unchecked(sentence: Message, hint: Message) -> AuditOutcome:
+    return AuditOutcome(CheckStatus.NOT_CHECKED, sentence, hint)
 
 
 def _imagenet_in_cache() -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.audit.audit_data import AuditData, LoadedData
-from headstart.audit.finding import MAX_EXAMPLES, NOTHING, CheckResult, Example
+from headstart.audit.finding import MAX_EXAMPLES, NOTHING, AuditOutcome, Example
 from headstart.i18n import Message, _, join, ngettext
 from headstart.storage.schemas.audit import CheckStatus
 from headstart.text import format_percent
@@ -19,14 +19,14 @@ _LARGE_FACTOR = 4
 _MIN_SIDE = 8  # px; networks need no larger input
 
 
-def image_size(data: LoadedData) -> CheckResult:
+def image_size(data: LoadedData) -> AuditOutcome:
     """Return whether images are smaller than the input of the network, and are enlarged."""
     sides = data.store.sizes.min(axis=1)
     side = data.image_size
     small = data.readable[sides[data.readable] < side]
     if not len(small):
         sentence = _("No image is smaller than --image-size {side}.", side=side)
-        return CheckResult(CheckStatus.PASS, join([sentence, _larger(data)]))
+        return AuditOutcome(CheckStatus.PASS, join([sentence, _larger(data)]))
     median = int(np.median(sides[small]))
     sentence = ngettext(
         "{count:,} image has a shorter side below --image-size {side} ({median} px), and is enlarged.",
@@ -38,9 +38,9 @@ def image_size(data: LoadedData) -> CheckResult:
     examples = [Example(int(i), value=float(sides[i])) for i in small[np.argsort(sides[small], kind="stable")]]
     share = len(small) / len(data.readable)
     if share <= MAX_SMALL_SHARE or (len(small) == len(data.readable) and side <= SMALL_INPUT):
-        return CheckResult(CheckStatus.PASS, sentence, count=len(small), examples=examples[:MAX_EXAMPLES])
+        return AuditOutcome(CheckStatus.PASS, sentence, count=len(small), examples=examples[:MAX_EXAMPLES])
     hint = _("Enlarging adds cost and no detail: --image-size {side} fits most of them.", side=_usual_side(median))
-    return CheckResult(CheckStatus.WARN, sentence, hint, len(small), examples[:MAX_EXAMPLES])
+    return AuditOutcome(CheckStatus.WARN, sentence, hint, len(small), examples[:MAX_EXAMPLES])
 
 
 def _usual_side(side: int) -> int:
@@ -62,13 +62,13 @@ def _larger(data: LoadedData) -> Message:
     )
 
 
-def flat(data: AuditData) -> CheckResult:
+def flat(data: AuditData) -> AuditOutcome:
     """Return images without content: all their pixels are about equal."""
     places = np.flatnonzero(data.pixels.is_flat).tolist()
     if not places:
-        return CheckResult(CheckStatus.PASS, _("No image is of one color."))
+        return AuditOutcome(CheckStatus.PASS, _("No image is of one color."))
     sentence = ngettext("{count:,} image is of one color.", "{count:,} images are of one color.", len(places))
-    return CheckResult(
+    return AuditOutcome(
         CheckStatus.WARN,
         sentence,
         _("Remove them, unless they belong to their class."),
@@ -77,7 +77,7 @@ def flat(data: AuditData) -> CheckResult:
     )
 
 
-def gray(data: AuditData) -> CheckResult:
+def gray(data: AuditData) -> AuditOutcome:
     """Return gray images, and whether they give a class away."""
     return _kind(
         data,
@@ -87,25 +87,25 @@ def gray(data: AuditData) -> CheckResult:
     )
 
 
-def deep(data: AuditData) -> CheckResult:
+def deep(data: AuditData) -> AuditOutcome:
     """Return images with more than 8 bits per value, and whether they give a class away."""
     return _kind(
         data, data.store.is_deep, _("of more than 8 bits per value"), _("Save the images of all classes alike.")
     )
 
 
-def transparent(data: AuditData) -> CheckResult:
+def transparent(data: AuditData) -> AuditOutcome:
     """Return images with transparent pixels, and whether they give a class away."""
     hint = _("Place the images of all classes on the same background.")
     return _kind(data, data.store.is_transparent, _("transparent"), hint)
 
 
-def _kind(data: AuditData, mask: npt.NDArray[np.bool_], kind: Message, hint: Message) -> CheckResult:
+def _kind(data: AuditData, mask: npt.NDArray[np.bool_], kind: Message, hint: Message) -> AuditOutcome:
     """Return the result for images of a kind: a warning if a class has many of them and the others have not."""
     places = np.flatnonzero(mask)
     total = len(data.readable)
     if not len(places):
-        return CheckResult(CheckStatus.PASS, _("No image is {kind}.", kind=kind))
+        return AuditOutcome(CheckStatus.PASS, _("No image is {kind}.", kind=kind))
     sentence = ngettext(
         "{count:,} of {total:,} images is {kind}.", "{count:,} of {total:,} images are {kind}.", len(places),
         total=total, kind=kind,
@@ -117,7 +117,7 @@ def _kind(data: AuditData, mask: npt.NDArray[np.bool_], kind: Message, hint: Mes
     others = (len(places) - of_kind) / np.maximum(total - images, 1)
     label = int((share - others).argmax())
     if len(places) < MIN_IMAGES or share[label] - others[label] < MAX_SHARE_DIFFERENCE:
-        return CheckResult(CheckStatus.PASS, sentence, count=len(places))
+        return AuditOutcome(CheckStatus.PASS, sentence, count=len(places))
     sentence = _(
         "{sentence} They are {share} of {name!r} and {others} of the other classes, so that a network can tell the "
         "class without its content.",
@@ -128,4 +128,4 @@ def _kind(data: AuditData, mask: npt.NDArray[np.bool_], kind: Message, hint: Mes
     )
     of_class = places[data.images.labels[places] == label]
     examples = [Example(int(i)) for i in of_class[:MAX_EXAMPLES]]
-    return CheckResult(CheckStatus.WARN, sentence, hint, len(places), examples)
+    return AuditOutcome(CheckStatus.WARN, sentence, hint, len(places), examples)

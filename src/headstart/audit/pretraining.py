@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from headstart.audit.audit_data import AuditData
-from headstart.audit.finding import NOTHING, CheckResult
+from headstart.audit.finding import NOTHING, AuditOutcome
 from headstart.config.plan_file import read_plan_file
 from headstart.config.registry.starts import DEFAULT_START, PRETRAINED_START, TIMM_START, Argument
 from headstart.config.start_spec import split_start, start_path, start_row
@@ -38,22 +38,22 @@ class TrainedClasses:
     classes: tuple[str, ...] = ()
 
 
-def pretraining_classes(data: AuditData) -> CheckResult:
+def pretraining_classes(data: AuditData) -> AuditOutcome:
     """Return which classes the weights know already: this favors pretrained weights, and is no fault of the data.
 
     Without a start the weights are those of ImageNet-1k, with which `compare` compares random weights.
     """
     start = data.plan.arm.start
     if start_row(start).random and start != DEFAULT_START:
-        return CheckResult(CheckStatus.NOT_CHECKED, _("{start} begins with random weights.", start=start))
+        return AuditOutcome(CheckStatus.NOT_CHECKED, _("{start} begins with random weights.", start=start))
     trained = _trained_classes(PRETRAINED_START if start == DEFAULT_START else start)
     if not trained.classes:
-        return CheckResult(
+        return AuditOutcome(
             CheckStatus.NOT_CHECKED, _("The classes that {start} was trained on are not known.", start=start)
         )
     shared = shared_classes(data.images.classes, trained.classes)
     if not shared:
-        return CheckResult(CheckStatus.PASS, _("No class has the name of a class of {data}.", data=trained.data))
+        return AuditOutcome(CheckStatus.PASS, _("No class has the name of a class of {data}.", data=trained.data))
     sentence = ngettext(
         "{count:,} of {total:,} classes has the name of a class of {data}: {names}. Weights trained on it know it.",
         "{count:,} of {total:,} classes have names of classes of {data}: {names}. Weights trained on it know them.",
@@ -62,7 +62,7 @@ def pretraining_classes(data: AuditData) -> CheckResult:
         data=trained.data,
         names=join_first(shared, _SHOWN_CLASSES),
     )
-    return CheckResult(CheckStatus.PASS, sentence, count=len(shared))
+    return AuditOutcome(CheckStatus.PASS, sentence, count=len(shared))
 
 
 def _trained_classes(start: str) -> TrainedClasses:

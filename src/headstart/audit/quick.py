@@ -6,6 +6,8 @@ from headstart.audit.audit_data import LoadedData, split_names
 from headstart.audit.check import run_check
 from headstart.audit.finding import SEVERITY
 from headstart.audit.registry import AUDIT_CHECKS
+from headstart.config.flag_words import flag_text
+from headstart.config.plan_values import CheckSettings
 from headstart.config.run_config import RunConfig
 from headstart.data.dataset import Dataset
 from headstart.data.splits import Split
@@ -55,4 +57,15 @@ def quick_lines(plan: RunConfig, dataset: Dataset, split: Split) -> list[Message
         return []
     severe.sort(key=lambda pair: SEVERITY.index(pair[0]))
     lines = [line for _status, line in severe[: MAX_LINES - 1]]
-    return [*lines, _("`headstart check {data:shell}` shows more.", data=relative_path(plan.data.source))]
+    source, flags = relative_path(plan.data.source), "".join(f" {flag}" for flag in _check_flags(plan))
+    return [*lines, _("`headstart check {data:shell}{flags}` shows more.", data=source, flags=flags)]
+
+
+def _check_flags(plan: RunConfig) -> list[str]:
+    """Return the flags with which `check` reads the images as the plan does."""
+    return [
+        flag_text(name, getattr(section, name))
+        for section in (plan.data, plan.recipe, plan.seeding)
+        for name, field in type(section).model_fields.items()
+        if name in CheckSettings.__optional_keys__ - {"source"} and getattr(section, name) != field.default
+    ]

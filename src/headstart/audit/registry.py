@@ -13,7 +13,7 @@ class AuditCheck:
 
     Args:
         name: Name of the check in texts. Code compares its code.
-        factory: Import path of a function that returns a `CheckResult`. It is called with the `AuditData`.
+        factory: Import path of a function that returns a `AuditOutcome`. It is called with the `AuditData`.
         quick: The function reads only what `LoadedData` has, so that `train` and `compare` can make the check too.
     """
 

@@ -11,7 +11,7 @@ import numpy as np
 from headstart.audit import shortcuts
 from headstart.audit.audit_data import AuditData, Integers
 from headstart.audit.cross_validation import Features
-from headstart.audit.finding import CheckResult, Example
+from headstart.audit.finding import AuditOutcome, Example
 from headstart.audit.sample import Limits, draw_sample
 from headstart.audit.shortcuts import GivenAway, Property
 from headstart.data.parallel import ordered_map
@@ -40,14 +40,14 @@ _EXAMPLES_PER_CLASS = 6
 _PER_TASK = 64
 
 
-def find_shortcuts(data: AuditData) -> CheckResult:
+def find_shortcuts(data: AuditData) -> AuditOutcome:
     """Return the classes that borders, corners, thumbnails, colors or facts about the files give away."""
     counts = np.bincount(data.images.labels[data.readable])
     if np.count_nonzero(counts) < shortcuts.MIN_CLASSES:
-        return CheckResult(CheckStatus.NOT_CHECKED, _("Fewer than two classes have images that can be decoded."))
+        return AuditOutcome(CheckStatus.NOT_CHECKED, _("Fewer than two classes have images that can be decoded."))
     if counts.max() < shortcuts.MIN_IMAGES:
         sentence = _("No class has {count} images, which this needs.", count=shortcuts.MIN_IMAGES)
-        return CheckResult(CheckStatus.NOT_CHECKED, sentence)
+        return AuditOutcome(CheckStatus.NOT_CHECKED, sentence)
     sample = draw_sample(data, _LIMITS)
     given: list[tuple[Property, GivenAway]] = []
     for kind, features in _features(data, sample.places).items():
@@ -55,7 +55,7 @@ def find_shortcuts(data: AuditData) -> CheckResult:
         given += [(kind, one) for one in result.given_away]
     if not given:
         sentence = _("No class is known from the borders, colors, tiny thumbnails or files of its images.")
-        return CheckResult(CheckStatus.PASS, join([sentence, sample.note]))
+        return AuditOutcome(CheckStatus.PASS, join([sentence, sample.note]))
     names = [data.images.classes[label] for label in sample.classes]
     sentence = ngettext(
         "{count:,} class can be recognized without its content: {classes}.",
@@ -69,7 +69,7 @@ def find_shortcuts(data: AuditData) -> CheckResult:
         for label in sorted({one.label for _kind, one in given})
         for place in sample.places[sample.labels == label][:_EXAMPLES_PER_CLASS]
     ]
-    return CheckResult(CheckStatus.WARN, join([sentence, sample.note]), hint, len(examples), examples)
+    return AuditOutcome(CheckStatus.WARN, join([sentence, sample.note]), hint, len(examples), examples)
 
 
 def _given_words(name: str, kind: Property, given: GivenAway) -> Message:

@@ -25,7 +25,7 @@ from headstart.experiment.study_kind import StudyKind
 from headstart.experiment.study_runs import StudyRuns, in_progress
 from headstart.hardware import calibration
 from headstart.i18n import _, ngettext
-from headstart.reporter import NullReporter, Reporter
+from headstart.reporter import Reporter
 from headstart.runs import runner
 from headstart.storage import folders, locks
 from headstart.storage.schemas.study import Stage
@@ -70,12 +70,13 @@ class BegunAblation:
     networks: tuple[setup.ResolvedRun, ...]
 
 
-def begin(spec: AblationSpec, runs: Path, resumed: Path | None = None) -> BegunAblation:
+def begin(spec: AblationSpec, runs: Path, reporter: Reporter, resumed: Path | None = None) -> BegunAblation:
     """Check every network, resolve the machine, and make the folder or find it again; train nothing.
 
     Args:
         spec: The ablation.
         runs: Folder in which the ablation's folder is made.
+        reporter: Receives notes on the images and on the weights, each once.
         resumed: Folder that it must have, of an ablation that is resumed.
 
     Raises:
@@ -85,7 +86,7 @@ def begin(spec: AblationSpec, runs: Path, resumed: Path | None = None) -> BegunA
     """
     folders.require_writable(runs)
     study = StudySpec(spec.study.protocol, calibration.resolve_machine(spec.study.plan))
-    resolved, _unused = resolve_arms(study, NullReporter(), ABLATION)
+    resolved, _unused = resolve_arms(study, reporter, ABLATION)
     folder, precision = _folder_and_precision(runs, study.plan, resolved, resumed)
     if resumed is not None and folder != resumed:
         raise DataError(

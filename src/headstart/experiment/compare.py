@@ -168,7 +168,7 @@ def _run_ablation(
     from headstart.engines import factory
     from headstart.experiment import ablation
 
-    begun = ablation.begin(spec, runs, resumed)
+    begun = ablation.begin(spec, runs, reporter, resumed)
     with (
         factory.open_engine(engine.name, begun.spec.plan, reporter, engine.address) as run_engine,
         tracked(begun.folder, trackers, reporter),

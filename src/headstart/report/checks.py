@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from headstart.i18n import Message, join
+from headstart.i18n import NOTHING, Message
 from headstart.report.layout import SectionContent
-
-_NOTHING = join([])
 
 
 @dataclass(frozen=True)
@@ -34,8 +32,8 @@ class CheckContent(SectionContent):
 
     template = "checks.html"
 
-    hint: Message = _NOTHING
+    hint: Message = NOTHING
     rows: Sequence[tuple[Message, Message]] = field(default_factory=tuple)
     tiles: Sequence[CheckTile] = field(default_factory=tuple)
     lines: Sequence[Message] = field(default_factory=tuple)
-    more: Message = _NOTHING
+    more: Message = NOTHING
