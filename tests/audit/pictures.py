@@ -42,6 +42,15 @@ def two_classes(folder: Path, count: int = 12, **more: list[str]) -> Path:
     return write_pictures(folder, names | more)
 
 
+def large_enough(folder: Path) -> Path:
+    """Write two classes with a declared test of 100 images, which is large enough for every check."""
+    names = {}
+    for k, split in enumerate(("train", "test")):
+        for m, label in enumerate(("cat", "dog")):
+            names[f"{split}/{label}"] = [f"{random_name(200 * k + 100 * m + i)}.png" for i in range(40 + 10 * k)]
+    return write_pictures(folder, names)
+
+
 def random_name(number: int) -> str:
     return np.random.default_rng(number + 10**6).bytes(8).hex()
 

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from scipy.stats import binomtest
 from torchvision.models import ResNet18_Weights, resnet18
 
+from headstart.audit.check import check_data
 from headstart.audit.evaluation_size import half_width
 from headstart.audit.finding import SEVERITY
 from headstart.audit.pretraining import imagenet_classes, pretraining_classes
@@ -27,6 +28,7 @@ from headstart.storage.schemas.audit import CheckStatus
 from tests.audit.pictures import (
     SIDE,
     audited,
+    large_enough,
     picture,
     plan_of,
     random_name,
@@ -54,12 +56,13 @@ def test_every_row_has_a_function() -> None:
     assert set(SEVERITY) == set(CheckStatus)
 
 
-def test_clean_data_passes(tmp_path: Path) -> None:
-    names = {f"{split}/{label}": [] for split in ("train", "test") for label in ("cat", "dog")}
-    number = itertools.count()
-    for place, files in names.items():
-        files += [f"{random_name(next(number))}.png" for _ in range(50 if place.startswith("test") else 40)]
-    result, data = audited(write_pictures(tmp_path, names), slow=True)
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return large_enough(tmp_path_factory.mktemp("clean"))
+
+
+def test_clean_data_passes(clean: Path) -> None:
+    result, data = audited(clean, slow=True)
     assert {code: s for code, s in statuses(result).items() if s not in CLEAN} == {}
     assert set(statuses(result)) == set(AUDIT_CHECKS)
     assert result.splits is not None and (result.splits.test, result.declared) == (100, "train+test")
@@ -67,7 +70,7 @@ def test_clean_data_passes(tmp_path: Path) -> None:
 
 
 def test_digits_pass() -> None:
-    result, _ = audited("digits:0-1", slow=True)
+    result, _ = audited("digits:0-3")
     assert {code: s for code, s in statuses(result).items() if s not in CLEAN} == {}
     near = {code: s for code, s in statuses(result).items() if code.startswith("near-")}
     assert len(near) == 3 and set(near.values()) == {"not-checked"}  # 8 px are too small to be compared
@@ -224,15 +227,12 @@ def test_interval_is_wilsons(correct: int, count: int) -> None:
     assert half_width(correct / count, count) == pytest.approx((interval.high - interval.low) / 2, rel=1e-6)
 
 
-def test_copies_in_test_count_once(tmp_path: Path) -> None:
-    names = {f"{split}/{label}": [f"{random_name(k * 1000 + i)}.png" for i in range(50)]
-             for k, (split, label) in enumerate(itertools.product(("train", "test"), ("cat", "dog")))}  # fmt: skip
-    write_pictures(tmp_path, names)
-    assert statuses(audited(tmp_path)[0])["test-size"] == "pass"
-    files = sorted((tmp_path / "test" / "cat").iterdir())
+def test_copies_in_test_count_once(clean: Path, tmp_path: Path) -> None:
+    shutil.copytree(clean, tmp_path / "photos")
+    files = sorted((tmp_path / "photos" / "test" / "cat").iterdir())
     for copy in files[1:]:
         shutil.copy(files[0], copy)
-    row = audited(tmp_path)[0].row("test-size")
+    row = audited(tmp_path / "photos")[0].row("test-size")
     assert (row.status, row.count) == (CheckStatus.WARN, 51)
 
 

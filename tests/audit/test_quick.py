@@ -15,7 +15,7 @@ from headstart.data.dataset import load_dataset
 from headstart.data.sources import read_data
 from headstart.experiment import study
 from headstart.reporter import NullReporter
-from tests.audit.pictures import SIDE, audited, picture, plan_of, two_classes
+from tests.audit.pictures import SIDE, audited, large_enough, picture, plan_of, two_classes
 from tests.messages import SentenceReporter
 
 FLAGS = ["--image-size", str(SIDE), "--threads", "1"]
@@ -47,7 +47,7 @@ def test_quick_part_says_what_is_severe(tmp_path: Path) -> None:
 
 
 def test_quick_part_opens_no_file_and_is_silent_on_clean_data(tmp_path: Path, monkeypatch) -> None:
-    plan = plan_of(two_classes(tmp_path, count=200))
+    plan = plan_of(large_enough(tmp_path))
     dataset, split = load_dataset(plan, read_data(plan.data), NullReporter())
     for file in tmp_path.rglob("*.png"):
         file.unlink()

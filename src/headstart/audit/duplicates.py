@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from headstart.audit.audit_data import AuditData, LoadedData
-from headstart.audit.finding import AuditOutcome, Example
+from headstart.audit.finding import MAX_EXAMPLES, AuditOutcome, Example
 from headstart.audit.relations import Relations
-from headstart.data.near_duplicates import MIN_SIDE
+from headstart.data.duplicates import MAX_SEARCHED
+from headstart.data.thumbnails import MIN_SIDE
 from headstart.i18n import Message, _, join, ngettext
 from headstart.storage.schemas.audit import CheckStatus
 
 _FIX = _("`--fix OUT.csv` gives each set of them one group, which stays in one split.")
 _FIX_DECLARED = _("`--fix OUT.csv` leaves the copies in train and val out.")
 _NOT_IGNORE = _("Without `--near-duplicates ignore` each set of them stays in one split.")
-_MAX_EXAMPLES = 1000  # of one check
 
 
 def labels(data: AuditData) -> AuditOutcome:
@@ -121,9 +119,13 @@ def near_labels(data: AuditData) -> AuditOutcome:
 
 
 def _not_compared(data: AuditData) -> AuditOutcome | None:
-    """Return the result if no two images are large enough to be compared; None if there are two."""
-    large = np.flatnonzero(data.store.sizes.min(axis=1) >= MIN_SIDE)
-    if len(large) > 1:
+    """Return the result if near-duplicates were not searched; None if they were."""
+    if len(set(data.content_hashes)) > MAX_SEARCHED:
+        return AuditOutcome(
+            CheckStatus.NOT_CHECKED,
+            _("There are more than {limit:,} different images, in which none are searched.", limit=MAX_SEARCHED),
+        )
+    if sum(min(facts.size) >= MIN_SIDE for facts in data.files) > 1:
         return None
     return AuditOutcome(
         CheckStatus.NOT_CHECKED,
@@ -145,6 +147,6 @@ def _result(
     """Return a result with its pairs; those of near-duplicates have their similarity, where it was measured."""
     examples = [
         Example(image, other, (similarity or {}).get((min(image, other), max(image, other))))
-        for image, other in pairs[:_MAX_EXAMPLES]
+        for image, other in pairs[:MAX_EXAMPLES]
     ]
     return AuditOutcome(status, sentence, hint, len(pairs), examples)

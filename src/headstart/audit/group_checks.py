@@ -7,13 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from headstart.audit.audit_data import AuditData, Integers
-from headstart.audit.finding import AuditOutcome, Example
+from headstart.audit.finding import MAX_EXAMPLES, AuditOutcome, Example
 from headstart.audit.relations import different_pair, sets_of
 from headstart.data.splits import unit_numbers
 from headstart.i18n import _, ngettext
 from headstart.storage.schemas.audit import CheckStatus
-
-_MAX_EXAMPLES = 1000
 
 
 def groups_across_splits(data: AuditData) -> AuditOutcome:
@@ -35,7 +33,7 @@ def groups_across_splits(data: AuditData) -> AuditOutcome:
         )
     else:
         hint = _("If the images of a series show one thing, put it into one split.")
-    return AuditOutcome(CheckStatus.WARN, sentence, hint, len(examples), examples[:_MAX_EXAMPLES])
+    return AuditOutcome(CheckStatus.WARN, sentence, hint, len(examples), examples[:MAX_EXAMPLES])
 
 
 def joined_groups(data: AuditData, columns: Sequence[Integers]) -> Integers:

@@ -14,14 +14,14 @@ from headstart.analysis.wording import start_words
 from headstart.audit import label_errors
 from headstart.audit.audit_data import AuditData, Integers
 from headstart.audit.cross_validation import Floats
-from headstart.audit.finding import MAX_EXAMPLES, NOTHING, AuditOutcome, Example
+from headstart.audit.finding import MAX_EXAMPLES, AuditOutcome, Example
 from headstart.audit.sample import Limits, Sample, draw_sample
 from headstart.config.registry.starts import PRETRAINED_START
 from headstart.config.start_spec import start_row
 from headstart.data.pixels import Pixels
 from headstart.errors import HeadstartError
 from headstart.hardware import cpu
-from headstart.i18n import Message, _, join, ngettext
+from headstart.i18n import NOTHING, Message, _, join, ngettext
 from headstart.storage.schemas.audit import CheckStatus
 from headstart.text import format_percent
 

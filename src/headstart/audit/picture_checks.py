@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.audit.audit_data import AuditData, LoadedData
-from headstart.audit.finding import MAX_EXAMPLES, NOTHING, AuditOutcome, Example
-from headstart.i18n import Message, _, join, ngettext
+from headstart.audit.finding import MAX_EXAMPLES, AuditOutcome, Example
+from headstart.i18n import NOTHING, Message, _, join, ngettext
 from headstart.storage.schemas.audit import CheckStatus
 from headstart.text import format_percent
 

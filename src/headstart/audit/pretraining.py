@@ -10,13 +10,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from headstart.audit.audit_data import AuditData
-from headstart.audit.finding import NOTHING, AuditOutcome
+from headstart.audit.finding import AuditOutcome
 from headstart.config.plan_file import read_plan_file
 from headstart.config.registry.starts import DEFAULT_START, PRETRAINED_START, TIMM_START, Argument
 from headstart.config.start_spec import split_start, start_path, start_row
 from headstart.data.class_names import shared_classes
 from headstart.errors import DataError
-from headstart.i18n import Message, _, ngettext, verbatim
+from headstart.i18n import NOTHING, Message, _, ngettext, verbatim
 from headstart.storage.schemas.audit import CheckStatus
 from headstart.text import join_first
 
