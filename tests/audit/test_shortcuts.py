@@ -187,11 +187,11 @@ def test_one_class_or_classes_of_few_images_are_not_judged(tmp_path):
         result = probe(Property.BORDER, features, labels, np.arange(60), classes=classes)
         assert named(result) == [] and np.isnan(result.recall).all()
     two_classes(tmp_path / "few", count=4)
-    assert audited(tmp_path / "few")[0].row("shortcuts").status is CheckStatus.NOT_CHECKED
+    assert audited(tmp_path / "few", slow=True)[0].row("shortcuts").status is CheckStatus.NOT_CHECKED
     two_classes(tmp_path / "one")
     for file in (tmp_path / "one" / "dog").iterdir():
         file.write_bytes(b"nothing " + file.name.encode())
-    result, _ = audited(tmp_path / "one")
+    result, _ = audited(tmp_path / "one", slow=True)
     assert result.row("shortcuts").status is result.row("label-errors").status is CheckStatus.NOT_CHECKED
 
 
@@ -204,14 +204,14 @@ def test_files_whose_size_depends_on_the_class_are_named(classes, tmp_path):
         for number in range(12):
             pixels = draws.integers(0, 256, (32, 36 + 2 * label, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / f"{random_name(100 * label + number)}.bmp")
-    row = audited(tmp_path)[0].row("shortcuts")
+    row = audited(tmp_path, slow=True)[0].row("shortcuts")
     assert row.status is CheckStatus.WARN
     assert {example.label for example in row.examples} == {f"{label:02}" for label in range(classes)}
 
 
 def test_classes_of_one_image_can_be_checked(tmp_path):
     write_pictures(tmp_path, {f"c{k}": [f"{random_name(k)}.png"] for k in range(30)})
-    assert audited(tmp_path)[0].row("shortcuts").status is CheckStatus.NOT_CHECKED
+    assert audited(tmp_path, slow=True)[0].row("shortcuts").status is CheckStatus.NOT_CHECKED
 
 
 def test_large_data_is_checked_by_a_sample(tmp_path, monkeypatch):
