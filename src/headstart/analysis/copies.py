@@ -18,7 +18,6 @@ from headstart.analysis.wording import evaluation_images, interval, named_words
 from headstart.i18n import Message, _, join, ngettext
 from headstart.metrics.values import image_weights
 from headstart.storage.schemas.contrast import WithoutCopies
-from headstart.storage.schemas.metrics import Evaluation
 from headstart.storage.schemas.verdict import VerdictNumbers
 from headstart.text import format_percent, format_points
 
@@ -89,25 +88,3 @@ def copies_note(verdict: VerdictNumbers) -> Message | None:
             **values,
         )
     return join([count, without])
-
-
-def score_note(evaluation: Evaluation) -> Message | None:
-    """Return how many images of an evaluation have a copy, and the accuracy without them; None if there are none."""
-    score = evaluation.without_copies
-    if score is None:
-        return None
-    if score.accuracy is None:
-        return ngettext(
-            "{count:,} of these has a copy in another split, equal or nearly so: no image is unseen.",
-            "All {count:,} of these have a copy in another split, equal or nearly so: no image is unseen.",
-            score.copies,
-        )
-    return ngettext(
-        "{count:,} of these has a copy in another split, equal or nearly so: without it the accuracy is "
-        "{accuracy:.1f} % on {n:,}.",
-        "{count:,} of these have a copy in another split, equal or nearly so: without them the accuracy is "
-        "{accuracy:.1f} % on {n:,}.",
-        score.copies,
-        accuracy=100 * score.accuracy,
-        n=score.n,
-    )

@@ -13,6 +13,7 @@ from headstart.i18n import Message, _, join, ngettext, verbatim
 from headstart.metrics.registry import METRICS
 from headstart.storage.schemas.arm import USUAL_HEAD, ArmSpec, Tuning, TuningKind
 from headstart.storage.schemas.contrast import Contrast
+from headstart.storage.schemas.metrics import Evaluation
 from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.study import TRAIN_AND_VAL, RunRole, Stage
 from headstart.storage.schemas.verdict import Condition, VerdictNumbers
@@ -155,3 +156,25 @@ def network_words(network: NetworkConfig) -> Message:
     off = [_("without shortcut")] if network.shortcut == "off" else []
     off += [_("without norm")] if network.norm == "none" else []
     return join([network.label, *stem, *off])
+
+
+def score_note(evaluation: Evaluation) -> Message | None:
+    """Return how many images of an evaluation have a copy, and the accuracy without them; None if there are none."""
+    score = evaluation.without_copies
+    if score is None:
+        return None
+    if score.accuracy is None:
+        return ngettext(
+            "{count:,} of these has a copy in another split, equal or nearly so: no image is unseen.",
+            "All {count:,} of these have a copy in another split, equal or nearly so: no image is unseen.",
+            score.copies,
+        )
+    return ngettext(
+        "{count:,} of these has a copy in another split, equal or nearly so: without it the accuracy is "
+        "{accuracy:.1f} % on {n:,}.",
+        "{count:,} of these have a copy in another split, equal or nearly so: without them the accuracy is "
+        "{accuracy:.1f} % on {n:,}.",
+        score.copies,
+        accuracy=100 * score.accuracy,
+        n=score.n,
+    )

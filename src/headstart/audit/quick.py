@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from headstart.audit.audit_data import LoadedData, split_names
 from headstart.audit.check import run_check
 from headstart.audit.finding import SEVERITY
@@ -57,8 +59,8 @@ def quick_lines(plan: RunConfig, dataset: Dataset, split: Split) -> list[Message
         return []
     severe.sort(key=lambda pair: SEVERITY.index(pair[0]))
     lines = [line for _status, line in severe[: MAX_LINES - 1]]
-    source, flags = relative_path(plan.data.source), "".join(f" {flag}" for flag in _check_flags(plan))
-    return [*lines, _("`headstart check {data:shell}{flags}` shows more.", data=source, flags=flags)]
+    command = " ".join(["headstart check", shlex.quote(relative_path(plan.data.source)), *_check_flags(plan)])
+    return [*lines, _("`{command}` shows more.", command=command)]
 
 
 def _check_flags(plan: RunConfig) -> list[str]:

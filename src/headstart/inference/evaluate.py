@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from headstart.analysis.copies import score_note
+from headstart.analysis.wording import score_note
 from headstart.artifacts.predictions import evaluation, score_without_copies
 from headstart.config.flag_words import flag_text
 from headstart.config.run_config import DataConfig

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headstart.analysis.copies import score_note
+from headstart.analysis.wording import score_note
 from headstart.i18n import Message, _, ngettext
 from headstart.storage.schemas.metrics import Evaluation
 from headstart.storage.schemas.result import RunResult
