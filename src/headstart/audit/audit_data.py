@@ -14,7 +14,7 @@ from headstart.audit.pixel_facts import PixelFacts, measure_pixels
 from headstart.audit.probable_groups import probable_groups
 from headstart.audit.relations import Relations, relations, sets_of
 from headstart.config.run_config import RunConfig
-from headstart.data import duplicates, hashing, pixel_store, sources, splits
+from headstart.data import duplicates, hashing, overlaps, pixel_store, sources, splits
 from headstart.data.dataset import divide_plan
 from headstart.data.image_index import SPLITS, ImageIndex
 from headstart.data.near_duplicates import Pairs
@@ -207,8 +207,5 @@ def _split(
 
 def split_names(split: splits.Split, count: int) -> tuple[str, ...]:
     """Return the name of the split of each of `count` images; "" for one that is in none."""
-    names = [""] * count
-    for name, places in ((n, getattr(split, n)) for n in SPLITS):
-        for place in places.tolist():
-            names[place] = name
-    return tuple(names)
+    names = {**dict(enumerate(SPLITS)), overlaps.UNUSED: ""}
+    return tuple(names[number] for number in overlaps.split_numbers(split, count).tolist())

@@ -147,8 +147,8 @@ def calibrate(logits: Floats, labels: Labels, covered: npt.NDArray[np.bool_]) ->
     from scipy.special import log_softmax
 
     step = max(1, round(logits.size / _CALIBRATION_VALUES))
-    judged = np.flatnonzero(covered)[::step]
-    used, own = logits[judged], labels[judged]
+    sampled = np.flatnonzero(covered)[::step]
+    used, own = logits[sampled], labels[sampled]
 
     def loss(log_scale: float) -> float:
         return float(-log_softmax(used * np.exp(log_scale), axis=1)[np.arange(len(own)), own].mean())

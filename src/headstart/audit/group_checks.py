@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from headstart.audit.audit_data import AuditData, Integers
 from headstart.audit.finding import MAX_EXAMPLES, AuditOutcome, Example
 from headstart.audit.relations import different_pair, sets_of
-from headstart.data.splits import unit_numbers
+from headstart.data.components import components, same_name, same_number
 from headstart.i18n import _, ngettext
 from headstart.storage.schemas.audit import CheckStatus
 
@@ -43,15 +41,5 @@ def joined_groups(data: AuditData, columns: Sequence[Integers]) -> Integers:
         data: The images.
         columns: Numbers of the images, such as those of clusters, int64 [n] each.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    count = len(data.images)
-    rows, nodes, offset = [], [], count
-    for numbers in (unit_numbers(data.images, None), *columns):
-        rows.append(np.arange(count))
-        nodes.append(offset + numbers)
-        offset += int(numbers.max(initial=-1)) + 1
-    edges = (np.concatenate(rows), np.concatenate(nodes))
-    graph = coo_array((np.ones(len(edges[0]), np.int8), edges), shape=(offset, offset))
-    return np.asarray(connected_components(graph, directed=False)[1][:count], dtype=np.int64)
+    edges = [same_name(data.images.groups), *(same_number(numbers) for numbers in columns)]
+    return components(len(data.images), edges)

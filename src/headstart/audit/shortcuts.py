@@ -231,8 +231,7 @@ def probe(
 ) -> ProbeResult:
     """Return how well `features` of a property predict the class, cross-validated with whole groups in each fold.
 
-    Classes of fewer than MIN_IMAGES images are not judged: together they are one class. Nothing is judged unless two
-    classes have images.
+    Classes of fewer than MIN_IMAGES images are one class together. Nothing is checked unless two classes have images.
 
     Args:
         kind: The property, which decides the threshold.
@@ -242,16 +241,16 @@ def probe(
         classes: Number of classes, k.
         seed: Seed of the folds.
     """
-    judged = np.flatnonzero(np.bincount(labels, minlength=classes) >= MIN_IMAGES)
+    large = np.flatnonzero(np.bincount(labels, minlength=classes) >= MIN_IMAGES)
     recall, precision = np.full(classes, np.nan), np.full(classes, np.nan)
-    own = _numbered(labels, judged)
-    logs, covered = log_probabilities(features, own, groups, classes=len(judged) + 1, seed=seed)
+    own = _numbered(labels, large)
+    logs, covered = log_probabilities(features, own, groups, classes=len(large) + 1, seed=seed)
     logs, own = logs[covered], own[covered]
-    counts = np.bincount(own, minlength=len(judged) + 1)
+    counts = np.bincount(own, minlength=len(large) + 1)
     if np.count_nonzero(counts) < MIN_CLASSES:
         return ProbeResult(float("nan"), float("nan"), tuple(recall.tolist()), tuple(precision.tolist()), ())
     given = []
-    for number, k in enumerate(judged.tolist()):
+    for number, k in enumerate(large.tolist()):
         recall[k], precision[k] = _best_cut(_log_odds(logs[:, number]), own == number)
         enough = counts[number] >= MIN_IMAGES
         if enough and _is_given_away(kind, recall[k], precision[k], counts[number] / len(own)):
@@ -262,12 +261,12 @@ def probe(
     return ProbeResult(accuracy, chance, tuple(recall.tolist()), tuple(precision.tolist()), tuple(given))
 
 
-def _numbered(labels: Labels, judged: Labels) -> Labels:
-    """Return the position of each label in `judged`, and len(judged) for all others: they are one class."""
-    place = np.searchsorted(judged, labels)
-    known = place < len(judged)
-    known[known] = judged[place[known]] == labels[known]
-    return np.where(known, place, len(judged))
+def _numbered(labels: Labels, large: Labels) -> Labels:
+    """Return the position of each label in `large`, and len(large) for all others: they are one class."""
+    place = np.searchsorted(large, labels)
+    known = place < len(large)
+    known[known] = large[place[known]] == labels[known]
+    return np.where(known, place, len(large))
 
 
 def _log_odds(logs: Floats) -> Floats:

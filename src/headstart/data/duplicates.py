@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from headstart.data import near_duplicates as search
+from headstart.data.components import components, same_name
 from headstart.data.decode import DECODER_VERSION
 from headstart.data.hashing import UNREADABLE_PREFIX
 from headstart.data.image_index import ImageIndex
@@ -110,17 +111,7 @@ def clusters_of(pairs: Pairs, content_hashes: Sequence[str]) -> Clusters:
 
 def copy_numbers(pairs: Pairs, content_hashes: Sequence[str]) -> Integers:
     """Return a number for each image, int64 [n]: that of its copies, equal or connected by near-duplicates."""
-    first: dict[str, int] = {}
-    equal = np.array([first.setdefault(content, i) for i, content in enumerate(content_hashes)], dtype=np.int64)
-    if not len(pairs):
-        return equal
-    copies = np.flatnonzero(equal != np.arange(len(equal)))
-    both = Pairs(
-        np.concatenate([pairs.first, equal[copies]]),
-        np.concatenate([pairs.second, copies]),
-        np.concatenate([pairs.similarity, np.ones(len(copies), np.float32)]),
-    )
-    return both.clusters(len(equal))
+    return components(len(content_hashes), [same_name(content_hashes), pairs.edges])
 
 
 def _cache_file(contents: Iterable[str]) -> Path:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from headstart.data.alignment import similarities
 from headstart.data.candidates import descriptor_space, find_hits
+from headstart.data.components import Edges, components
 from headstart.data.image_detail import corner_count, detail_deviation
 from headstart.data.image_windows import Floats, Integers
 from headstart.i18n import _
@@ -52,6 +53,11 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.first)
 
+    @property
+    def edges(self) -> Edges:
+        """Positions of both images of each pair."""
+        return self.first, self.second
+
     @classmethod
     def none(cls) -> Pairs:
         """Return no pairs."""
@@ -64,12 +70,7 @@ class Pairs:
 
     def clusters(self, count: int) -> Integers:
         """Return the number of the cluster of each of `count` images: connected components, in order of appearance."""
-        from scipy.sparse import coo_array  # slow, and splits of most data need no clusters
-        from scipy.sparse.csgraph import connected_components
-
-        graph = coo_array((np.ones(len(self)), (self.first, self.second)), shape=(count, count))
-        labels: Integers = connected_components(graph, directed=False)[1].astype(np.int64)
-        return labels
+        return components(count, [self.edges])
 
 
 def find_pairs(squares: npt.NDArray[np.uint8], threads: int, reporter: Reporter | None = None) -> Pairs:

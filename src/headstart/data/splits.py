@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from headstart.data.components import components, same_name
 from headstart.data.image_index import SPLITS, ImageIndex, class_counts_text
 from headstart.data.near_duplicates import Pairs
 from headstart.data.unit_selection import Indices, UnitSelection
@@ -184,24 +185,8 @@ def unit_numbers(
 
     Images of one group, of equal content, and near-duplicates are connected.
     """
-    n = len(images)
-    rows, columns, nodes = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)], n
-    for names in (images.groups, content_hashes or ()):
-        number: dict[str, int] = {}
-        joined = [i for i, name in enumerate(names) if name]
-        rows.append(np.asarray(joined, dtype=np.int64))
-        columns.append(np.asarray([nodes + number.setdefault(names[i], len(number)) for i in joined], dtype=np.int64))
-        nodes += len(number)
-    pairs = near_duplicates or Pairs.none()
-    row, column = np.concatenate([*rows, pairs.first]), np.concatenate([*columns, pairs.second])
-    if not len(pairs) and len(column) == len(np.unique(column)):  # every image is alone: no need for the slow import
-        return np.arange(n, dtype=np.int64)
-    from scipy.sparse import csr_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    graph = csr_matrix((np.ones(len(row), dtype=np.int8), (row, column)), shape=(nodes, nodes))
-    _unused, unit = connected_components(graph, directed=False)
-    return np.asarray(unit[:n], dtype=np.int64)
+    edges = [same_name(images.groups), same_name(content_hashes or ()), (near_duplicates or Pairs.none()).edges]
+    return components(len(images), edges)
 
 
 def _split_off(
