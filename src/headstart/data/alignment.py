@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.data.candidates import DESCRIBED_SIDE, Hits
-from headstart.data.image_detail import detail
+from headstart.data.image_detail import blurred, detail
 from headstart.data.image_windows import WINDOWS, DescriptorSpace, Floats, Integers, oriented_as, rank, reduced
 from headstart.reporter import ProgressCallback
 
@@ -24,6 +24,8 @@ _STAGES = ((16, 5, 2), (32, 3, 1))  # side, steps, and windows of a pair that ar
 _FINAL_STEPS = 2
 _MIN_SCORE = 0.65  # cosine of the descriptors of aligned images
 _MIN_COARSE = 0.5
+_BLUR_RADIUS = 1  # px
+_BLURRED_EXCESS = 0.3  # of the correlation of blurred different photos, in units of Fisher's z
 _MAX_STEP = 0.04  # in widths
 _LOWEST = (-0.2, 0.65, -0.2, 0.65)  # top, bottom, left and right of a window
 _HIGHEST = (0.35, 1.2, 0.35, 1.2)
@@ -75,7 +77,7 @@ def _similarity(squares: npt.NDArray[np.uint8], hits: Hits, space: DescriptorSpa
         warped = reduced(_warped(moving, window)[0], DESCRIBED_SIDE)
         first, second = (space.describe(images, WINDOWS[0]) for images in (warped, reduced(fixed, DESCRIBED_SIDE)))
         is_near = np.einsum("nd,nd->n", first, second) >= _MIN_SCORE
-        result[good] = np.where(is_near, detail_correlation(moving, fixed, window), -1)
+        result[good] = np.where(is_near, detail_similarity(moving, fixed, window), -1)
     return result
 
 
@@ -198,6 +200,17 @@ def _samplers(begin: Doubles, end: Doubles, side: int) -> tuple[Floats, npt.NDAr
     matrices[image, row, left] = 1 - share
     matrices[image, row, left + 1] += share
     return matrices, inside
+
+
+def detail_similarity(moving: Floats, fixed: Floats, window: Doubles) -> Floats:
+    """Return the larger of two correlations [n] of detail: that of the images, and a lowered one of blurred images.
+
+    The finest detail of two thumbnails of one photo differs if the photo has stripes or fabric near the sampling limit:
+    it depends on the exact crop. That of blurred images does not, but different photos have more of it in common.
+    """
+    coarser = detail_correlation(blurred(moving, _BLUR_RADIUS), blurred(fixed, _BLUR_RADIUS), window)
+    lowered = np.tanh(np.arctanh(np.minimum(coarser, np.float32(0.999))) - np.float32(_BLURRED_EXCESS))
+    return np.maximum(detail_correlation(moving, fixed, window), lowered)
 
 
 def detail_correlation(moving: Floats, fixed: Floats, window: Doubles) -> Floats:

@@ -11,6 +11,7 @@ Three steps, all on gray thumbnails (`thumbnails`), deterministic and without a 
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,11 +26,10 @@ from headstart.data.image_windows import Floats, Integers
 from headstart.i18n import _
 from headstart.reporter import NullReporter, Reporter
 
-ALGORITHM_VERSION = 2  # of what decides which images are near-duplicates, and of the form of the cached pairs
-_THRESHOLDS = (0.8, 0.85, 0.9, 0.93, 0.95, 0.96, 0.97, 0.98, 0.99)  # correlations of the detail
+ALGORITHM_VERSION = 3  # of what decides which images are near-duplicates, and of the form of the cached pairs
+_THRESHOLDS = (0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95, 0.96, 0.97, 0.98, 0.99)  # correlations of the detail
 _BAND = 0.35  # width of a band below a threshold, in units of Fisher's z
-_MAX_RATIO = 0.9  # of the numbers of pairs in the upper and in the lower band
-_MAX_FALSE_SHARE = 0.2  # of the pairs above a threshold
+_MAX_FALSE_SHARES = ((0.8, 0.01), (1.0, 0.2))  # of the pairs above a threshold that is below the first number
 _FEW_PAIRS, _FEW_PAIRS_SIMILARITY = 5, 0.9  # fewer pairs are no evidence of a gap below this similarity
 _MIN_CORNERS = 10  # blocks of an image of which there are 64
 _FEW_CORNERS_SIMILARITY = 0.97  # that images with fewer corners need
@@ -113,15 +113,19 @@ def min_similarity(similarity: Floats) -> float:
     """Return the similarity of near-duplicates, given that of all candidates of a set of images.
 
     Other pairs become rarer with growing similarity. How many of them are above a threshold is extrapolated from their
-    numbers in two bands below it, as a geometric sequence. Where these are many, as among handwritten digits and
-    letters, the threshold is raised. Near-duplicates themselves hardly count: most are far above the threshold.
+    numbers in two bands below it, as a geometric sequence that ends at the highest threshold. Where these are many, as
+    among handwritten digits and letters, the threshold is raised. Of the upper band at most as many pairs count as the
+    lower band has: more are near-duplicates, most of which are far above the threshold.
     """
     for threshold in _THRESHOLDS[:-1]:
         edges = np.tanh(np.arctanh(threshold) - _BAND * np.array([2, 1, 0]))
         far, near = np.diff([np.count_nonzero(similarity >= edge) for edge in edges]) * -1
-        ratio = min(near / max(far, 1), _MAX_RATIO)
+        ratio = min(near / max(far, 1), 1)
+        bands = math.ceil((np.arctanh(_THRESHOLDS[-1]) - np.arctanh(threshold)) / _BAND)
+        false = max(far, 1) * sum(ratio ** (place + 2) for place in range(bands))
         above = np.count_nonzero(similarity >= threshold)
         is_evidence = above >= _FEW_PAIRS or threshold >= _FEW_PAIRS_SIMILARITY
-        if is_evidence and near * ratio / (1 - ratio) <= _MAX_FALSE_SHARE * above:
+        share = next(share for end, share in _MAX_FALSE_SHARES if threshold < end)
+        if is_evidence and false <= share * above:
             return threshold
     return _THRESHOLDS[-1]
