@@ -35,6 +35,7 @@ def ours(source: str, weights: Path, seed: int) -> tuple[int, int]:
         "image_size": RECIPE["size"],
         "batch_size": RECIPE["batch"],
         "epochs": f"{RECIPE['epochs']}ep",
+        **stock.SETTINGS,
         "lr": RECIPE["lr"],
         "seed": seed,
     }

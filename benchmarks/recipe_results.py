@@ -83,8 +83,8 @@ def selected_factor(recipe: str, start: str, outcomes: Mapping[Run, Outcome]) ->
     return min(RATE_FACTORS, key=lambda factor: (-accuracy[factor], abs(np.log(factor)), factor))
 
 
-def table(out: Path, is_test: bool = False) -> list[str]:
-    """Return a Markdown table: accuracy, the difference from the reference with its 95 % interval, and the cost.
+def table(out: Path, is_test: bool = False, reference: str = REFERENCE) -> list[str]:
+    """Return a Markdown table: accuracy, the difference from a reference with its 95 % interval, and the cost.
 
     The cost is the time of the fastest run of the larger data set.
     """
@@ -100,7 +100,7 @@ def table(out: Path, is_test: bool = False) -> list[str]:
     where = np.searchsorted(*(image_names(out, name, split) for name in manifests))
     for recipe in (name for name in CANDIDATES if any(run.recipe == name for run in outcomes)):
         tables = {column: correctness(recipe, *column, outcomes, rates) for column in columns}
-        changes = {column: differences(recipe, *column, outcomes, rates) for column in columns}
+        changes = {column: differences((recipe, reference), *column, outcomes, rates) for column in columns}
         cells = [cell(tables[column], changes[column]) for column in columns]
         for start in starts:
             both = pooled(changes[SMALL, start], changes[LARGE, start], where)
@@ -139,12 +139,16 @@ def correctness(recipe: str, data: str, start: str, outcomes: Mapping[Run, Outco
     }
 
 
-def differences(recipe: str, data: str, start: str, outcomes: Mapping[Run, Outcome], rates: Rates) -> dict[int, Array]:
-    """Return correct minus correct in the reference [images], by seed that both have; empty for the reference."""
-    if recipe == REFERENCE:
+def differences(
+    pair: tuple[str, str], data: str, start: str, outcomes: Mapping[Run, Outcome], rates: Rates
+) -> dict[int, Array]:
+    """Return correct in the first recipe minus correct in the second [images], by seed that both have.
+
+    It is empty for a recipe and itself.
+    """
+    if pair[0] == pair[1]:
         return {}
-    own = correctness(recipe, data, start, outcomes, rates)
-    reference = correctness(REFERENCE, data, start, outcomes, rates)
+    own, reference = (correctness(recipe, data, start, outcomes, rates) for recipe in pair)
     return {seed: own[seed] - reference[seed] for seed in SEEDS if seed in own and seed in reference}
 
 

@@ -63,7 +63,7 @@ def main() -> None:
     """Run what is missing, or print a table."""
     options = parse_arguments()
     if options.command == "table":
-        print("\n".join(table(options.out, options.test)))
+        print("\n".join(table(options.out, options.test, options.reference)))
         return
     options.out.mkdir(parents=True, exist_ok=True)
     weights = options.weights.absolute()
@@ -93,6 +93,7 @@ def parse_arguments() -> argparse.Namespace:
     tables = commands.add_parser("table", help="print the table")
     tables.add_argument("out", type=Path)
     tables.add_argument("--test", action="store_true", help="of test instead of val")
+    tables.add_argument("--reference", choices=CANDIDATES, default=REFERENCE, help="recipe that others differ from")
     return parser.parse_args()
 
 

@@ -26,7 +26,7 @@ def ours(source: str, runs: Path, *, size: int, batch: int, epochs: int, device:
             "image_size": size,
             "batch_size": batch,
             "epochs": f"{epochs}ep",
-            "lr": 0.01,
+            **stock.SETTINGS,
         }
     ).plan
     folder = runner.run_new(plan, runs, NullReporter())

@@ -28,8 +28,18 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
+from headstart.config.plan_values import CommonSettings
 from headstart.data import sources
 
+SETTINGS: CommonSettings = {  # of headstart, for the recipe of the stock loop
+    "optimizer": "sgd",
+    "lr": 0.01,
+    "weight_decay": 1e-4,
+    "schedule": "cosine",
+    "crop": 0.08,
+    "jitter": 0.0,
+    "head_init": "torch",
+}
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 

@@ -78,6 +78,8 @@ def _study(source: str, arms: list[str], size: int, runs: Path, cache: Path) -> 
     """Run the study in a process of its own with an empty cache; return its seconds and verdict."""
     words = ["compare", source, "--image-size", str(size), "--epochs", f"{EPOCHS}ep", "--seeds", str(SEEDS)]
     words += [word for arm in arms for word in ("--arm", arm)]
+    recipe = {name: value for name, value in stock.SETTINGS.items() if name != "lr"}  # the search selects it
+    words += [word for name, value in recipe.items() for word in ("--" + name.replace("_", "-"), str(value))]
     words += ["--runs", str(runs)]
     clock = time.perf_counter()
     subprocess.run(

@@ -16,7 +16,8 @@ from headstart.training.setup import TrainingSetup
 from tests.conftest import environment_for_processes
 
 CLOCK_KEYS = {"time", "speed"}  # keys of a record line with values that depend on the clock
-SMALL = {"source": "digits:0-3", "batch_size": 8, "precision": "fp32", "threads": 1, "epochs": "60st"}
+SGD = {"optimizer": "sgd", "schedule": "cosine", "head_init": "torch", "crop": 0.08, "jitter": 0.0}
+SMALL = {**SGD, "source": "digits:0-3", "batch_size": 8, "precision": "fp32", "threads": 1, "epochs": "60st"}
 
 
 def prepared(**settings: Any) -> TrainingSetup:

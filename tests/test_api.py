@@ -25,6 +25,7 @@ from headstart.config.study_file import StudySpec
 from headstart.config.study_request import build_study_spec
 from headstart.data.sources import read_index
 from headstart.experiment import planning
+from headstart.optim.registry import DEFAULT_OPTIMIZER
 from headstart.results.summary import result_sentences
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import EpochLine
@@ -77,7 +78,7 @@ def test_train_returns_the_run(tmp_path: Path, capsys) -> None:
     assert fields_of(sentences[0]) == {
         "count": run.result.val.n, "epoch": 1, "accuracy": 100 * run.result.val.accuracy
     }  # fmt: skip
-    assert repr(run) == f"Run(scratch (with sgd), seed 0: {' '.join(sentences)})"
+    assert repr(run) == f"Run(scratch (with {DEFAULT_OPTIMIZER}), seed 0: {' '.join(sentences)})"
 
 
 def test_train_reports_unless_quiet_and_reads_a_file(tmp_path: Path, capsys) -> None:
@@ -154,7 +155,7 @@ def test_declared_study_is_run_once_and_its_folder_opens_the_verdict(tmp_path: P
     plan = 'batch_size = 64\nepochs = "1st"\n[plan.data]\nsource = "digits:0-1"\ncache_resolution = 1\n'
     machine = '[plan.network]\nnetwork = "timm:test_resnet"\n[plan.machine]\nthreads = 1\nprecision = "fp32"\n'
     rules = '[protocol]\narms = ["scratch", "scratch@adam"]\nseeds = 1\nsearch = "off"\n'
-    declared.write_text(f"{rules}[plan.recipe]\nimage_size = 16\n{plan}{machine}")
+    declared.write_text(f'{rules}[plan.recipe]\noptimizer = "sgd"\nimage_size = 16\n{plan}{machine}')
     study = headstart.compare(study=declared, runs=tmp_path / "runs", engine="local", quiet=True)
     assert study.folder.parent == tmp_path / "runs" and study.spec.protocol.seeds == 1
     stamps = {path: path.stat().st_mtime_ns for path in study.folder.rglob("*") if path.is_file()}

@@ -26,6 +26,7 @@ from headstart.config.run_config import RunConfig
 from headstart.config.study_config import StudyConfig
 from headstart.errors import DataError
 from headstart.models import factory
+from headstart.optim.registry import DEFAULT_OPTIMIZER, OPTIMIZERS
 from headstart.storage.journal import Journal, read_lines
 from headstart.storage.schemas.metrics import EpochLine, StepLine
 from headstart.telemetry.scalars import scalars
@@ -96,7 +97,7 @@ def check_optimizer(folder: Path) -> None:
 def check_schedule(folder: Path) -> None:
     runs, _ = run_recipe("A schedule", folder)
     steps = [line for line in read_lines(only_run(runs) / "metrics.jsonl") if isinstance(line, StepLine)]
-    expected = [0.01 * (1 + step) ** -0.5 for step in range(len(steps))]
+    expected = [OPTIMIZERS[DEFAULT_OPTIMIZER].lr * (1 + step) ** -0.5 for step in range(len(steps))]
     assert len(steps) > 3 and [line.lr["head"] for line in steps] == pytest.approx(expected)
 
 
@@ -223,7 +224,7 @@ def test_recipe_runs(title: str, tmp_path: Path) -> None:
 
 
 def test_plan_of_a_missing_plugin_names_the_variable(tmp_path: Path) -> None:
-    plan = resolve_settings({"source": "digits"}).plan
+    plan = resolve_settings({"source": "digits", "optimizer": "sgd"}).plan
     write_plan_file(tmp_path, PlanFile(hash="0" * 64, plan=plan, environment={}))
     text = (tmp_path / "plan.json").read_text()
     (tmp_path / "plan.json").write_text(text.replace('"optimizer": "sgd"', '"optimizer": "adagrad"'))

@@ -10,6 +10,7 @@ import pytest
 from headstart.config.resolve import resolve_settings
 from headstart.reporter import NullReporter
 from headstart.runs import runner
+from tests.short_runs import SGD
 
 SETTINGS: dict[str, Any] = {
     "source": "digits:0-3",
@@ -19,6 +20,7 @@ SETTINGS: dict[str, Any] = {
     "epochs": "2ep",
     "threads": 1,
     "precision": "bf16",
+    **SGD,
 }
 _runs: dict[str, Path] = {}
 

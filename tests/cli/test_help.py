@@ -104,7 +104,7 @@ def test_a_switch_of_a_settings_file_can_be_turned_off(tmp_path: Path, monkeypat
     monkeypatch.setattr(runner, "check", lambda plan, _reporter: plans.append(plan))
     switches = [name for name, (_, field) in plan_fields().items() if field.annotation is bool]
     (tmp_path / "s.toml").write_text("".join(f"{name} = true\n" for name in switches))
-    words = ["train", "digits", "--config", str(tmp_path / "s.toml"), "--dry-run"]
+    words = ["train", "digits", "--optimizer", "sgd", "--config", str(tmp_path / "s.toml"), "--dry-run"]
     main(words)
     main([*words, *(word for name in switches for word in flag_words(name, False))])
     on, off = plans

@@ -28,7 +28,7 @@ from headstart.config.run_config import (
 )
 from headstart.config.study_file import StudySpec, validate_study
 from headstart.errors import DataError, UsageError
-from headstart.optim.registry import OPTIMIZERS
+from headstart.optim.registry import DEFAULT_OPTIMIZER, OPTIMIZERS
 from headstart.storage.files import SCHEMA_VERSION
 from headstart.storage.schemas.arm import TUNING_FORMS
 from tests.messages import fields_of, values_of
@@ -125,7 +125,7 @@ def test_flags_override_file_preset_and_defaults(tmp_path) -> None:
     assert settings.plan.recipe.image_size == 96  # file overrides preset digits
     assert settings.plan.recipe.batch_size == 16  # flag overrides file
     assert settings.plan.network.stem == "small"  # preset overrides default
-    assert settings.plan.recipe.optimizer == "sgd"
+    assert settings.plan.recipe.optimizer == DEFAULT_OPTIMIZER
     assert settings.plan.facts.fingerprint == ""
     assert settings.origins["lr"] == f"file {file}"
     assert settings.origins["batch_size"] == "flag"
@@ -199,7 +199,7 @@ def test_digits_keep_the_stem_of_the_network(tmp_path) -> None:
 def test_paths_become_absolute_and_names_contain_no_folder(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     plan = resolve_settings({"source": "photos", "start": "stats:file:w/cifar.safetensors"}).plan
-    assert plan.arm_name == "stats:file:cifar@sgd"
+    assert plan.arm_name == f"stats:file:cifar@{DEFAULT_OPTIMIZER}"
     absolute = with_absolute_paths(plan)
     assert absolute.data.source == f"{tmp_path}/photos"
     assert absolute.arm.start == f"stats:file:{tmp_path}/w/cifar.safetensors"

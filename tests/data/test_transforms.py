@@ -88,6 +88,16 @@ def test_jitter_changes_colors() -> None:
     assert not torch.equal(a, b)
 
 
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 40), st.tuples(*[st.floats(0, 2)] * 3))
+def test_jitter_equals_torchvisions(height: int, width: int, factors: tuple[float, float, float]) -> None:
+    image = torch.tensor(photo(height, width)).permute(2, 0, 1)[None]
+    expected = image
+    for adjust, factor in zip((TF.adjust_brightness, TF.adjust_contrast, TF.adjust_saturation), factors, strict=True):
+        expected = adjust(expected, factor)
+    assert torch.equal(transforms._jitter(image, np.array(factors)), expected)
+
+
 def test_normalise_equals_torchvisions() -> None:
     batch = transforms.plain_batch([photo(40, 50), photo(60, 33)], 32)
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

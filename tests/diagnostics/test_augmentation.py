@@ -38,7 +38,7 @@ def lines_of(gaps: Sequence[float], images: int = 400) -> list[EpochLine]:
 
 def with_gaps(gaps: Sequence[float], images: int = 400, state: RunState = RunState.FINISHED, **changes) -> History:
     """Return the history of a run with these accuracies on val minus those on train."""
-    plan = RunConfig().changed(**{"crop": 0.08, "class_names": ("a", "b", "c", "d"), **changes})
+    plan = RunConfig().changed(**{"crop": 0.08, "jitter": 0.0, "class_names": ("a", "b", "c", "d"), **changes})
     return History(plan, epochs=lines_of(gaps, images), state=state)
 
 
@@ -69,7 +69,7 @@ def test_measured_gaps_of_healthy_runs_have_no_finding(name: str) -> None:
         ([-0.3] * 6, {}),  # overfitted
         ([0.3] * 6, {"images": MIN_VAL_IMAGES - 1}),
         ([0.3] * 6, {"state": RunState.UNFINISHED}),
-        ([0.3] * 6, {"crop": 1.0}),
+        ([0.3] * 6, {"crop": 1.0, "jitter": 0.0}),
         ([0.3] * 6, {"mixup": 0.2}),
         ([0.3] * 6, {"cutmix": 1.0}),
         ([0.3] * 6, {"ema": 0.99}),

@@ -37,9 +37,17 @@ from headstart.storage.schemas.result import RunState
 from tests.cli.test_main import fails, run_python
 from tests.handmade import epoch_line, probe_line, snapshot_line, split_score, step_line
 from tests.messages import fields_of, values_of
-from tests.short_runs import metrics
+from tests.short_runs import SGD, metrics
 
-FAST = {"source": "digits:0-3", "image_size": 8, "batch_size": 8, "precision": "fp32", "threads": 1, "epochs": "2ep"}
+FAST = {
+    **SGD,
+    "source": "digits:0-3",
+    "image_size": 8,
+    "batch_size": 8,
+    "precision": "fp32",
+    "threads": 1,
+    "epochs": "2ep",
+}
 FEW = {**FAST, "network": "resnet20", "fraction": 0.4}  # 25 steps an epoch, more or less
 
 
@@ -284,7 +292,7 @@ def test_diagnose_prints_a_finding_and_rejects_invalid_options(slow_learner: Pat
         assert code in (2, 3) and before == [], words
 
 
-PLAN = RunConfig().changed(class_names=("a", "b", "c"))
+PLAN = resolve_settings(SGD).plan.changed(class_names=("a", "b", "c"))
 numbers = st.one_of(st.none(), st.floats(0, 1e30))
 
 

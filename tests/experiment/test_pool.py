@@ -29,7 +29,7 @@ OPTIMIZERS = ("sgd", "adam")
 
 
 def train(folder: Path, **settings) -> headstart.Run:
-    return headstart.train("digits:0-3", runs=folder, quiet=True, **{**SETTINGS, **settings})
+    return headstart.train("digits:0-3", runs=folder, quiet=True, **{"optimizer": "sgd", **SETTINGS, **settings})
 
 
 @pytest.fixture(scope="module")

@@ -42,8 +42,10 @@ from tests.cli.test_train_errors import write_images
 from tests.files import read_json
 from tests.handmade import counts_of
 from tests.messages import fields_of, values_of
+from tests.short_runs import SGD
 
 TINY = {
+    **SGD,
     "network": "resnet20",
     "batch_size": 8,
     "precision": "fp32",

@@ -218,7 +218,7 @@ EXPECTED = {
     "yun2019": ({"cutmix": 1.0}, {}),
     "szegedy2016": ({"label_smoothing": 0.1}, {}),
     "szegedy2015": ({"crop": 0.5}, {"crop": 1.0}),
-    "polyak1964": ({"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}),
+    "polyak1964": ({"optimizer": "sgd"}, {"optimizer": "sgd", "nesterov": True}),
     "loshchilov2017": ({"schedule": "cosine"}, {"schedule": "linear"}),
     "smith2019": ({"schedule": "one-cycle"}, {"schedule": "step"}),
     "ioffe2015": ({"norm": "batch"}, {"norm": "none"}),

@@ -39,6 +39,7 @@ from headstart.experiment import study
 from headstart.factories import load_factory
 from headstart.i18n import Message, Value, verbatim
 from headstart.metrics.registry import METRICS
+from headstart.optim.registry import DEFAULT_OPTIMIZER, DEFAULT_SCHEDULE
 from headstart.report import cost, curves, gallery, health, heatmaps, histograms, layout, page, provenance
 from headstart.report.content import page_head
 from headstart.report.inputs import BLUE, COLOR_COUNT, GRAY, PageInputs, StudyInputs, arm_colors, verdict_colors
@@ -611,7 +612,7 @@ def test_page_has_the_protocol_and_the_runs_of_the_search(study_folder: Path) ->
         [1, "0.001", "0.01"],  # rates that are trained in full, of the rates
         [1, "1000000000"],  # seeds of the search, the first of them
         "timm:test_resnet",
-        ["sgd", "cosine", 8, 16],
+        [DEFAULT_OPTIMIZER, DEFAULT_SCHEDULE, 8, 16],
         read_json(study_folder / "verdict.json")["study"],
     ]
     assert (
@@ -948,7 +949,7 @@ def test_run_that_diverged_immediately_has_a_page(study_folder: Path, tmp_path: 
     assert [finding.code for finding in findings(inputs.runs[0].history)] == ["learning-rate-too-high"]
     of_health = health.health_section(inputs)
     (sentence,) = of_health.lead
-    assert escape(of_health.finding) in text and escape(sentence) in text and "--lr 0.1." in sentence
+    assert escape(of_health.finding) in text and escape(sentence) in text and "--lr 0.01." in sentence
 
 
 def test_median_time_has_the_number_of_seeds_that_reached_the_target() -> None:
@@ -988,7 +989,8 @@ def test_standalone_runs_have_a_heat_map_of_optimizers_and_rates(study_folder: P
         lines = read_lines(plan.with_name("metrics.jsonl"))
         best = max(line.val.accuracy for line in lines if isinstance(line, EpochLine))
         expected.setdefault((recipe["optimizer"], f"{recipe['lr']:g}"), []).append(100 * best)
-    assert {"sgd", "adam"} == {optimizer for optimizer, _ in expected} and len({rate for _, rate in expected}) > 1
+    optimizers, rates = map(set, zip(*expected, strict=True))
+    assert optimizers == {DEFAULT_OPTIMIZER, "adam"} and len(rates) > 1
     runs = [load_run(run) for run in runs_at(tmp_path)]
     section = heatmaps.standalone_rates_section(runs_inputs(runs))
     assert section is not None

@@ -36,6 +36,7 @@ from tests.handmade import (
     step_line,
     write_run_files,
 )
+from tests.short_runs import SGD
 from tests.verdicts import arm_result, changed, contrast, seed_result, times_to_target, verdict
 
 ARMS = ("scratch@adam", "scratch")
@@ -100,7 +101,7 @@ def write_run(folder: Path, arm: str, seed: int, stage: Stage = Stage.MAIN, *, d
         RunConfig()
         .changed(class_names=("cat", "dog"), class_counts={"cat": 9, "dog": 9}, split_counts={"val": 10})
         .changed(source="digits", start="scratch", seed=seed)
-        .changed(optimizer=arm.partition("@")[2] or "sgd", lr=0.1 if diverged else 0.01)
+        .changed(**{**SGD, "optimizer": arm.partition("@")[2] or "sgd"}, lr=0.1 if diverged else 0.01)
     )
     state, epochs = (RunState.DIVERGED, 1) if diverged else (RunState.FINISHED, 3)
     result = run_result(state, epochs=epochs, val=evaluation(), test=evaluation())
@@ -176,7 +177,7 @@ def study(tmp_path: Path) -> Path:
     runs = {arm: [write_run(folder, arm, seed, diverged=seed == 1) for seed in (0, 1)] for arm in ARMS}
     write_run(folder / "search", "scratch", 9, Stage.SEARCH)
     write_gallery(folder / runs[ARMS[0]][0])
-    plan = {"seeds": 2, "budgets": "5ep,10ep", "fractions": "0.5,1", "search": "per-seed"}
+    plan = {**SGD, "seeds": 2, "budgets": "5ep,10ep", "fractions": "0.5,1", "search": "per-seed"}
     write_study(folder, build_study_spec("digits", ("scratch@adam", "scratch"), {}, None, None, None, plan))
     write_json(folder / "verdict.json", study_verdict(runs).to_json())
     return folder

@@ -75,19 +75,19 @@ def test_crop_follows_the_training_images_of_the_whole_data_set(
     monkeypatch.setattr(augmentation_defaults, "CROP_OF_FEW", few)
     monkeypatch.setattr(augmentation_defaults, "CROP_OF_MANY", many)
     root = write_images(tmp_path / "p", {"train/a": 6, "train/b": 6, "val/a": 3, "val/b": 3})
-    whole, reporter = prepare(source=str(root))
+    whole, reporter = prepare(source=str(root), crop="auto")
     assert whole.plan.recipe.crop == whole.context.batches.augmentation.crop == crop
     expected = {"share": 100 * crop, "count": 12}
     assert [fields_of(s) for s in reporter.sentences if "share" in fields_of(s)] == [expected]
-    assert prepare(source=str(root), fraction=0.5)[0].plan.recipe.crop == crop
+    assert prepare(source=str(root), crop="auto", fraction=0.5)[0].plan.recipe.crop == crop
     given, reporter = prepare(source=str(root), crop=0.5)
     assert given.plan.recipe.crop == 0.5 and not [s for s in reporter.sentences if "share" in fields_of(s)]
-    assert prepare(source="digits:0-1")[0].plan.recipe.crop == 0.6
+    assert prepare(source="digits:0-1", crop=None)[0].plan.recipe.crop == 0.6
 
 
 def test_crop_that_is_decided_gives_the_weights_of_the_same_crop_that_is_given(tmp_path: Path) -> None:
     root = write_images(tmp_path / "p", {"train/a": 8, "train/b": 8, "val/a": 3, "val/b": 3})
-    decided = prepare(source=str(root))[0]
+    decided = prepare(source=str(root), crop="auto")[0]
     given = prepare(source=str(root), crop=augmentation_defaults.CROP_OF_FEW)[0]
     assert decided.plan == given.plan and decided.plan.hash == given.plan.hash
     assert torch.equal(decided.context.batches.batch(0, 0, 0)[0], given.context.batches.batch(0, 0, 0)[0])

@@ -12,7 +12,7 @@ from headstart.config.toml import TomlValue
 from headstart.errors import UsageError
 from headstart.i18n import _
 from headstart.models.user_code import is_user_network
-from headstart.optim.registry import CONSTANT_SCHEDULE, DEFAULT_OPTIMIZER
+from headstart.optim.registry import CONSTANT_SCHEDULE
 from headstart.storage.schemas.arm import Tuning
 from headstart.text import end_sentence, suggestion
 
@@ -25,6 +25,7 @@ DIGITS_PRESET: dict[str, Setting] = {
     "cache_resolution": 1.0,
     "crop": 0.6,
     "flip": "off",
+    "jitter": 0.0,
     "epochs": "8ep",
 }
 PRESETS: dict[str, dict[str, Setting]] = {
@@ -33,7 +34,7 @@ PRESETS: dict[str, dict[str, Setting]] = {
     "quick": {"image_size": 64, "epochs": "3ep"},
     "lab": {
         "image_size": 128,
-        "optimizer": DEFAULT_OPTIMIZER,
+        "optimizer": "sgd",
         "lr": 0.01,
         "schedule": CONSTANT_SCHEDULE,
         "epochs": "15ep",

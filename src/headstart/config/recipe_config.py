@@ -95,7 +95,7 @@ class RecipeConfig(ConfigSection):
         "auto", description=_("random horizontal flip; auto: on, unless left and right differ in the data")
     )
     jitter: float = Field(
-        0.0, ge=0, le=1, description=_("strength of random changes of brightness, contrast and saturation")
+        0.2, ge=0, le=1, description=_("strength of random changes of brightness, contrast and saturation")
     )
     mixup: float = Field(0.0, ge=0, le=10, description=_("alpha of mixup; 0 turns it off"))
     cutmix: float = Field(0.0, ge=0, le=10, description=_("alpha of CutMix; 0 turns it off"))

@@ -116,7 +116,7 @@ OPTIMIZERS = {
         slots=1,
     ),
 }
-DEFAULT_OPTIMIZER = "sgd"
+DEFAULT_OPTIMIZER = "adamw"
 
 CONSTANT_SCHEDULE = "constant"
 SCHEDULES = {
@@ -128,7 +128,7 @@ SCHEDULES = {
     "one-cycle": ScheduleSpec("headstart.optim.schedules:one_cycle"),
     "plateau": ScheduleSpec("headstart.optim.schedules:plateau", ("gamma", "plateau_epochs"), uses_history=True),
 }
-DEFAULT_SCHEDULE = "cosine"
+DEFAULT_SCHEDULE = "one-cycle"
 
 
 def require_options(name: str, options: Iterable[str], fields: Collection[str]) -> None:

@@ -83,7 +83,7 @@ class Study:
 
         Examples:
             >>> [run.plan.recipe.optimizer for run in study.runs]
-            ['sgd', 'adam']
+            ['adamw', 'adam']
         """
         names = [variant.name for variant in self.spec.variants]
         budgets = [str(budget) for budget in self.spec.budgets]

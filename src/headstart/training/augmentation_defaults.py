@@ -13,7 +13,7 @@ from headstart.i18n import ngettext
 from headstart.reporter import Reporter
 
 MANY_IMAGES = 10_000  # training images from which a data set has `CROP_OF_MANY`
-CROP_OF_FEW = 0.08  # smallest area of a crop with fewer training images, as a share of the image
+CROP_OF_FEW = 0.75  # smallest area of a crop with fewer training images, as a share of the image
 CROP_OF_MANY = 0.08  # as torchvision's RandomResizedCrop (Szegedy et al. 2015)
 
 

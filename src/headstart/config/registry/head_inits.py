@@ -3,10 +3,10 @@
 Nothing here needs torch: they are import paths of a `models.heads.HeadInitializer`.
 """
 
-DEFAULT_HEAD_INIT = "torch"
+DEFAULT_HEAD_INIT = "kaiming"
 HEAD_INITS = {
-    DEFAULT_HEAD_INIT: "headstart.models.heads:draw_uniform",
-    "kaiming": "headstart.models.heads:draw_kaiming",
+    "torch": "headstart.models.heads:draw_uniform",
+    DEFAULT_HEAD_INIT: "headstart.models.heads:draw_kaiming",
     "normal": "headstart.models.heads:draw_normal",
     "zero": "headstart.models.heads:draw_zero",
 }
