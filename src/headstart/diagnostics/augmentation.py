@@ -14,7 +14,7 @@ from headstart.text import format_percent, format_points
 LAST_EPOCHS = 3  # that are compared: in earlier ones the weights change much while train is measured
 MIN_EPOCHS = 5  # shorter runs have no other epochs than early ones
 MIN_VAL_IMAGES = 100  # with fewer the accuracy on val is too uncertain: 85 % of 100 is known to ±7 percentage points
-MAX_TRAIN_GAP = 0.1  # of val above train in each of the last epochs; docs/health.md has the gaps of healthy runs
+MAX_TRAIN_GAP = 0.07  # of val above train in each of the last epochs; docs/health.md has the gaps of healthy runs
 
 
 def train_gap(recipe: RecipeConfig, epochs: Sequence[EpochLine]) -> float | None:
