@@ -53,7 +53,7 @@ class Classifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         image_size: side of the network input in px.
         seed: seed of the val split, head initialization, order and augmentation.
         preset: name of a preset, which the other arguments override.
-        settings: other fields of the plan by name, such as `{"schedule": "one-cycle"}`.
+        settings: other fields of the plan by name, such as `{"schedule": "cosine"}`.
         runs: folder in which run folders are created.
         quiet: report no progress.
 
