@@ -16,7 +16,7 @@ from headstart.training.setup import TrainingSetup
 from tests.conftest import environment_for_processes
 
 CLOCK_KEYS = {"time", "speed"}  # keys of a record line with values that depend on the clock
-SGD = {"optimizer": "sgd", "schedule": "cosine", "head_init": "torch", "crop": 0.08, "jitter": 0.0}
+SGD = {"optimizer": "sgd", "schedule": "cosine", "head_init": "torch", "jitter": 0.0}
 SMALL = {**SGD, "source": "digits:0-3", "batch_size": 8, "precision": "fp32", "threads": 1, "epochs": "60st"}
 
 
