@@ -12,7 +12,7 @@ from headstart.data.splits import Split
 from headstart.i18n import ngettext
 from headstart.reporter import Reporter
 
-MANY_IMAGES = 10_000  # training images from which a data set has `CROP_OF_MANY`
+MANY_IMAGES = 100_000  # training images from which a data set has `CROP_OF_MANY`
 CROP_OF_FEW = 0.75  # smallest area of a crop with fewer training images, as a share of the image
 CROP_OF_MANY = 0.08  # as torchvision's RandomResizedCrop (Szegedy et al. 2015)
 
@@ -37,8 +37,8 @@ def resolve_augmentation(plan: RunConfig, dataset: Dataset, split: Split, report
         if CROP_OF_FEW != CROP_OF_MANY:  # else the number of images has decided nothing
             reporter.say(
                 ngettext(
-                    "Crops from {share:.3g} % of the area: {count:,} training image.",
-                    "Crops from {share:.3g} % of the area: {count:,} training images.",
+                    "Random crops have at least {share:.3g} % of the area (--crop): {count:,} training image.",
+                    "Random crops have at least {share:.3g} % of the area (--crop): {count:,} training images.",
                     count,
                     share=100 * plan.recipe.smallest_crop,
                 )
