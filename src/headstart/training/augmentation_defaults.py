@@ -34,13 +34,12 @@ def resolve_augmentation(plan: RunConfig, dataset: Dataset, split: Split, report
         whole = split if plan.data.fraction == 1 else dataset.split(plan.changed(fraction=1.0))
         count = len(whole.train)
         plan = plan.changed(crop=CROP_OF_FEW if count < MANY_IMAGES else CROP_OF_MANY)
-        if CROP_OF_FEW != CROP_OF_MANY:  # else the number of images has decided nothing
-            reporter.say(
-                ngettext(
-                    "Random crops have at least {share:.3g} % of the area (--crop): {count:,} training image.",
-                    "Random crops have at least {share:.3g} % of the area (--crop): {count:,} training images.",
-                    count,
-                    share=100 * plan.recipe.smallest_crop,
-                )
+        reporter.say(
+            ngettext(
+                "Random crops have at least {share:.3g} % of the area (--crop), for {count:,} training image.",
+                "Random crops have at least {share:.3g} % of the area (--crop), for {count:,} training images.",
+                count,
+                share=100 * plan.recipe.smallest_crop,
             )
+        )
     return plan
