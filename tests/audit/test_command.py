@@ -102,9 +102,10 @@ def test_notes_of_the_fix_are_in_the_json_and_on_stderr(faulty: Path, capsys) ->
     assert (fixed["path"], fixed["flags"]) == (str(folder / "fixed.csv"), ["--allow-outside"])
     assert fixed["left_out"] == ["cat/bad.jpg"] and any("cat/bad.jpg" in note for note in fixed["notes"])
     assert all(note in output.err for note in fixed["notes"])
-    commands = re.findall(r"headstart (train|check) (.+)", output.err)
-    assert [name for name, _ in commands] == ["train", "check"] and commands[0][1] == commands[1][1]
-    main(["check", *shlex.split(commands[1][1]), *FLAGS, "--quiet"])  # its flags suffice
+    commands = re.findall(r"headstart (train|compare|check) (.+)", output.err)
+    assert [name for name, _ in commands] == ["train", "compare", "check"]
+    assert len({flags for _, flags in commands}) == 1
+    main(["check", *shlex.split(commands[2][1]), *FLAGS, "--quiet"])  # its flags suffice
 
 
 def test_next_step_of_the_json_names_no_hints_above(faulty: Path, capsys) -> None:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from headstart.audit.fix import require_new_file, write_fixed_manifest
+from headstart.audit.registry import AUDIT_CHECKS
 from headstart.audit.run import audit
 from headstart.data.sources import read_index
 from headstart.data.tables.options import TableOptions
@@ -55,8 +56,8 @@ def test_classes_that_differ_in_spelling_are_read_back_with_a_flag(tmp_path: Pat
     write_pictures(
         tmp_path, {label: [f"{random_name(i)}{label}.png" for i in range(4)] for label in ("Cat", "cat ", "dog")}
     )
-    path, notes = fixed(tmp_path, tmp_path / "fixed.csv")
-    assert "--keep-labels" in notes[-1]
+    path = tmp_path / "fixed.csv"
+    assert write_fixed_manifest(audited(tmp_path)[1], path).flags == ("--keep-labels",)
     assert rows_of(path, table=TableOptions(keep_labels=True)) == rows_of(tmp_path)
 
 
@@ -64,9 +65,9 @@ def test_classes_that_differ_in_spelling_are_read_back_with_a_flag(tmp_path: Pat
 def test_a_manifest_beside_the_images_needs_a_flag(place: str, tmp_path: Path) -> None:
     photos = two_classes(tmp_path / "photos")
     (tmp_path / place).parent.mkdir(exist_ok=True)
-    path, notes = fixed(photos, tmp_path / place)
+    path = tmp_path / place
     is_outside = "/" in place
-    assert ("--allow-outside" in notes[-1]) == is_outside
+    assert write_fixed_manifest(audited(photos)[1], path).flags == ("--allow-outside",) * is_outside
     assert rows_of(path, allow_outside=is_outside) == rows_of(photos)
 
 
@@ -142,11 +143,28 @@ def test_copies_of_test_images_are_left_out_of_train(tmp_path: Path) -> None:
     assert left.failed == () and len(data.images) == 48 and left.splits is not None and left.splits.test == 24
 
 
+def test_a_copy_under_another_label_is_named(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        two_classes(tmp_path / split)
+        for file in (tmp_path / split).rglob("*.png"):
+            picture(seed_of(split, file.name), 64).save(file)
+    first, second = sorted((tmp_path / "test" / "cat").iterdir())[:2]
+    shutil.copy(first, tmp_path / "train" / "dog" / "mislabeled.png")
+    shutil.copy(second, tmp_path / "train" / "cat" / "copy.png")
+    done = audit(plan_of(tmp_path), NullReporter(), fix=tmp_path / "fixed.csv")
+    assert done.result.fixed is not None and len(done.result.fixed.left_out) == 2
+    assert sum(f"test/cat/{first.name}" in note for note in done.notes) == 1
+    assert not any(f"test/cat/{second.name}" in note for note in done.notes)
+    still = {row.check for row in audited(tmp_path / "fixed.csv")[0].rows if row.status.value in ("fail", "warn")}
+    uncorrected = next(note for note in done.notes if str(AUDIT_CHECKS["duplicate-labels"].name) in note)
+    assert all(str(AUDIT_CHECKS[check].name) in uncorrected for check in still)
+
+
 def test_a_train_split_that_is_the_test_split_stays(tmp_path: Path) -> None:
     two_classes(tmp_path / "test")
     shutil.copytree(tmp_path / "test", tmp_path / "train")
     path, notes = fixed(tmp_path, tmp_path / "fixed.csv")
-    assert len(read_index(str(path))) == 48 and len(notes) == 3
+    assert len(read_index(str(path))) == 48 and len(notes) == 2
 
 
 def test_a_val_class_that_is_in_test_stays(tmp_path: Path) -> None:

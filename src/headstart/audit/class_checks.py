@@ -42,6 +42,14 @@ def balance(data: LoadedData) -> AuditOutcome:
         return AuditOutcome(CheckStatus.PASS, _("Only one class has images."))
     smallest, largest = present[counts[present].argmin()], int(counts.argmax())
     ratio = counts[largest] / counts[smallest]
+    if ratio == 1:
+        sentence = ngettext(
+            "Each of the {classes} has {count:,} image.",
+            "Each of the {classes} has {count:,} images.",
+            int(counts[largest]),
+            classes=ngettext("{count} class", "{count} classes", len(present)),
+        )
+        return AuditOutcome(CheckStatus.PASS, sentence)
     values = {
         "large": data.images.classes[largest],
         "many": f"{counts[largest]:,}",

@@ -58,7 +58,7 @@ def write_fixed_manifest(data: AuditData, path: Path) -> FixedManifest:
     """Write the images with labels, declared splits and groups to a new manifest, and read it back.
 
     Files that cannot be decoded are left out, and copies in train or val of images in a declared test, or in train of
-    those in val. Groups are declared groups, near-duplicates and probable groups.
+    those in val. No label is changed. Groups are declared groups, near-duplicates and probable groups.
 
     Args:
         data: The audited data.
@@ -84,13 +84,13 @@ def write_fixed_manifest(data: AuditData, path: Path) -> FixedManifest:
     notes = [
         _written_note(path, fixed, source),
         *_left_out_notes(data, copies, unnamed),
+        *_label_notes(data, copies),
         *kept,
         *_lost_notes(data, places),
     ]
     if fault is not None:
         notes.append(join([_("The manifest cannot be divided into splits:"), fault.message, fault.hint]))
-    manifest = FixedManifest(path, tuple(flags), tuple(data.images.keys[i] for i in sorted(left_out)), ())
-    return replace(manifest, notes=(*notes, _("Train with: {command}", command=manifest.command("train"))))
+    return FixedManifest(path, tuple(flags), tuple(data.images.keys[i] for i in sorted(left_out)), tuple(notes))
 
 
 def _copies(data: AuditData, left_out: set[int]) -> tuple[list[int], list[Message]]:
@@ -273,6 +273,25 @@ def _lost_notes(data: AuditData, places: Integers) -> Iterator[Message]:
                 if split
                 else _("There is no image of {classes} any more.", classes=names)
             )
+
+
+def _label_notes(data: AuditData, copies: Sequence[int]) -> Iterator[Message]:
+    """Yield a note if copies that are left out have another label than an image that stays: one label is wrong."""
+    labels, out = data.images.labels, {*data.store.bad, *copies}
+    left_out = set(copies)
+    doubtful = [
+        i
+        for members in sets_of(data.clusters)
+        for i in members
+        if i not in out and any(labels[i] != labels[copy] for copy in members if copy in left_out)
+    ]
+    if doubtful:
+        yield ngettext(
+            "{count:,} image that stays has another label than its copy; look which label is right: {names}.",
+            "{count:,} images that stay have another label than their copies; look which label is right: {names}.",
+            len(doubtful),
+            names=join_first([data.images.keys[i] for i in doubtful], _SHOWN),
+        )
 
 
 def _left_out_notes(data: AuditData, copies: Sequence[int], unnamed: Sequence[int]) -> Iterator[Message]:

@@ -11,11 +11,13 @@ from headstart.audit.registry import AUDIT_CHECKS
 from headstart.config.flag_words import flag_text
 from headstart.config.plan_values import CheckSettings
 from headstart.config.run_config import RunConfig
+from headstart.data.builtin import is_builtin
 from headstart.data.dataset import Dataset
 from headstart.data.splits import Split
 from headstart.i18n import Message, _
 from headstart.reporter import Reporter
 from headstart.storage.schemas.audit import CheckStatus
+from headstart.storage.schemas.study import TRAIN_AND_VAL
 from headstart.text import relative_path
 
 MAX_LINES = 5
@@ -59,15 +61,25 @@ def quick_lines(plan: RunConfig, dataset: Dataset, split: Split) -> list[Message
         return []
     severe.sort(key=lambda pair: SEVERITY.index(pair[0]))
     lines = [line for _status, line in severe[: MAX_LINES - 1]]
-    command = " ".join(["headstart check", shlex.quote(relative_path(plan.data.source)), *_check_flags(plan)])
-    return [*lines, _("`{command}` shows more.", command=command)]
+    command = " ".join(
+        ["headstart check", shlex.quote(relative_path(plan.data.source)), *_check_flags(plan, split.declared)]
+    )
+    if is_builtin(plan.data.source):
+        return [*lines, _("`{command}` shows more.", command=command)]
+    return [
+        *lines,
+        _("`{command}` shows more, and with --fix OUT.csv it writes a corrected manifest.", command=command),
+    ]
 
 
-def _check_flags(plan: RunConfig) -> list[str]:
-    """Return the flags with which `check` reads the images as the plan does."""
+def _check_flags(plan: RunConfig, declared: str) -> list[str]:
+    """Return the flags with which `check` reads the images as the plan does, without those that change nothing."""
+    names = set(CheckSettings.__optional_keys__) - {"source"}
+    if declared != TRAIN_AND_VAL:
+        names.discard("evaluate_on_val")
     return [
         flag_text(name, getattr(section, name))
         for section in (plan.data, plan.recipe, plan.seeding)
         for name, field in type(section).model_fields.items()
-        if name in CheckSettings.__optional_keys__ - {"source"} and getattr(section, name) != field.default
+        if name in names and getattr(section, name) != field.default
     ]

@@ -8,11 +8,14 @@ from pathlib import Path
 from headstart.audit.check import check_data
 from headstart.audit.finding import AuditResult
 from headstart.audit.fix import require_new_file, write_fixed_manifest
+from headstart.audit.registry import AUDIT_CHECKS
 from headstart.config.run_config import RunConfig
 from headstart.data.builtin import is_builtin
 from headstart.errors import UsageError
 from headstart.i18n import Message, _
 from headstart.reporter import Reporter
+from headstart.storage.schemas.audit import CheckStatus
+from headstart.text import join_list
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,23 @@ def audit(
         )
         return Audit(result, tuple(notes), *steps)
     fixed = write_fixed_manifest(data, fix)
+    uses = (
+        _("Train with: {command}", command=fixed.command("train")),
+        _("Compare with: {command}", command=fixed.command("compare")),
+    )
+    fixed = replace(fixed, notes=(*fixed.notes, *_open_notes(result), *uses))
     step = _("Check the new manifest: {command}", command=fixed.command("check"))
     return Audit(replace(result, fixed=fixed), (*notes, *fixed.notes), step, step)
+
+
+def _open_notes(result: AuditResult) -> list[Message]:
+    """Return a sentence on the checks that fail or warn, and that a manifest does not correct."""
+    names = [
+        row.name
+        for row in result.rows
+        if row.status in (CheckStatus.FAIL, CheckStatus.WARN) and not AUDIT_CHECKS[row.check].fixed
+    ]
+    return [_("Not corrected, because you have to decide: {names}.", names=join_list(names))] if names else []
 
 
 def _require_page(path: Path) -> None:

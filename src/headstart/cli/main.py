@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import signal
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 from cyclopts import App, CycloptsError
@@ -82,6 +83,9 @@ def _converted(error: Exception) -> HeadstartError:
 
 
 def _exit_with(error: HeadstartError, code: int) -> NoReturn:
+    if sys.stdout is not None:
+        with suppress(OSError, ValueError):  # a closed pipe
+            sys.stdout.flush()  # the error refers to what was printed before it, also where both go to one file
     if sys.stderr is not None:  # closed with `2>&-`; print would write to stdout
         print(*(printable(translated(text)) for text in (error.message, error.hint)), sep="\n", file=sys.stderr)
     sys.exit(code)

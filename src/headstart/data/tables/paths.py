@@ -174,7 +174,7 @@ def _found(table: Table, lookup: FileLookup, matches: Sequence[Match], notes: li
         if not match.allowed:
             raise DataError(
                 _("{path} in {manifest} is a link that leads out of its folder.", path=match.key, manifest=table.name),
-                _("Copy the file, or use --allow-outside."),
+                _("Copy the file, or use --allow-outside (in a study file: allow_outside = true)."),
             )
     changed = [match for match in matches if match.fix is not Fix.NONE]
     counts = Counter(match.fix for match in changed)
@@ -237,7 +237,10 @@ def _outside_error(table: Table, row: int, path: str) -> DataError:
         return _foreign_error(table, row, path)
     return DataError(
         _("{place} leads out of the manifest's folder: {path!r}.", place=table.place(row), path=path),
-        _("Use relative paths without '..', or --allow-outside if you trust the manifest."),
+        _(
+            "Use relative paths without '..', or --allow-outside if you trust the manifest (in a study file: "
+            "allow_outside = true)."
+        ),
     )
 
 
@@ -324,6 +327,8 @@ def _missing_error(
         hint = _("{path} is there: write the folder before the name.", path=posixpath.join(place, key))
     elif (bare := key.strip(_AROUND)) != key and (match := lookup.find(bare)):
         hint = _("{path} is there: write the paths without the signs around them.", path=match.key)
+    elif len(missing) == len(keys):
+        hint = _("Copy the images into this folder, or put the table into the folder of the images.")
     else:
         hint = _correct_hint(table, rows[0])
     return MissingFilesError(
