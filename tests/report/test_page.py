@@ -47,6 +47,7 @@ from headstart.report.photos import Gallery, Photo
 from headstart.report.registry import SECTIONS, Page
 from headstart.report.series import PlottedRun, load_run, mean_and_band, with_unique_names
 from headstart.report.svg import charts, labels, sampling
+from headstart.report.svg.elements import WIDTH
 from headstart.reporter import NullReporter
 from headstart.results import diagnosis
 from headstart.results.plots import Plots
@@ -210,6 +211,28 @@ def test_wrapped_names_fit_their_width(arm_names: list[str], letters: int) -> No
         for name, lines in zip(arm_names, wrapped, strict=True):
             assert all(len(line) <= letters for line in lines)
             assert "…" in "".join(lines) or " ".join(lines).split() == name.split()
+
+
+@given(st.lists(st.text("abc漢", min_size=1, max_size=40), max_size=12), st.integers(4, 30))
+def test_wrapped_words_fit_their_width(words: list[str], letters: int) -> None:
+    lines = labels.wrap_words(" ".join(words), letters * labels.LETTER_WIDTH)
+    assert all(labels.text_width(line) <= letters for line in lines)
+    assert "".join(lines).replace(" ", "") == "".join(words)
+    if all(labels.text_width(word) <= letters for word in words):
+        assert " ".join(lines).split() == words
+
+
+@pytest.mark.parametrize("names", [1, 2, 4])
+def test_a_long_name_of_an_axis_is_wrapped_inside_the_chart(names: int) -> None:
+    name = ", ".join(["cifar10-resnet18 (fine-tuned, crop=0.35)"] * names)
+    chart = parsed(charts.intervals([charts.IntervalRow("a", 1, 5.0, 4.0, 6.0)], unit=name, label="", zero=True))
+    height = float(chart.get("viewBox", "").split()[3])
+    notes = [text for text in chart.iter() if text.get("class") == "note"]
+    lines = [text for text in notes if not re.fullmatch(r"[-\u2212+]?[\d.]+", text.text or "")]
+    assert " ".join(line.text or "" for line in lines) == name and len(lines) >= names / 2
+    for text in lines:
+        x, half = float(text.get("x", 0)), len(text.text or "") * labels.BOLD_LETTER_WIDTH / 2
+        assert x - half >= 0 and x + half <= WIDTH and float(text.get("y", 0)) + 6 <= height
 
 
 @pytest.mark.parametrize("count", [5, 12])

@@ -19,6 +19,7 @@ from headstart.report.svg.axes import Axis, clip_to_percent, padded_axis, signed
 from headstart.report.svg.elements import (
     AXIS_HEIGHT,
     WIDTH,
+    axis_name_lines,
     band,
     dot,
     line,
@@ -164,7 +165,8 @@ def intervals(rows: Sequence[IntervalRow], *, unit: str, label: str, margin: flo
         parts.append(dot(axis.position(row.mean), y, 6, f"mean f{row.color}"))
         value_words = signed_label(row.mean) if zero else f"{row.mean:.1f}"
         parts.append(text_at(WIDTH - VALUE_WIDTH + 12, y + 5, value_words, "start", "value"))
-    return svg(bottom + AXIS_HEIGHT, label, parts, "rows")
+    more_lines = len(axis_name_lines(axis, unit)) - 1
+    return svg(bottom + AXIS_HEIGHT + more_lines * LINE_HEIGHT, label, parts, "rows")
 
 
 def curves(

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from headstart.i18n import translated
 from headstart.report.svg.axes import Axis, tick_label
+from headstart.report.svg.labels import BOLD_LETTER_WIDTH, LINE_HEIGHT, wrap_words
 
 WIDTH = 720  # units of the view box; the page scales it
 AXIS_HEIGHT = 46  # space for the axis below a plot
@@ -21,8 +22,16 @@ def x_axis(axis: Axis, top: float, bottom: float, name: str) -> Markup:
         x = axis.position(tick)
         parts.append(line(x, top, x, bottom, "rule"))
         parts.append(text_at(x, bottom + 18, tick_label(tick), "middle", "note"))
-    parts.append(text_at((axis.begin + axis.end) / 2, bottom + 38, name, "middle", "note"))
+    center = (axis.begin + axis.end) / 2
+    for number, words in enumerate(axis_name_lines(axis, name)):
+        parts.append(text_at(center, bottom + 38 + number * LINE_HEIGHT, words, "middle", "note"))
     return Markup("").join(parts)
+
+
+def axis_name_lines(axis: Axis, name: str) -> list[str]:
+    """Return the lines of the name of a horizontal axis, in the reader's language: names of arms can be long."""
+    center = (axis.begin + axis.end) / 2
+    return wrap_words(translated(name), 2 * min(center, WIDTH - center), BOLD_LETTER_WIDTH)
 
 
 def y_axis(axis: Axis, left: float, right: float, name: str) -> Markup:

@@ -110,6 +110,22 @@ def wrap_names(names: Sequence[str], max_width: float, max_lines: float) -> list
     ]
 
 
+def wrap_words(text: str, max_width: float, letter: float = LETTER_WIDTH) -> list[str]:
+    """Return the lines of a text, broken at blanks, and within a word only if it is wider than `max_width` units."""
+    fits, lines = max(1, int(max_width / letter)), [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if text_width(longer) <= fits:
+            lines[-1] = longer
+            continue
+        rest = word
+        while rest:
+            part = longest_prefix(rest, fits) or rest[0]
+            lines.append(part)
+            rest = rest[len(part) :]
+    return [line for line in lines if line] or [""]
+
+
 def wrap_cell_text(text: str, max_width: float, max_lines: int) -> list[str]:
     """Return a cell's text as one line or as one word per line, or [] if neither fits.
 
