@@ -75,6 +75,15 @@ def format_number(value: float) -> Message:
     return verbatim(f"{value:.2g}") if math.isfinite(value) else _("not finite")
 
 
+def format_bytes(count: int) -> Message:
+    """Format a number of bytes in kB, MB or GB: `12 MB`, `3.4 GB`."""
+    if count >= 1e9:
+        return _("{size:.1f} GB", size=count / 1e9)
+    if count >= 1e6:
+        return _("{size:.0f} MB", size=count / 1e6)
+    return _("{size:.0f} kB", size=count / 1e3)
+
+
 def format_remaining(seconds: float | None, now: datetime) -> Message:
     """Format the remaining time as `about 12 min left (until 14:32)`, empty if nothing is left or it is unknown."""
     if not seconds:

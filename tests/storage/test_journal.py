@@ -16,6 +16,7 @@ from headstart.errors import DataError, ResourceError, UsageError
 from headstart.storage import files, folders, locks
 from headstart.storage.journal import Journal, read_lines
 from headstart.storage.schemas.metrics import BeginLine
+from headstart.text import format_bytes
 from tests.handmade import step_line
 from tests.messages import fields_of
 
@@ -151,7 +152,7 @@ def test_insufficient_disk_space_is_reported(tmp_path: Path) -> None:
     ("count", "text"), [(0, "0 kB"), (31_400, "31 kB"), (31_400_000, "31 MB"), (3_140_000_000, "3.1 GB")]
 )
 def test_sizes_in_messages_are_not_rounded_to_zero(count: int, text: str) -> None:
-    assert folders.format_bytes(count) == text
+    assert format_bytes(count) == text
 
 
 @pytest.mark.parametrize("damaged", ['{"kind":', '{"kind":"step"}', '{"kind":"new","step":1}', "[]"])

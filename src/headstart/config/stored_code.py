@@ -16,7 +16,7 @@ from headstart.i18n import _
 from headstart.models import user_code
 from headstart.models.user_code import UserCode
 from headstart.storage import run_index
-from headstart.storage.files import temp_suffix
+from headstart.storage.contained import temp_suffix
 
 _is_trusting: ContextVar[bool] = ContextVar("trusting", default=False)
 

@@ -32,7 +32,7 @@ from headstart.errors import DataError, ResourceError
 from headstart.i18n import Message, _, join, ngettext
 from headstart.reporter import ProgressCallback
 from headstart.storage.cache import commit_folder, scratch_folder
-from headstart.storage.folders import format_bytes
+from headstart.text import format_bytes
 
 _MIN_FREE_BYTES = 64 << 20  # of disk space beside the store
 _SIZE_SAMPLE = 64  # images whose headers give the estimate of the store's size

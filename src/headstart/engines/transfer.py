@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headstart.config.plan_file import PLAN_FILE, read_plan_file
-from headstart.storage.files import temp_suffix
+from headstart.storage.contained import temp_suffix
 from headstart.storage.folders import make_folder
 
 

@@ -10,7 +10,7 @@ from headstart.analysis.wording import arm_words, evaluation_images, splits
 from headstart.artifacts.model_folder import merge_weight_files
 from headstart.errors import NoWinnerError
 from headstart.i18n import _, ngettext
-from headstart.storage import files
+from headstart.storage.contained import temp_suffix
 from headstart.storage.schemas.verdict import Verdict
 
 
@@ -26,7 +26,7 @@ def export(folder: Path, verdict: Verdict) -> None:
     source, target = folder / verdict.exported.run / "model", folder / "model"
     if not source.is_dir():
         return
-    scratch = target.with_name(f"model{files.temp_suffix()}")
+    scratch = target.with_name(f"model{temp_suffix()}")
     shutil.rmtree(scratch, ignore_errors=True)
     shutil.copytree(source, scratch)
     merge_weight_files(scratch)

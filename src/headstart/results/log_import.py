@@ -17,7 +17,7 @@ from headstart.report.logged_run import LoggedQuantity
 from headstart.results.event_runs import SAVED_TAG, meaning_words
 from headstart.results.tag_rules import Rate
 from headstart.results.training_log import LogRun, read_training_log
-from headstart.storage.files import temp_suffix
+from headstart.storage.contained import temp_suffix
 from headstart.telemetry.event_file import EventFile
 from headstart.text import join_list
 

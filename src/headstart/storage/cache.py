@@ -16,7 +16,8 @@ from pathlib import Path
 from headstart.errors import ResourceError
 from headstart.i18n import Message, _
 from headstart.path_names import expanded
-from headstart.storage.files import temp_suffix, write_atomic
+from headstart.storage.contained import temp_suffix
+from headstart.storage.files import write_atomic
 from headstart.storage.folders import can_be_written
 
 _MAX_STALE_AGE_S = 7 * 24 * 3600

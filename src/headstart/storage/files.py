@@ -6,10 +6,11 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
+
+from headstart.storage.contained import temp_suffix
 
 SCHEMA_VERSION = 1  # version of the file formats
 
@@ -24,11 +25,6 @@ def fsync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def temp_suffix() -> str:
-    """Return the suffix of unfinished files of this process, by which `remove_stale` recognizes stale ones."""
-    return f".tmp-{os.getpid()}-{socket.gethostname()}"
 
 
 def link_or_copy(source: Path, target: Path) -> None:

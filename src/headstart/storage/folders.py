@@ -12,6 +12,7 @@ from pathlib import Path
 from headstart.errors import ModelFileError, ResourceError
 from headstart.i18n import Message, _
 from headstart.path_names import name_fault
+from headstart.text import format_bytes
 
 RUN_NAME_GLOB = "[A-Z][a-z][a-z][0-9][0-9]_*-s[0-9]*"  # of the names that `create_run` gives
 
@@ -108,12 +109,3 @@ def require_space(folder: Path, needed: int) -> None:
             ),
             _("Free disk space."),
         )
-
-
-def format_bytes(count: int) -> Message:
-    """Format a number of bytes in kB, MB or GB: `12 MB`, `3.4 GB`."""
-    if count >= 1e9:
-        return _("{size:.1f} GB", size=count / 1e9)
-    if count >= 1e6:
-        return _("{size:.0f} MB", size=count / 1e6)
-    return _("{size:.0f} kB", size=count / 1e3)

@@ -29,7 +29,7 @@ from torch.utils.tensorboard.summary import custom_scalars
 from headstart.analysis.run_records import RunRecord, main_runs
 from headstart.analysis.statistics import t_interval
 from headstart.config.study_file import StudySpec
-from headstart.storage.files import temp_suffix
+from headstart.storage.contained import temp_suffix
 from headstart.storage.folders import slug
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import EndLine, EpochLine, Line, TimedLine

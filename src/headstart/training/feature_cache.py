@@ -27,7 +27,8 @@ from headstart.hardware.precision import autocast
 from headstart.i18n import _
 from headstart.models import freezing, structure
 from headstart.storage.cache import cache_root, remove_stale
-from headstart.storage.files import fsync_folder, temp_suffix
+from headstart.storage.contained import temp_suffix
+from headstart.storage.files import fsync_folder
 from headstart.storage.folders import require_space
 from headstart.storage.schemas.arm import FROZEN
 

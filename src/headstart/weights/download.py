@@ -18,7 +18,7 @@ from headstart.config.registry.starts import FILE_START
 from headstart.config.start_spec import start_form
 from headstart.errors import MissingWeightsError, ModelFileError, ResourceError
 from headstart.i18n import Message, _, verbatim
-from headstart.storage.files import temp_suffix
+from headstart.storage.contained import temp_suffix
 from headstart.text import end_sentence, message_of
 
 _local_only: ContextVar[bool] = ContextVar("local_only", default=False)
