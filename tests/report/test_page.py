@@ -51,7 +51,7 @@ from headstart.report.svg.elements import WIDTH
 from headstart.reporter import NullReporter
 from headstart.results import diagnosis
 from headstart.results.plots import Plots
-from headstart.storage.journal import read_lines
+from headstart.storage.journal import line_bytes, read_lines, with_checksum
 from headstart.storage.schemas.metrics import BeginLine, EpochLine, StepLine
 from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.search import ArmSearch, SearchGroup, TrialScores
@@ -953,7 +953,7 @@ def test_page_of_an_unfinished_study_has_the_command_to_resume(study_folder: Pat
 def test_run_that_diverged_immediately_has_a_page(study_folder: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(next(study_folder.glob("*-scratch-s0")), tmp_path / "run"))
     lines = [line for line in read_lines(run / "metrics.jsonl") if isinstance(line, BeginLine | StepLine)][:2]
-    (run / "metrics.jsonl").write_text("".join(f"{line.model_dump_json()}\n" for line in lines), encoding="utf-8")
+    (run / "metrics.jsonl").write_bytes(b"".join(map(line_bytes, lines)))
     content = read_json(run / "plan.json")
     content["plan"]["recipe"]["lr"] = 1e30
     (run / "plan.json").write_text(json.dumps(content), encoding="utf-8")
@@ -991,11 +991,11 @@ def test_snapshots_without_a_finite_value_are_counted(study_folder: Path, tmp_pa
     run = Path(
         shutil.copytree(study_folder / read_json(study_folder / "verdict.json")["exported"]["run"], tmp_path / "run")
     )
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = [line.to_json() for line in read_lines(run / "metrics.jsonl")]
     last = [line for line in lines if line["kind"] == "snapshot"][-1]
     first, *_, other = last["weights"]
     last["weights"][first] |= {"counts": [], "n": 0, "not_finite": 9}
-    (run / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+    (run / "metrics.jsonl").write_bytes(b"".join(with_checksum(json.dumps(line).encode()) for line in lines))
     with open_browser() as visits:
         tab = visits.open(page.write_page(run).as_uri(), WIDE)
         assert re.findall(r"\d+", tab.locator("#ridges p.note").inner_text()) == ["1"]

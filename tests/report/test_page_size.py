@@ -22,6 +22,7 @@ from headstart.report import histograms, page, series
 from headstart.report.photos import Gallery, Photo, fit_gallery
 from headstart.report.svg import charts, sampling
 from headstart.storage.files import write_json
+from headstart.storage.journal import line_bytes
 from headstart.storage.schemas.metrics import Histogram
 from headstart.storage.schemas.verdict import ExportedRun, RunLength, StageCost, TimeToTarget
 from tests.browser import WIDE, needs_browser, open_browser
@@ -48,7 +49,7 @@ def histogram(scale: float) -> Histogram:
     return Histogram(low=-scale, high=scale, n=64 * 65 // 2, sum=0, sum_squares=1, counts=list(range(1, 65)))
 
 
-def record() -> str:
+def record() -> bytes:
     """Return the record of a run of a deep network."""
     layers = [f"layer{index // 16}.{index % 16}.conv{index % 3}" for index in range(LAYERS)]
     steps = [step_line(step, lr={"backbone": 0.01 / step, "head": 0.02 / step}) for step in range(1, STEPS + 1)]
@@ -81,13 +82,13 @@ def record() -> str:
         )
         for epoch in range(1, EPOCHS + 1)
     ]
-    return "".join(line.model_dump_json() + "\n" for line in (*steps, *snapshots, *probes, *epochs))
+    return b"".join(map(line_bytes, (*steps, *snapshots, *probes, *epochs)))
 
 
 def write_runs(folder: Path) -> list[str]:
     """Write run folders of two arms with `SEEDS` seeds each that share one record on disk; return their names."""
     shared = folder / "record"
-    shared.write_text(record(), encoding="utf-8")
+    shared.write_bytes(record())
     plan = RunConfig().changed(class_names=("a", "b"), class_counts={"a": 9, "b": 9}, split_counts={"train": 18})
     for seed in range(SEEDS):
         for arm in ARMS:

@@ -140,7 +140,7 @@ def test_paused_run_continues_from_its_checkpoint_with_the_record_of_an_unbroken
     first = StubTrainer(prepared(**settings), tmp_path / "parts", has_checkpoints=True)
     lifecycle.run(first, NullReporter(), until=1)
     assert first.state.progress.epoch == 1 and not (tmp_path / "parts" / RESULT_FILE).exists()
-    saved = checkpoint.newest_position(tmp_path / "parts" / "checkpoints")
+    saved = checkpoint.newest_position(tmp_path / "parts")
     assert saved is not None and saved.bytes == (tmp_path / "parts" / "metrics.jsonl").stat().st_size
     second = StubTrainer(prepared(**settings), tmp_path / "parts", has_checkpoints=True)
     lifecycle.run(second, NullReporter())
@@ -162,6 +162,8 @@ def test_signal_during_the_evaluation_saves_the_end_of_the_training(
     trainer.signal_in_evaluation = True
     with pytest.raises(InterruptedRunError):
         lifecycle.run(trainer, NullReporter())
-    (saved,) = (path for path in (tmp_path / "checkpoints").iterdir() if checkpoint.find_damage(path) == [])
+    (saved,) = (
+        path for path in (tmp_path / "checkpoints").iterdir() if checkpoint.find_damage(tmp_path, path.name) is None
+    )
     assert int(saved.name.split("-")[1]) == setup.context.steps
     assert isinstance(lines(tmp_path)[-1], StoppedLine) and not (tmp_path / RESULT_FILE).exists()

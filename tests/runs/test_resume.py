@@ -433,7 +433,7 @@ def test_resume_reports_a_missing_plugin_although_the_checkpoint_needs_it_too(st
         manifest = read_json(state.parent / "MANIFEST.json")
         manifest["files"]["state.json"] = hashlib.sha256(state.read_bytes()).hexdigest()
         (state.parent / "MANIFEST.json").write_text(json.dumps(manifest))
-        assert "of_a_plugin" in state.read_text() and not checkpoint.find_damage(state.parent)
+        assert "of_a_plugin" in state.read_text() and not checkpoint.find_damage(state.parents[2], state.parent.name)
     error = refused_plan(folder, lambda content: json.loads(with_unknown_optimizer(json.dumps(content))))
     assert type(error) is DataError and plugins.VARIABLE in error.hint
     assert str(fields_of(error.message)["name"]).endswith("plan.json")

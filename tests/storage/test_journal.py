@@ -11,10 +11,13 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headstart.errors import DataError, ResourceError, UsageError
 from headstart.storage import files, folders, locks
-from headstart.storage.journal import Journal, read_lines
+from headstart.storage.contained import UnsafeFileError
+from headstart.storage.journal import MAX_LINE_BYTES, Journal, line_bytes, read_lines, with_checksum
 from headstart.storage.schemas.metrics import BeginLine
 from headstart.text import format_bytes
 from tests.handmade import step_line
@@ -59,8 +62,8 @@ def test_journal_shorter_than_its_checkpoint_is_an_error(tmp_path: Path) -> None
 
 
 def test_incomplete_last_line_is_skipped(tmp_path: Path) -> None:
-    text = step_line(1).model_dump_json()
-    (tmp_path / "m").write_text(f"{text}\n{text[:20]}")
+    text = line_bytes(step_line(1))
+    (tmp_path / "m").write_bytes(text + text[:20])
     assert list(read_lines(tmp_path / "m")) == [step_line(1)]
 
 
@@ -85,7 +88,7 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
         return call
 
     monkeypatch.setattr(os, "fsync", fails(os.fsync))
-    monkeypatch.setattr(Path, "replace", fails(Path.replace))
+    monkeypatch.setattr(os, "replace", fails(os.replace))
     with pytest.raises(OSError, match="No space"):
         files.write_json(path, {"new": 1})
     assert json.loads(path.read_text()) in ({"old": 1}, {"new": 1})
@@ -155,10 +158,12 @@ def test_sizes_in_messages_are_not_rounded_to_zero(count: int, text: str) -> Non
     assert format_bytes(count) == text
 
 
-@pytest.mark.parametrize("damaged", ['{"kind":', '{"kind":"step"}', '{"kind":"new","step":1}', "[]"])
-def test_error_of_a_damaged_line_has_its_number(damaged: str, tmp_path: Path) -> None:
-    text = step_line(1).model_dump_json()
-    (tmp_path / "m").write_text(f"{text}\n{damaged}\n{text}\n")
+@pytest.mark.parametrize("is_signed", [True, False])
+@pytest.mark.parametrize("damaged", ['{"kind":', '{"kind":"step"}', '{"kind":"new","step":1}', "[]", "[" * 100_000, ""])
+def test_error_of_a_damaged_line_has_its_number(damaged: str, is_signed: bool, tmp_path: Path) -> None:
+    text = line_bytes(step_line(1))
+    content = damaged.encode()
+    (tmp_path / "m").write_bytes(text + (with_checksum(content) if is_signed else content + b"\n") + text)
     with pytest.raises(DataError) as error:
         list(read_lines(tmp_path / "m"))
     assert fields_of(error.value.message) == {"number": 2, "path": tmp_path / "m"}
@@ -177,8 +182,64 @@ def test_record_of_another_version_is_refused(change: dict[str, object], fields:
         journal.append(BeginLine(time=0.0))
         journal.append(step_line(1))
     assert list(read_lines(path)) == [BeginLine(time=0.0), step_line(1)]
-    begin, step = path.read_text().splitlines()
-    path.write_text(f"{json.dumps({**json.loads(begin), **change})}\n{step}\n")
+    begin = json.dumps({**BeginLine(time=0.0).to_json(), **change}).encode()
+    path.write_bytes(with_checksum(begin) + line_bytes(step_line(1)))
     with pytest.raises(DataError) as error:
         list(read_lines(path))
     assert set(fields_of(error.value.message)) == fields
+
+
+@given(st.data())
+def test_a_changed_byte_of_a_record_is_noticed(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    path = tmp_path_factory.getbasetemp() / "metrics.jsonl"
+    content = bytearray(line_bytes(BeginLine(time=0.0)) + line_bytes(step_line(1, 0.25)) + line_bytes(step_line(2)))
+    place = data.draw(st.integers(0, len(content) - 2))
+    content[place] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content)
+    with pytest.raises(DataError):
+        list(read_lines(path))
+
+
+def test_a_line_ends_with_the_checksum_of_its_object(tmp_path: Path) -> None:
+    with Journal(tmp_path / "m") as journal:
+        journal.append(step_line(1))
+    stored = json.loads((tmp_path / "m").read_text())
+    checksum = stored.pop("crc32c")
+    content = json.dumps(stored, separators=(",", ":")).encode()
+    assert stored == step_line(1).to_json() and int(checksum, 16) == crc32c_bit_by_bit(content)
+
+
+def crc32c_bit_by_bit(content: bytes) -> int:
+    """Return the CRC-32C of RFC 3720, appendix B.4."""
+    value = 0xFFFFFFFF
+    for byte in content:
+        value ^= byte
+        for _ in range(8):
+            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
+    return value ^ 0xFFFFFFFF
+
+
+def test_a_line_without_an_end_is_not_read_whole(tmp_path: Path) -> None:
+    with (tmp_path / "m").open("wb") as file:
+        file.truncate(4 * MAX_LINE_BYTES)
+    with pytest.raises(DataError):
+        list(read_lines(tmp_path / "m"))
+
+
+@pytest.mark.parametrize("content", [b"private", b""])
+def test_locks_do_not_change_files_outside_of_their_folder(tmp_path: Path, content: bytes) -> None:
+    run, outside = tmp_path / "run", tmp_path / "outside"
+    run.mkdir()
+    outside.write_bytes(content)
+    (run / "lock").symlink_to(outside)
+    with pytest.raises(UnsafeFileError), locks.locked(run):
+        pass
+    assert locks.holder(run) is None
+    (run / "lock").unlink()
+    os.link(outside, run / "lock")
+    with locks.locked(run):
+        assert locks.holder(run) == (os.getpid(), socket.gethostname())
+    assert outside.read_bytes() == content
+    os.mkfifo(run / "lock")
+    with pytest.raises(UnsafeFileError), locks.locked(run):
+        pass

@@ -14,6 +14,7 @@ from headstart.analysis.statistics import t_interval
 from headstart.config.run_config import RunConfig
 from headstart.config.study_file import StudySpec, write_study
 from headstart.config.study_request import build_study_spec
+from headstart.storage.journal import line_bytes
 from headstart.storage.schemas.metrics import (
     BeginLine,
     EndLine,
@@ -80,7 +81,7 @@ def write_run(study: Path, variant: str, seed: int, *, state: RunState = RunStat
     result = run_result(state) if state is not RunState.UNFINISHED else None
     write_run_files(folder, plan, hash=f"{variant}{seed}", role=run_role(variant), result=result)
     lines = list(record(seed + 100 * len(variant), **length))
-    (folder / "metrics.jsonl").write_text("".join(line.model_dump_json() + "\n" for line in lines))
+    (folder / "metrics.jsonl").write_bytes(b"".join(map(line_bytes, lines)))
     tensorboard.rebuild_event_file(folder, {}, lines).close()
     return folder
 

@@ -12,6 +12,7 @@ import torch
 from headstart.config.run_config import RunConfig
 from headstart.errors import ModelFileError, ResourceError
 from headstart.optim.registry import OPTIMIZERS
+from headstart.storage.contained import UnsafeFileError
 from headstart.storage.files import SCHEMA_VERSION
 from headstart.storage.schemas.result import RunSeconds
 from headstart.training import checkpoint, loop
@@ -75,12 +76,12 @@ def test_resumed_training_is_bit_identical(tmp_path: Path, position: str) -> Non
             "the end": isinstance(event, Epoch) and epoch == 2,
         }[position]
         if stop:
-            checkpoint.save_state(tmp_path / "c", half, POSITION)
+            checkpoint.save_state(tmp_path, half, POSITION)
             break
 
     second = prepared(**settings)
     resumed = loop.initial_state(second.context)
-    position, warnings = checkpoint.load_state(tmp_path / "c", second.context, resumed)
+    position, warnings = checkpoint.load_state(tmp_path, second.context, resumed)
     assert (position, warnings) == (POSITION, [])
     assert states_equal(half, resumed)
     rest = events(second.context, resumed)
@@ -97,11 +98,11 @@ def test_resume_is_bit_identical_for_every_optimizer(tmp_path: Path, optimizer: 
     events(unbroken.context, a)
     for event in loop.train(broken.context, b):
         if isinstance(event, Step) and event.step == 3:
-            checkpoint.save_state(tmp_path / "c", b, POSITION)
+            checkpoint.save_state(tmp_path, b, POSITION)
             break
     again = prepared(**settings)
     c = loop.initial_state(again.context)
-    checkpoint.load_state(tmp_path / "c", again.context, c)
+    checkpoint.load_state(tmp_path, again.context, c)
     events(again.context, c)
     assert states_equal(a, c)
 
@@ -124,16 +125,16 @@ def at(state: State, step: int) -> State:
 
 def load(folder: Path, context: TrainingContext) -> tuple[int | None, list[str]]:
     state = loop.initial_state(context)
-    position, warnings = checkpoint.load_state(folder, context, state)
+    position, warnings = checkpoint.load_state(folder.parent, context, state)
     return (None if position is None else state.progress.step), warnings
 
 
 def test_two_checkpoints_are_kept_and_temporary_folders_removed(tmp_path: Path, small) -> None:
     context, state = small
-    folder = tmp_path / "c"
+    folder = tmp_path / "checkpoints"
     for step in range(2, 8):
-        (folder / f"step-00000099-0000.tmp-{step}").mkdir(parents=True)  # left by a crash
-        checkpoint.save_state(folder, at(state, step), POSITION)
+        (folder / f"step-00000099-0000.{step:016x}.tmp-{step}-host").mkdir(parents=True)  # left by a crash
+        checkpoint.save_state(folder.parent, at(state, step), POSITION)
     assert sorted(p.name for p in folder.iterdir()) == ["step-00000006-0000", "step-00000007-0000"]
     assert load(folder, context) == (7, [])
 
@@ -141,9 +142,9 @@ def test_two_checkpoints_are_kept_and_temporary_folders_removed(tmp_path: Path, 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "flipped", "no manifest", "missing file"])
 def test_damaged_checkpoint_is_reported_and_the_previous_one_loaded(tmp_path: Path, small, damage: str) -> None:
     context, state = small
-    folder = tmp_path / "c"
+    folder = tmp_path / "checkpoints"
     for step in (2, 3):
-        checkpoint.save_state(folder, at(state, step), POSITION)
+        checkpoint.save_state(folder.parent, at(state, step), POSITION)
     newest = folder / "step-00000003-0000"
     file = newest / "model.safetensors"
     content = bytearray(file.read_bytes())
@@ -161,15 +162,15 @@ def test_damaged_checkpoint_is_reported_and_the_previous_one_loaded(tmp_path: Pa
     step, warnings = load(folder, context)
     assert step == 2
     assert [fields_of(warning)["checkpoint"] for warning in warnings] == [newest.name]
-    checkpoint.save_state(folder, at(state, 4), POSITION)  # the damaged checkpoint does not count
+    checkpoint.save_state(folder.parent, at(state, 4), POSITION)  # the damaged checkpoint does not count
     assert sorted(p.name for p in folder.iterdir()) == ["step-00000002-0000", "step-00000004-0000"]
 
 
 def test_only_damaged_checkpoints_raise_with_exit_code_6_and_are_not_deleted(tmp_path: Path, small) -> None:
     context, state = small
-    folder = tmp_path / "c"
+    folder = tmp_path / "checkpoints"
     for step in (2, 3):
-        checkpoint.save_state(folder, at(state, step), POSITION)
+        checkpoint.save_state(folder.parent, at(state, step), POSITION)
     for path in folder.iterdir():
         (path / "state.json").write_text("{}")
     before = sorted(folder.rglob("*"))
@@ -190,7 +191,7 @@ def count_calls(monkeypatch: pytest.MonkeyPatch, fail_at: int | None, error: typ
 
     def recorded(name: str, original):
         def call(*args, **kwargs):
-            if name == "open" and (len(args) < 2 or args[1] != "wb"):
+            if name == "open" and not args[1] & os.O_CREAT:
                 return original(*args, **kwargs)
             calls.append(name)
             if len(calls) == fail_at:
@@ -199,7 +200,7 @@ def count_calls(monkeypatch: pytest.MonkeyPatch, fail_at: int | None, error: typ
 
         return call
 
-    for owner, name in ((os, "fsync"), (Path, "mkdir"), (Path, "rename"), (Path, "open"), (shutil, "rmtree")):
+    for owner, name in ((os, "fsync"), (os, "mkdir"), (os, "rename"), (os, "open"), (shutil, "rmtree")):
         monkeypatch.setattr(owner, name, recorded(name, getattr(owner, name)))
     return calls
 
@@ -208,27 +209,33 @@ def count_calls(monkeypatch: pytest.MonkeyPatch, fail_at: int | None, error: typ
 def test_crash_at_any_call_leaves_a_loadable_checkpoint(tmp_path: Path, small, error) -> None:
     context, state = small
     with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path / "count"
+        folder = tmp_path / "count" / "checkpoints"
+        folder.parent.mkdir()
         for step in (2, 3):
-            checkpoint.save_state(folder, at(state, step), POSITION)
+            checkpoint.save_state(folder.parent, at(state, step), POSITION)
         total = (
             len(calls := count_calls(patch, None, error))
-            or (checkpoint.save_state(folder, at(state, 4), POSITION), len(calls))[1]
+            or (checkpoint.save_state(folder.parent, at(state, 4), POSITION), len(calls))[1]
         )
     assert total > 8
     for nth in range(1, total + 1):
-        folder = tmp_path / f"{nth}"
+        folder = tmp_path / f"{nth}" / "checkpoints"
+        folder.parent.mkdir()
         for step in (2, 3):
-            checkpoint.save_state(folder, at(state, step), POSITION)
+            checkpoint.save_state(folder.parent, at(state, step), POSITION)
         with pytest.MonkeyPatch.context() as patch:
             count_calls(patch, nth, error)
             with contextlib.suppress(ResourceError, OSError, Crash):
-                checkpoint.save_state(folder, at(state, 4), POSITION)
+                checkpoint.save_state(folder.parent, at(state, 4), POSITION)
         step, _ = load(folder, context)
         assert step in (3, 4), nth
-        whole = [p for p in folder.glob("step-*") if ".tmp-" not in p.name and not checkpoint.find_damage(p)]
+        whole = [
+            p
+            for p in folder.glob("step-*")
+            if ".tmp-" not in p.name and not checkpoint.find_damage(folder.parent, p.name)
+        ]
         assert len(whole) >= 2, nth
-        checkpoint.save_state(folder, at(state, 5), POSITION)
+        checkpoint.save_state(folder.parent, at(state, 5), POSITION)
         assert not list(folder.glob("*.tmp-*"))
         shutil.rmtree(folder)
 
@@ -237,19 +244,19 @@ def test_full_disk_raises_with_exit_code_5_and_the_previous_checkpoint_is_intact
     tmp_path: Path, small, monkeypatch
 ) -> None:
     context, state = small
-    folder = tmp_path / "c"
-    checkpoint.save_state(folder, at(state, 2), POSITION)
+    folder = tmp_path / "checkpoints"
+    checkpoint.save_state(folder.parent, at(state, 2), POSITION)
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
     with pytest.raises(ResourceError) as caught:
-        checkpoint.save_state(folder, at(state, 3), POSITION)
+        checkpoint.save_state(folder.parent, at(state, 3), POSITION)
     assert caught.value.exit_code == 5
     assert load(folder, context) == (2, [])
 
 
 def test_checkpoint_contains_no_pickle(tmp_path: Path, small) -> None:
     _, state = small
-    path = checkpoint.save_state(tmp_path / "c", state, POSITION)
+    path = checkpoint.save_state(tmp_path, state, POSITION)
     assert {p.suffix for p in path.iterdir()} == {".safetensors", ".json"}
     manifest = json.loads((path / "MANIFEST.json").read_text())
     assert set(manifest["files"]) | {"MANIFEST.json"} == {p.name for p in path.iterdir()}
@@ -257,8 +264,8 @@ def test_checkpoint_contains_no_pickle(tmp_path: Path, small) -> None:
 
 def test_invalid_manifest_is_told_from_a_missing_one(tmp_path: Path, small) -> None:
     context, state = small
-    folder = tmp_path / "c"
-    manifest = checkpoint.save_state(folder, at(state, 2), POSITION) / "MANIFEST.json"
+    folder = tmp_path / "checkpoints"
+    manifest = checkpoint.save_state(folder.parent, at(state, 2), POSITION) / "MANIFEST.json"
     content = manifest.read_text()
 
     def error() -> ModelFileError:
@@ -286,7 +293,67 @@ def test_checkpoints_fit_into_the_space_that_is_required(tmp_path: Path, optimiz
     setup = prepared(network="resnet20", optimizer=optimizer, lr=1e-4, epochs="9st")
     state = loop.initial_state(setup.context)
     next(event for event in loop.train(setup.context, state) if isinstance(event, Step))
-    folder = checkpoint.save_state(tmp_path / "c", state, POSITION)
+    folder = checkpoint.save_state(tmp_path, state, POSITION)
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     assert 0.9 * checkpoint.checkpoint_bytes(setup.context, state) < size
     assert size < 1.1 * checkpoint.checkpoint_bytes(setup.context, state)
+
+
+def test_a_checkpoint_is_read_only_with_exactly_its_files(tmp_path: Path, small) -> None:
+    context, state = small
+    for step in (2, 3):
+        checkpoint.save_state(tmp_path, at(state, step), POSITION)
+    newest = tmp_path / "checkpoints" / "step-00000003-0000"
+    content = json.loads((newest / "MANIFEST.json").read_text())
+    model = bytearray((newest / "model.safetensors").read_bytes())
+    model[-1] ^= 1
+    outside = {**content["files"], "../step-00000002-0000/model.safetensors": content["files"]["model.safetensors"]}
+    no_model = {name: stored for name, stored in content["files"].items() if name != "model.safetensors"}
+    for files in (no_model, outside, {}, {**content["files"], "other": content["files"]["state.json"]}):
+        (newest / "model.safetensors").write_bytes(model)  # no manifest below lets it pass
+        (newest / "MANIFEST.json").write_text(json.dumps({**content, "files": files}))
+        assert load(tmp_path / "checkpoints", context)[0] == 2
+    for text in ("{}", "[" * 1_000_000, '{"files":' * 100_000, "", "null"):
+        (newest / "MANIFEST.json").write_text(text)
+        assert load(tmp_path / "checkpoints", context)[0] == 2
+    (newest / "MANIFEST.json").write_text(json.dumps(content))
+    assert load(tmp_path / "checkpoints", context)[0] == 2  # the flipped bit
+    model[-1] ^= 1
+    (newest / "model.safetensors").write_bytes(model)
+    assert load(tmp_path / "checkpoints", context) == (3, [])
+
+
+def test_a_linked_checkpoint_is_neither_read_nor_changed(tmp_path: Path, small) -> None:
+    context, state = small
+    run, outside = tmp_path / "run", tmp_path / "outside"
+    run.mkdir()
+    checkpoint.save_state(run, at(state, 2), POSITION)
+    (outside / "important.tmp-backup").mkdir(parents=True)
+    checkpoints = run / "checkpoints"
+    file = checkpoints / "step-00000002-0000" / "state.json"
+    shutil.copy(file, outside / "state.json")
+    file.unlink()
+    file.symlink_to(outside / "state.json")
+    with pytest.raises(ModelFileError):
+        load(checkpoints, context)
+    shutil.rmtree(checkpoints)
+    checkpoints.symlink_to(outside)
+    for call in (
+        lambda: load(checkpoints, context),
+        lambda: checkpoint.save_state(run, at(state, 3), POSITION),
+        lambda: checkpoint.newest_position(run),
+    ):
+        with pytest.raises(UnsafeFileError):
+            call()
+    checkpoint.remove_all(run)
+    assert sorted(path.name for path in outside.iterdir()) == ["important.tmp-backup", "state.json"]
+    assert not checkpoints.is_symlink()
+
+
+def test_folders_of_others_are_not_removed(tmp_path: Path, small) -> None:
+    _, state = small
+    names = ["important.tmp-backup", "step-00000099-0000.tmp-7", "step-1.tmp-1-host"]
+    for name in names:
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+    checkpoint.save_state(tmp_path, at(state, 2), POSITION)
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {*names, "step-00000002-0000"}

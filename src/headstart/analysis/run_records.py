@@ -20,6 +20,7 @@ from headstart.diagnostics.finding import Finding
 from headstart.errors import DataError
 from headstart.i18n import Message, _, join
 from headstart.metrics.values import counts_value, image_values
+from headstart.storage import contained
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.metrics import EpochLine
@@ -121,7 +122,10 @@ class RunRecord:
     @property
     def has_checkpoint(self) -> bool:
         """True if the run can be resumed from a checkpoint; otherwise it starts again."""
-        return any(".tmp-" not in path.name for path in (self.folder / "checkpoints").glob("step-*"))
+        if not contained.is_folder(self.folder, "checkpoints"):
+            return False
+        names = [entry.name for entry in contained.entries(self.folder, "checkpoints")]
+        return any(name.startswith("step-") and ".tmp-" not in name for name in names)
 
     def predictions(self, split: str) -> Predictions:
         """Return the predictions of the best model on `split`.
@@ -168,10 +172,31 @@ def epoch_score(line: EpochLine, metric: str) -> float:
     return counts_value(metric, line.confusion)
 
 
-def runs_in(folder: Path) -> Iterator[RunRecord]:
-    """Yield the runs directly in `folder`, sorted by name; folders without a plan are skipped."""
-    for path in sorted(folder.glob(f"*/{PLAN_FILE}")):
-        yield read_run(path.parent)
+def runs_in(folder: Path, part: str = "") -> Iterator[RunRecord]:
+    """Yield the runs directly in a folder, sorted by name; folders without a plan are skipped.
+
+    Args:
+        folder: The folder. If it is missing, there are no runs.
+        part: Name of a folder in it that has the runs, such as that of a stage of a study.
+
+    Raises:
+        UnsafeFileError: The part, a run or its plan is a link.
+    """
+    yield from map(read_run, run_folders(folder, part))
+
+
+def run_folders(folder: Path, part: str = "") -> list[Path]:
+    """Return the folders of the runs directly in a folder, sorted by name; see `runs_in`."""
+    if not folder.is_dir() or (part and not contained.is_folder(folder, part)):
+        return []
+    names = []
+    for entry in contained.entries(folder, part):
+        name = f"{part}/{entry.name}" if part else entry.name
+        if entry.is_folder and contained.is_file(folder, f"{name}/{PLAN_FILE}"):
+            names.append(name)
+        elif not entry.is_file and (folder / name / PLAN_FILE).is_file():
+            contained.is_folder(folder, name)  # raises: runs behind links are not those of the folder
+    return [folder / name for name in names]
 
 
 def main_runs(folder: Path) -> list[RunRecord]:
@@ -234,7 +259,7 @@ def runs_at(folder: Path) -> list[RunRecord]:
 def _no_main_runs(study: Path) -> Message:
     """Return that a study has no runs of its comparison yet, and where its other runs are."""
     for stage in ("search", "sources"):
-        if next(runs_in(study / stage), None):
+        if next(runs_in(study, stage), None):
             return _(
                 "{folder} is a study without main runs yet; its runs so far are in {runs}.",
                 folder=study,

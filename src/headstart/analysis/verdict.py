@@ -85,9 +85,9 @@ def compute_verdict(folder: Path, spec: StudySpec, search: Sequence[SearchGroup]
         },
         overlaps=first.overlaps,
         cost=StudyCost(
-            search=_stage_cost(folder / "search"),
+            search=_stage_cost(folder, "search"),
             main=_stage_cost(folder),
-            source=_stage_cost(folder / "sources"),
+            source=_stage_cost(folder, "sources"),
         ),
     )
     return Verdict(**dict(numbers), sentences=verdict_sentences(numbers))
@@ -298,9 +298,9 @@ def _score(predictions: Predictions, metric: str) -> float:
     return metric_value(metric, predictions.labels, predictions.logits)
 
 
-def _stage_cost(folder: Path) -> StageCost:
-    """Return the cost of the runs directly in `folder`: none if it does not exist."""
-    lengths = [run.length() for run in runs_in(folder)] if folder.is_dir() else []
+def _stage_cost(study: Path, part: str = "") -> StageCost:
+    """Return the cost of the runs in a part of a study: none if it does not exist."""
+    lengths = [run.length() for run in runs_in(study, part)]
     return StageCost(
         runs=len(lengths),
         images=sum(length.images for length in lengths),

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-import shutil
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from headstart.analysis.run_records import runs_in
+from headstart.config.plan_file import PLAN_FILE
+from headstart.storage import contained
 from headstart.storage.cache import remove_stale
 from headstart.storage.folders import RUN_NAME_GLOB
 
 
-def remove_partial_writes(folder: Path) -> None:
+def remove_partial_writes(study: Path) -> None:
     """Remove what a killed process left: temporary files, and run folders without a plan."""
-    for means_run in folder.glob("mean-*"):
-        remove_stale(means_run)
-    for parent in (folder, folder / "search", folder / "sources"):
-        remove_stale(parent)
-        remove_stale(parent / "backbones")
-        for path in parent.glob(RUN_NAME_GLOB):
-            if path.is_dir() and not (path / "plan.json").exists():
-                shutil.rmtree(path)
+    for entry in contained.entries(study):
+        if entry.is_folder and entry.name.startswith("mean-"):
+            remove_stale(study / entry.name)
+    for parent in ("", "search", "sources"):
+        if parent and not contained.is_folder(study, parent):
+            continue
+        remove_stale(study / parent)
+        for entry in contained.entries(study, parent):
+            name = f"{parent}/{entry.name}" if parent else entry.name
+            if entry.is_folder and entry.name == "backbones":
+                remove_stale(study / name)
+            is_run = entry.is_folder and fnmatchcase(entry.name, RUN_NAME_GLOB)
+            if is_run and contained.find(study, f"{name}/{PLAN_FILE}") is None:
+                contained.remove_folder(study, name)
 
 
-def remove_rung_artifacts(folder: Path) -> None:
+def remove_rung_artifacts(study: Path) -> None:
     """Remove checkpoints and models of the trials that ended after their rung; their records stay."""
-    for run in runs_in(folder):
+    for run in runs_in(study, "search"):
         if not run.done:
             for part in ("checkpoints", "model"):
-                shutil.rmtree(run.folder / part, ignore_errors=True)
+                contained.remove_folder(run.folder, part)

@@ -6,7 +6,6 @@ differ. The pooled study has copies of the runs. Its protocol was declared after
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from headstart.models.user_code import CODE_FOLDER
 from headstart.optim.registry import OPTIMIZERS
 from headstart.report import page
 from headstart.runs.reuse import copy_files, with_origin
-from headstart.storage import files, folders, run_index
+from headstart.storage import contained, files, folders, run_index
 from headstart.storage.files import JsonData
 from headstart.storage.schemas.arm import FULL, USUAL_HEAD
 from headstart.storage.schemas.search import SearchResults
@@ -92,7 +91,8 @@ def pool(paths: Sequence[Path], parent: Path, protocol: Mapping[str, Setting]) -
     copies = _copy_runs(runs, arms, spec, folder)
     inputs = {variant.name: pooled_inputs(variant.arm, copies[variant.name].plan) for variant in spec.variants}
     if sha256 := runs[0].plan.facts.network_sha256:
-        shutil.copytree(runs[0].folder / CODE_FOLDER, code_folder(folder, sha256))
+        target = code_folder(folder, sha256).relative_to(folder).as_posix()
+        contained.copy_folder(runs[0].folder, CODE_FOLDER, folder, target)
     files.write_json(folder / "variants.json", VariantsFile(variants=inputs).to_json())
     files.write_json(folder / "search.json", SearchResults().to_json())
     write_study(folder, spec)

@@ -68,5 +68,5 @@ def _find(plan: RunConfig, fingerprint: str, folder: Path, place: NewPlace, repo
 
 def _runs(folder: Path) -> Iterator[RunRecord]:
     """Yield the runs of all stages."""
-    for parent in (folder, folder / "search", folder / "sources"):
-        yield from runs_in(parent)
+    for part in ("", "search", "sources"):
+        yield from runs_in(folder, part)

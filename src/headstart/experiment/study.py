@@ -172,7 +172,7 @@ def _search(study: StudyRuns) -> SearchResults:
         for budget in map(str, spec.budgets)
         for seeds in groups
     ]
-    cleanup.remove_rung_artifacts(study.folder / "search")
+    cleanup.remove_rung_artifacts(study.folder)
     return SearchResults(groups=results)
 
 

@@ -9,7 +9,7 @@ from headstart.config import stored_code
 from headstart.config.study_file import StudySpec
 from headstart.models import user_code
 from headstart.models.user_code import UserCode
-from headstart.storage import run_index
+from headstart.storage import contained, run_index
 from headstart.storage.schemas.study import VariantsFile
 from headstart.training import setup
 
@@ -20,7 +20,7 @@ def write_code(folder: Path, arms: Iterable[setup.ResolvedRun]) -> None:
     for sha256, network in networks.items():
         if sha256:
             copy = code_folder(folder, sha256)
-            copy.parent.mkdir(exist_ok=True)
+            contained.make_folder(folder, user_code.CODE_FOLDER)
             stored_code.write_code(copy, network)
         run_index.add(folder, code=sha256)
 

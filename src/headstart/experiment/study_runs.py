@@ -29,7 +29,7 @@ from headstart.i18n import Message, ngettext
 from headstart.reporter import Reporter
 from headstart.runs import execute, job_protocol, reuse
 from headstart.runs.job_protocol import RunRequest
-from headstart.storage import locks
+from headstart.storage import contained, locks
 from headstart.storage.schemas.study import RunRole, Stage
 from headstart.telemetry import seed_means
 from headstart.training import setup
@@ -66,7 +66,8 @@ class StudyRuns:
 
         `phase` describes the phase of the study in progress lines. With `rung`, only the rungs are run.
         """
-        parent.mkdir(exist_ok=True)
+        if parent != self.folder:
+            contained.make_folder(self.folder, parent.relative_to(self.folder).as_posix())
         records: dict[str, RunRecord] = {}
         started: dict[str, int] = {}
         for run in runs_in(parent):
@@ -204,8 +205,8 @@ def in_progress(study: StudyRuns) -> Iterator[None]:
 def _interruption(study: StudyRuns, number: signal.Signals) -> InterruptedRunError:
     """Return the error of a study stopped by a signal, with what is kept and how to resume."""
     pending = study.progress.pending()
-    parents = (study.folder, study.folder / "search", study.folder / "sources")
-    started = {run.hash for parent in parents for run in runs_in(parent) if run.has_checkpoint} & pending
+    runs = (run for part in ("", "search", "sources") for run in runs_in(study.folder, part))
+    started = {run.hash for run in runs if run.has_checkpoint} & pending
     stop = InterruptedRunError(number, resume_hint(study.folder))
     stop.message = study.progress.stop_message(number.name, len(started))
     return stop

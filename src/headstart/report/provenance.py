@@ -23,6 +23,7 @@ from headstart.i18n import Message, _, join, ngettext, verbatim
 from headstart.metrics.registry import METRICS
 from headstart.report.series import PlottedRun
 from headstart.report.svg.labels import isolate_bidi
+from headstart.storage import contained
 from headstart.storage.schemas.study import VariantInputs, VariantsFile
 from headstart.text import join_list
 
@@ -74,7 +75,7 @@ def declared_protocol(folder: Path) -> DeclaredProtocol | None:
         spec = read_study(folder)
     except HeadstartError as error:
         return DeclaredProtocol(problem=join([error.message, error.hint]))
-    return DeclaredProtocol(_protocol_rows(spec, _splits(folder)), path.read_text(encoding="utf-8"))
+    return DeclaredProtocol(_protocol_rows(spec, _splits(folder)), contained.read_text(folder, "study.toml"))
 
 
 def _splits(folder: Path) -> tuple[Message, Message]:
@@ -200,7 +201,7 @@ def run_tables(runs: Sequence[PlottedRun], folder: Path) -> list[Table]:
 
 
 def _search_table_rows(folder: Path, place: str) -> list[list[str]]:
-    return sorted((_search_row(run, place) for run in runs_in(folder / place)), key=lambda row: row[0])
+    return sorted((_search_row(run, place) for run in runs_in(folder, place)), key=lambda row: row[0])
 
 
 def _run_row(plotted: PlottedRun) -> list[str]:

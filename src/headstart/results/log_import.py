@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import shutil
+import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from headstart.report.logged_run import LoggedQuantity
 from headstart.results.event_runs import SAVED_TAG, meaning_words
 from headstart.results.tag_rules import Rate
 from headstart.results.training_log import LogRun, read_training_log
-from headstart.storage.contained import temp_suffix
+from headstart.storage import contained
 from headstart.telemetry.event_file import EventFile
 from headstart.text import join_list
 
@@ -53,7 +53,8 @@ def import_log(file: Path, runs: Path, name: str = "") -> list[ImportedLog]:
             _("{name!r} cannot be the name of a folder.", name=name), _("Use a name without slashes, and --runs.")
         )
     trainings = read_training_log(file)
-    changed = file.stat().st_mtime
+    source = file.resolve()  # the user has named it, and it may be a link
+    changed = source.stat().st_mtime
     stem = time.strftime("%b%d_%H-%M-%S_", time.localtime(changed)) + (name or file.stem)
     suffixes = [f"-{number}" for number in range(1, len(trainings) + 1)] if len(trainings) > 1 else [""]
     folders = [runs / (stem + suffix) for suffix in suffixes]
@@ -64,14 +65,14 @@ def import_log(file: Path, runs: Path, name: str = "") -> list[ImportedLog]:
             )
     runs.mkdir(parents=True, exist_ok=True)
     for folder, training in zip(folders, trainings, strict=True):
-        new = folder.with_name(folder.name + temp_suffix())
-        new.mkdir()
+        name = f"{folder.name}.{secrets.token_hex(8)}{contained.temp_suffix()}"
+        new = contained.make_folder(runs, name, exist_ok=False)
         try:
-            shutil.copyfile(file, new / LOG_COPY)
+            contained.copy(source.parent, source.name, new, LOG_COPY)
             _write_events(new / f"events.out.tfevents.{int(changed):010d}.log", training, changed)
-            new.replace(folder)
+            contained.rename(runs, name, folder.name)
         except BaseException:
-            shutil.rmtree(new, ignore_errors=True)
+            contained.remove_folder(runs, name)
             raise
     return [_imported(folder, training) for folder, training in zip(folders, trainings, strict=True)]
 

@@ -41,7 +41,7 @@ class RunCheckpoints:
         Raises:
             ResourceError: There is no checkpoint, and no space for one.
         """
-        saved, warnings = checkpoint.load_state(self._folder / "checkpoints", self._context, self._state)
+        saved, warnings = checkpoint.load_state(self._folder, self._context, self._state)
         for warning in warnings:
             reporter.say(warning)
         if saved is None:  # fail before training, not at the first checkpoint
@@ -66,9 +66,9 @@ class RunCheckpoints:
             plan=session.setup.plan,
             best_epoch=progress.best_epoch,
         )
-        checkpoint.save_state(self._folder / "checkpoints", self._state, position)
+        checkpoint.save_state(self._folder, self._state, position)
         self._policy.record_save(clock)
 
     def remove(self) -> None:
         """Remove the checkpoints of a run that has ended."""
-        checkpoint.remove_all(self._folder / "checkpoints")
+        checkpoint.remove_all(self._folder)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import json
-import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from headstart.runs import lifecycle
 from headstart.runs.job_protocol import RunRequest
 from headstart.runs.run_folder import make_run_folder
 from headstart.runs.session import RunSession
-from headstart.storage import files
+from headstart.storage import contained
 from headstart.storage.schemas.arm import FROZEN, TuningKind
 from headstart.storage.schemas.metrics import Histogram
 from headstart.storage.schemas.study import RunRole
@@ -201,7 +200,7 @@ class _HeadsTrainer:
         if existing is None:
             return make_run_folder(plan, self._parent, session.role)
         for name in ("model", "artifacts", "checkpoints"):
-            shutil.rmtree(existing / name, ignore_errors=True)
+            contained.remove_folder(existing, name)
         return existing
 
     def train(self) -> Iterator[events.Event]:
@@ -244,13 +243,16 @@ class _HeadsTrainer:
 
 def _backbone_file(parent: Path, setup: TrainingSetup, digest: str) -> Path:
     """Return the file with the frozen tensors, which the models of all heads share."""
-    path = parent / "backbones" / f"{digest[:32]}.safetensors"
-    if not path.exists():
-        head = [structure.head_name(setup.network)]
-        state = {k: t for k, t in setup.network.state_dict().items() if not structure.in_part(k, head)}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_atomic(path, tensor_bytes(state))
-    return path
+    name = f"backbones/{digest[:32]}.safetensors"
+    head = [structure.head_name(setup.network)]
+    content = tensor_bytes({k: t for k, t in setup.network.state_dict().items() if not structure.in_part(k, head)})
+    contained.make_folder(parent, "backbones")
+    entry = contained.find(parent, name)
+    is_stored = entry is not None and entry.is_file and entry.size == len(content)
+    # one that is damaged, or that came with a copied folder, is replaced
+    if not is_stored or contained.read_bytes(parent, name, len(content)) != content:
+        contained.write(parent, name, content)
+    return parent / name
 
 
 def _weight(module: torch.nn.Module) -> Tensor:

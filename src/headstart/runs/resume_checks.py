@@ -20,7 +20,7 @@ def unchanged_plan(folder: Path) -> PlanFile:
         DataError: plan.json is missing, damaged or of another schema version, or its plan does not have its hash.
     """
     content = read_plan_file(folder)
-    position = checkpoint.newest_position(folder / "checkpoints")
+    position = checkpoint.newest_position(folder)
     changes = [] if position is None else differences(position.plan.identity(), content.plan.identity())
     if changes:
         raise UsageError(
@@ -52,7 +52,7 @@ def require_unchanged_inputs(original: RunConfig, resolved: RunConfig) -> None:
 
 def require_reproducible_best(folder: Path) -> None:
     """Raise UsageError if the best model is newer than the checkpoint: another environment may not reproduce it."""
-    epoch, position = saved_epoch(folder / "model"), checkpoint.newest_position(folder / "checkpoints")
+    epoch, position = saved_epoch(folder / "model"), checkpoint.newest_position(folder)
     if position is not None and epoch > position.best_epoch:
         raise UsageError(
             _(

@@ -7,8 +7,8 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import safetensors.torch
 import torch
-from safetensors.torch import load_file
 
 from headstart.artifacts import predictions
 from headstart.artifacts.model_folder import write_model
@@ -30,7 +30,7 @@ from headstart.runs.relocation import relocate_run, suggesting_new_place
 from headstart.runs.resume_checks import require_reproducible_best, require_unchanged_inputs, unchanged_plan
 from headstart.runs.run_folder import make_run_folder
 from headstart.runs.session import RunSession
-from headstart.storage import folders, locks
+from headstart.storage import contained, folders, locks
 from headstart.storage.schemas.arm import TuningKind
 from headstart.storage.schemas.result import RESULT_FILE, RunResult, RunState
 from headstart.storage.schemas.study import RunRole
@@ -278,7 +278,8 @@ class _NetworkTrainer:
         """Evaluate the best model in fp32; see `Trainer`."""
         setup = session.setup
         network = copy.deepcopy(self._state.network)
-        network.load_state_dict(load_file(self._folder / "model" / "model.safetensors"))
+        weights = contained.read_bytes(self._folder, "model/model.safetensors", contained.MAX_TENSOR_BYTES)
+        network.load_state_dict(safetensors.torch.load(weights))
         devices.place(network, self._context.device)
         for name, images in setup.evaluation_images.items():
             for score in predictions.score_split(network, images, self._context):

@@ -10,52 +10,29 @@ before it, and a link, a pipe or a device is an error. Files are replaced by a r
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import secrets
 import shutil
 import socket
-import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from headstart.errors import DataError
-from headstart.i18n import Message, _
+from headstart.i18n import _
+from headstart.storage.descriptors import Entry as Entry
+from headstart.storage.descriptors import UnsafeFileError as UnsafeFileError
+from headstart.storage.descriptors import components as components
+from headstart.storage.descriptors import entry_of, folder_of, open_regular, parent_of, unsafe
 from headstart.text import format_bytes
 
 MAX_BYTES = 256_000_000  # of a file that is read as a whole, unless a reader has a limit of its own
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # without O_NONBLOCK, opening a pipe waits for its other end
-_HINT = _("Replace it by a copy of the file, or remove it.")
-
-
-class UnsafeFileError(DataError):
-    """A name below a folder is a link, a pipe or a device, or leads out of the folder."""
+MAX_TENSOR_BYTES = 1 << 40  # of weights: as much as the file has is needed in memory anyway
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class TooLargeError(DataError):
     """A file is larger than its reader accepts."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """An entry of a folder.
-
-    Attributes:
-        name: Its name in the folder.
-        is_file: It is a regular file.
-        is_folder: It is a folder. An entry that is neither is a link, a pipe or a device.
-        size: Size in bytes.
-        modified: Time of the last change in seconds since 1970.
-    """
-
-    name: str
-    is_file: bool
-    is_folder: bool
-    size: int
-    modified: float
 
 
 def temp_suffix() -> str:
@@ -63,29 +40,21 @@ def temp_suffix() -> str:
     return f".tmp-{os.getpid()}-{socket.gethostname()}"
 
 
-def components(name: str) -> list[str]:
-    """Return the components of a name. Raises UnsafeFileError if it is empty or absolute, or contains `..`."""
-    parts = name.split("/")
-    if "\0" in name or any(part in ("", ".", "..") for part in parts):
-        raise UnsafeFileError(
-            _("{name!r} is no name of a file inside the folder.", name=name), _("Restore the folder from a copy.")
-        )
-    return parts
-
-
-def open_file(root: Path, name: str) -> BinaryIO:
+def open_file(root: Path, name: str, *, change: bool = False) -> BinaryIO:
     """Open a file for reading.
 
     Args:
         root: The folder that the user has named.
         name: Name below it.
+        change: Open it for reading and writing, in place. Only for a file that has no other name.
 
     Raises:
         UnsafeFileError: A component is a link, or the file is no regular file.
         OSError: The file is missing or cannot be read.
     """
-    with _parent(root, name) as (folder, last):
-        return os.fdopen(_open(folder, last, os.O_RDONLY, root / name), "rb")
+    with parent_of(root, name) as (folder, last):
+        descriptor = open_regular(folder, last, os.O_RDWR if change else os.O_RDONLY, root / name)
+        return os.fdopen(descriptor, "r+b" if change else "rb")
 
 
 def read_bytes(root: Path, name: str, limit: int = MAX_BYTES) -> bytes:
@@ -117,8 +86,8 @@ def find(root: Path, name: str) -> Entry | None:
         UnsafeFileError: A folder in the name is a link.
     """
     try:
-        with _parent(root, name) as (folder, last):
-            return _entry(last, os.stat(last, dir_fd=folder, follow_symlinks=False))
+        with parent_of(root, name) as (folder, last):
+            return entry_of(last, os.stat(last, dir_fd=folder, follow_symlinks=False))
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -144,8 +113,8 @@ def entries(root: Path, name: str = "") -> list[Entry]:
         UnsafeFileError: A component is a link.
         OSError: The folder is missing or cannot be read.
     """
-    with _folder(root, name) as descriptor, os.scandir(descriptor) as scan:
-        listed = [_entry(item.name, item.stat(follow_symlinks=False)) for item in scan]
+    with folder_of(root, name) as descriptor, os.scandir(descriptor) as scan:
+        listed = [entry_of(item.name, item.stat(follow_symlinks=False)) for item in scan]
     return sorted(listed, key=lambda entry: entry.name)
 
 
@@ -164,7 +133,7 @@ def files_below(root: Path, name: str = "") -> list[str]:
         elif entry.is_file:
             names.append(inner)
         else:
-            raise _unsafe(root / inner, None)
+            raise unsafe(root / inner, None)
     return names
 
 
@@ -178,11 +147,10 @@ def new_file(root: Path, name: str, *, sync: bool = True) -> Iterator[BinaryIO]:
         UnsafeFileError: A folder in the name is a link.
         OSError: The file cannot be written.
     """
-    with _parent(root, name) as (folder, last):
+    with parent_of(root, name) as (folder, last):
         temporary = f".{last}.{secrets.token_hex(8)}{temp_suffix()}"
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            with os.fdopen(os.open(temporary, flags, 0o666, dir_fd=folder), "w+b") as file:
+            with os.fdopen(os.open(temporary, _NEW, 0o666, dir_fd=folder), "w+b") as file:
                 yield file
                 file.flush()
                 if sync:
@@ -202,6 +170,20 @@ def write(root: Path, name: str, content: bytes | str) -> None:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
+def create_file(root: Path, name: str) -> BinaryIO:
+    """Open a new file for writing. Raises UnsafeFileError, FileExistsError, and OSError if it cannot be written."""
+    with parent_of(root, name) as (folder, last):
+        return os.fdopen(os.open(last, _NEW, 0o666, dir_fd=folder), "wb")
+
+
+def create(root: Path, name: str, content: bytes) -> None:
+    """Write a new file durably. Raises as `create_file`."""
+    with create_file(root, name) as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def append(root: Path, name: str) -> BinaryIO:
     """Open a file for appending, and create it if it is missing.
 
@@ -211,14 +193,14 @@ def append(root: Path, name: str) -> BinaryIO:
         UnsafeFileError: A component is a link, or the file is no regular file.
         OSError: The file cannot be written.
     """
-    with _parent(root, name) as (folder, last):
+    with parent_of(root, name) as (folder, last):
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
-        descriptor = _open(folder, last, flags, root / name)
+        descriptor = open_regular(folder, last, flags, root / name)
         if os.fstat(descriptor).st_nlink > 1:
             with os.fdopen(descriptor, "rb") as shared, new_file(root, name) as copy:
                 shared.seek(0)
                 shutil.copyfileobj(shared, copy)
-            descriptor = _open(folder, last, flags, root / name)
+            descriptor = open_regular(folder, last, flags, root / name)
         return os.fdopen(descriptor, "ab")
 
 
@@ -233,12 +215,12 @@ def make_folder(root: Path, name: str, *, exist_ok: bool = True) -> Path:
     parts = components(name)
     for count in range(1, len(parts) + 1):
         inner = "/".join(parts[:count])
-        with _parent(root, inner) as (folder, last):
+        with parent_of(root, inner) as (folder, last):
             try:
                 os.mkdir(last, dir_fd=folder)
             except FileExistsError:
                 if not is_folder(root, inner):
-                    raise _unsafe(root / inner, None) from None
+                    raise unsafe(root / inner, None) from None
                 if count == len(parts) and not exist_ok:
                     raise
     return root / name
@@ -246,13 +228,13 @@ def make_folder(root: Path, name: str, *, exist_ok: bool = True) -> Path:
 
 def rename(root: Path, old: str, new: str) -> None:
     """Rename a file or folder below a root; a file replaces a file. Raises UnsafeFileError and OSError."""
-    with _parent(root, old) as (source, name), _parent(root, new) as (target, new_name):
+    with parent_of(root, old) as (source, name), parent_of(root, new) as (target, new_name):
         os.rename(name, new_name, src_dir_fd=source, dst_dir_fd=target)
 
 
 def remove(root: Path, name: str) -> None:
     """Remove a file, or a link itself; a missing one is no error. Raises UnsafeFileError and OSError."""
-    with contextlib.suppress(FileNotFoundError), _parent(root, name) as (folder, last):
+    with contextlib.suppress(FileNotFoundError), parent_of(root, name) as (folder, last):
         os.unlink(last, dir_fd=folder)
 
 
@@ -265,7 +247,7 @@ def remove_folder(root: Path, name: str) -> None:
     entry = find(root, name)
     if entry is None:
         return
-    with _parent(root, name) as (folder, last):
+    with parent_of(root, name) as (folder, last):
         if entry.is_folder:
             shutil.rmtree(last, ignore_errors=True, dir_fd=folder)
         else:
@@ -288,19 +270,39 @@ def copy(source: Path, name: str, target: Path, new_name: str, *, link: bool = F
         OSError: The file cannot be read, or the copy not written.
     """
     with open_file(source, name) as file:
-        if link:
-            with contextlib.suppress(OSError), _parent(source, name) as (folder, last), _parent(target, new_name) as (
-                new_folder, new_last,
-            ):  # fmt: skip
-                os.link(last, new_last, src_dir_fd=folder, dst_dir_fd=new_folder, follow_symlinks=False)
-                return
+        if link and _linked(source, name, target, new_name):
+            return
         with new_file(target, new_name, sync=False) as new:
             shutil.copyfileobj(file, new, 1 << 20)
 
 
+def _linked(source: Path, name: str, target: Path, new_name: str) -> bool:
+    """Return whether a hard link could be made."""
+    with parent_of(source, name) as (folder, last), parent_of(target, new_name) as (new_folder, new_last):
+        try:
+            os.link(last, new_last, src_dir_fd=folder, dst_dir_fd=new_folder, follow_symlinks=False)
+        except OSError:
+            return False
+    return True
+
+
+def copy_folder(source: Path, name: str, target: Path, new_name: str) -> None:
+    """Copy the files of a folder below one root to a folder below another; see `copy`.
+
+    Raises:
+        UnsafeFileError: There is a link, a pipe or a device in the folder.
+        OSError: A file cannot be read, or a copy not written.
+    """
+    make_folder(target, new_name)
+    for file in files_below(source, name):
+        new = f"{new_name}/{file.removeprefix(f'{name}/')}"
+        make_folder(target, new.rpartition("/")[0])
+        copy(source, file, target, new)
+
+
 def sync_folder(root: Path, name: str = "") -> None:
     """Make the entries of a folder durable. Raises UnsafeFileError and OSError."""
-    with _folder(root, name) as descriptor:
+    with folder_of(root, name) as descriptor:
         _sync_descriptor(descriptor)
 
 
@@ -314,79 +316,5 @@ def _is_kind(root: Path, name: str, kind: str) -> bool:
     if entry is None:
         return False
     if not entry.is_file and not entry.is_folder:
-        raise _unsafe(root / name, None)
+        raise unsafe(root / name, None)
     return bool(getattr(entry, kind))
-
-
-@contextlib.contextmanager
-def _parent(root: Path, name: str) -> Iterator[tuple[int, str]]:
-    """Yield the descriptor of the folder that contains a name, and the last component."""
-    *folders, last = components(name)
-    with _folder(root, "/".join(folders)) as descriptor:
-        yield descriptor, last
-
-
-@contextlib.contextmanager
-def _folder(root: Path, name: str) -> Iterator[int]:
-    """Yield the descriptor of a folder below a root; "" is the root."""
-    descriptor = os.open(root, _FOLDER)
-    try:
-        path = root
-        for part in components(name) if name else ():
-            path /= part
-            inner = _open_folder(descriptor, part, path)
-            os.close(descriptor)
-            descriptor = inner
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _open_folder(folder: int, name: str, path: Path) -> int:
-    try:
-        return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENOTDIR) and _is_link(folder, name):
-            raise _unsafe(path, stat.S_IFLNK) from None
-        raise
-
-
-def _open(folder: int, name: str, flags: int, path: Path) -> int:
-    """Open a regular file in the folder of a descriptor."""
-    try:
-        descriptor = os.open(name, flags | _FILE, 0o666, dir_fd=folder)
-    except OSError as error:
-        if error.errno == errno.ELOOP and _is_link(folder, name):
-            raise _unsafe(path, stat.S_IFLNK) from None
-        if error.errno in (errno.ENXIO, errno.EOPNOTSUPP):  # a socket, or a pipe without a reader
-            raise _unsafe(path, None) from None
-        raise
-    if not stat.S_ISREG(mode := os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        raise _unsafe(path, mode)
-    return descriptor
-
-
-def _is_link(folder: int, name: str) -> bool:
-    return stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
-
-
-def _entry(name: str, status: os.stat_result) -> Entry:
-    return Entry(name, stat.S_ISREG(status.st_mode), stat.S_ISDIR(status.st_mode), status.st_size, status.st_mtime)
-
-
-def _unsafe(path: Path, mode: int | None) -> UnsafeFileError:
-    """Return the error on an entry that is not opened; its kind is looked up if `mode` is None."""
-    try:
-        mode = path.lstat().st_mode if mode is None else mode
-    except OSError:
-        mode = 0
-    return UnsafeFileError(_kind_message(path, mode), _HINT)
-
-
-def _kind_message(path: Path, mode: int) -> Message:
-    if stat.S_ISLNK(mode):
-        return _("{path} is a link, and links in a folder that may be a copy are not followed.", path=path)
-    return _("{path} is no regular file.", path=path)

@@ -1,7 +1,8 @@
 """Append-only journal of JSON lines.
 
 `metrics.jsonl` is the complete record of a run: one JSON object per line, in the order of events. Values that depend on
-the clock are under the keys `time` and `speed`, so that two runs of one plan differ in nothing else.
+the clock are under the keys `time` and `speed`, so that two runs of one plan differ in nothing else but the checksum:
+`crc32c`, the last key of each line, is the CRC-32C (Castagnoli) of the object without it, in eight hexadecimal digits.
 """
 
 from __future__ import annotations
@@ -11,15 +12,19 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
+import google_crc32c
 from pydantic import BaseModel, ValidationError
 
 from headstart.errors import DataError
 from headstart.i18n import _
+from headstart.storage import contained
 from headstart.storage.schemas.metrics import BEGIN, LINE, BeginLine, Line
 
+MAX_LINE_BYTES = 10_000_000  # of a line with its end; the longest ones, snapshots, have some kB for each layer
 _RESTORE_HINT = _("Restore the file from a copy.")
+_CHECKSUM = ',"crc32c":"{:08x}"}}\n'
+_CHECKSUM_BYTES = len(_CHECKSUM.format(0))
 
 
 class Journal:
@@ -37,11 +42,13 @@ class Journal:
             size: truncate the file to this number of bytes first.
 
         Raises:
-            DataError: the file is shorter than `size`.
+            DataError: the file is shorter than `size`, or a link.
+            OSError: it cannot be written.
         """
         self.path = path
         if size is not None:
-            present = path.stat().st_size if path.exists() else 0
+            entry = contained.find(path.parent, path.name)
+            present = entry.size if entry is not None else 0
             if present < size:
                 raise DataError(
                     _(
@@ -52,14 +59,13 @@ class Journal:
                     ),
                     _("Restore the file from a copy, or start the run again."),
                 )
-            if present:
-                os.truncate(path, size)
-        self._file: IO[str] = path.open("a", encoding="utf-8", newline="\n")
+        self._file = contained.append(path.parent, path.name)
+        if size is not None:
+            self._file.truncate(size)
 
     def append(self, line: Line) -> None:
         """Append one line."""
-        text = json.dumps(line.model_dump(mode="json"), separators=(",", ":"), allow_nan=False)
-        self._file.write(text + "\n")
+        self._file.write(line_bytes(line))
 
     def flush(self) -> None:
         """Pass buffered lines to the operating system, so that readers see them."""
@@ -69,7 +75,7 @@ class Journal:
         """Write all lines to disk and return the size of the file in bytes."""
         self._file.flush()
         os.fsync(self._file.fileno())
-        return self.path.stat().st_size
+        return os.fstat(self._file.fileno()).st_size
 
     def close(self) -> None:
         """Close the file."""
@@ -82,20 +88,29 @@ class Journal:
         self.close()
 
 
+def line_bytes(line: Line) -> bytes:
+    """Return a line as it is in the record, with its checksum and its end."""
+    return with_checksum(json.dumps(line.model_dump(mode="json"), separators=(",", ":"), allow_nan=False).encode())
+
+
+def with_checksum(content: bytes) -> bytes:
+    """Return a JSON object as a line of the record, with its checksum and its end."""
+    return content[:-1] + _CHECKSUM.format(google_crc32c.value(content)).encode()
+
+
 def read_lines(path: Path) -> Iterator[Line]:
     """Yield the lines of a record; an incomplete last line, which a crash left, is skipped.
 
     A missing file has no lines.
 
     Raises:
-        DataError: a line is damaged, or the record is of another schema version.
+        DataError: a line is damaged, or the record is of another schema version, or a link.
     """
-    if not path.exists():
+    try:
+        lines = read_lines_from(path, RecordPosition(), None)
+        yield from (line for line, _unused in lines)
+    except FileNotFoundError:
         return
-    with path.open(encoding="utf-8") as file:
-        for number, text in enumerate(file, 1):
-            if text.endswith("\n"):
-                yield _parse_line(text, number, path)
 
 
 @dataclass(frozen=True)
@@ -111,30 +126,39 @@ class RecordPosition:
     lines: int = 0
 
 
-def read_lines_from(path: Path, position: RecordPosition, end: int) -> Iterator[tuple[Line, RecordPosition]]:
+def read_lines_from(path: Path, position: RecordPosition, end: int | None) -> Iterator[tuple[Line, RecordPosition]]:
     """Yield the complete lines of a record from a position up to byte `end`, each with the position after it.
 
     Raises:
-        DataError: a line is damaged, or the record is of another schema version.
+        DataError: a line is damaged, or the record is of another schema version, or a link.
         OSError: the file cannot be read.
     """
-    with path.open("rb") as file:
+    with contained.open_file(path.parent, path.name) as file:
         file.seek(position.bytes)
-        for line in file:
+        while line := file.readline(MAX_LINE_BYTES + 1):
             position = RecordPosition(position.bytes + len(line), position.lines + 1)
-            if position.bytes > end or not line.endswith(b"\n"):
+            if len(line) > MAX_LINE_BYTES:
+                raise _damaged(position.lines, path)
+            if (end is not None and position.bytes > end) or not line.endswith(b"\n"):
                 return
-            yield _parse_line(line.decode(), position.lines, path), position
+            yield _parse_line(line, position.lines, path), position
 
 
-def _parse_line(text: str, number: int, path: Path) -> Line:
+def _parse_line(line: bytes, number: int, path: Path) -> Line:
     """Return a line of a record; the version in the first is checked before its other fields."""
+    content = line[:-_CHECKSUM_BYTES] + b"}"
+    if line[-_CHECKSUM_BYTES:] != _CHECKSUM.format(google_crc32c.value(content)).encode():
+        raise _damaged(number, path)
     try:
-        if number == 1 and _Kind.model_validate_json(text).kind == BEGIN:
-            return BeginLine.parse(text, str(path), _RESTORE_HINT)
-        return LINE.validate_json(text)
+        if number == 1 and _Kind.model_validate_json(content).kind == BEGIN:
+            return BeginLine.parse(content, str(path), _RESTORE_HINT)
+        return LINE.validate_json(content)
     except ValidationError:
-        raise DataError(_("Line {number} of {path} is damaged.", number=number, path=path), _RESTORE_HINT) from None
+        raise _damaged(number, path) from None
+
+
+def _damaged(number: int, path: Path) -> DataError:
+    return DataError(_("Line {number} of {path} is damaged.", number=number, path=path), _RESTORE_HINT)
 
 
 class _Kind(BaseModel):

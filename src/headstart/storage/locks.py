@@ -15,7 +15,9 @@ from filelock import FileLock, Timeout
 from headstart.errors import DataError, ResourceError, UsageError
 from headstart.i18n import _
 from headstart.path_names import name_fault
+from headstart.storage import contained
 
+_MAX_BYTES = 1000
 _HOLDER = re.compile(r"process (\d+) on (.+)\n")
 
 
@@ -37,20 +39,36 @@ def locked(folder: Path, name: str = "lock", timeout_s: float = 0.0) -> Iterator
     """
     if fault := name_fault(folder.absolute()):
         raise DataError(*fault)
-    path = folder / name
-    with _acquire(path, timeout_s):
-        path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
+    _require_own_file(folder, name)
+    with _acquire(folder / name, timeout_s):
+        with contained.open_file(folder, name, change=True) as file:
+            file.truncate()
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)  # while it is locked: FileLock retries if it has locked a deleted file
+            contained.remove(folder, name)  # while it is locked: FileLock retries if it has locked a deleted file
+
+
+def _require_own_file(folder: Path, name: str) -> None:
+    """Raise UnsafeFileError for a lock that is a link or special: FileLock empties what it locks.
+
+    One that is another name of a file is removed: the kernel locks the file, so that no process of ours holds it.
+    """
+    try:
+        with contained.open_file(folder, name) as file:
+            is_shared = os.fstat(file.fileno()).st_nlink > 1
+    except OSError:  # none yet, or one that cannot be read: FileLock reports it
+        return
+    if is_shared:
+        contained.remove(folder, name)
 
 
 def holder(folder: Path, name: str = "lock") -> tuple[int, str] | None:
     """Return the process id and the host in the lock file of a folder; None if it is missing or has no holder."""
     try:
-        match = _HOLDER.fullmatch((folder / name).read_text(encoding="utf-8"))
-    except OSError:
+        match = _HOLDER.fullmatch(contained.read_bytes(folder, name, _MAX_BYTES).decode(errors="replace"))
+    except (OSError, DataError):
         return None
     return (int(match[1]), match[2]) if match else None
 

@@ -14,6 +14,8 @@ from types import TracebackType
 
 import google_crc32c
 
+from headstart.storage import contained
+
 FLUSH_INTERVAL_S = 5.0  # seconds after which the next write also flushes
 
 
@@ -21,8 +23,8 @@ class EventFile:
     """Appends records to a new file, in the calling thread: a thread with a queue would take as long and block too."""
 
     def __init__(self, path: Path) -> None:
-        """Create the file at `path`."""
-        self._file, self._flushed = path.open("wb"), time.monotonic()
+        """Create the file at `path`. Raises FileExistsError if it is there already."""
+        self._file, self._flushed = contained.create_file(path.parent, path.name), time.monotonic()
 
     def write(self, data: bytes) -> None:
         """Append one serialized event."""

@@ -16,6 +16,7 @@ latest of their steps.
 from __future__ import annotations
 
 import math
+import secrets
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,13 +30,13 @@ from torch.utils.tensorboard.summary import custom_scalars
 from headstart.analysis.run_records import RunRecord, main_runs
 from headstart.analysis.statistics import t_interval
 from headstart.config.study_file import StudySpec
-from headstart.storage.contained import temp_suffix
+from headstart.storage import contained
 from headstart.storage.folders import slug
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import EndLine, EpochLine, Line, TimedLine
 from headstart.telemetry.event_file import EventFile
 from headstart.telemetry.scalars import scalars
-from headstart.telemetry.tensorboard import retire_event_files
+from headstart.telemetry.tensorboard import event_files, retire_event_files
 
 CHARTS = ("accuracy/val", "loss/val", "accuracy/train", "loss/train")
 MEAN_RUN_LAYOUT = {"mean over seeds": {tag: ["Margin", [tag, f"{tag}/low", f"{tag}/high"]] for tag in CHARTS}}
@@ -161,15 +162,15 @@ def write_mean_run(folder: Path, points: Sequence[PooledPoint]) -> None:
     The new file is renamed into place when it is complete. It begins with a purge, so that a running TensorBoard drops
     the points it has read. Its name contains the nanoseconds, because the name decides which file is read last.
     """
-    folder.mkdir(exist_ok=True)
-    old_files = list(folder.glob("events.out.tfevents.*"))
-    temporary = folder / f"means{temp_suffix()}"  # a name that TensorBoard does not read
-    with EventFile(temporary) as file:
+    contained.make_folder(folder.parent, folder.name)
+    old_files = event_files(folder)
+    temporary = f"means.{secrets.token_hex(8)}{contained.temp_suffix()}"  # a name that TensorBoard does not read
+    with EventFile(folder / temporary) as file:
         for event in _events(points):
             file.write(event.SerializeToString())
     second, nanosecond = divmod(time.time_ns(), 10**9)
-    temporary.replace(folder / f"events.out.tfevents.{second:010d}.{nanosecond:09d}.means")
-    retire_event_files(old_files)
+    contained.rename(folder, temporary, f"events.out.tfevents.{second:010d}.{nanosecond:09d}.means")
+    retire_event_files(folder, old_files)
 
 
 def _events(points: Sequence[PooledPoint]) -> Iterator[Event]:

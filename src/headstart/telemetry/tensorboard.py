@@ -24,6 +24,7 @@ from torch.utils.tensorboard.summary import custom_scalars, hparams, text
 
 from headstart.config.plan_file import PLAN_FILE, read_plan_file
 from headstart.metrics.confusion_counts import ConfusionCounts
+from headstart.storage import contained
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import (
     EndLine,
@@ -180,7 +181,7 @@ def rebuild_event_file(
     Returns:
         The open writer.
     """
-    retire_event_files(folder.glob("events.out.tfevents.*"))
+    retire_event_files(folder)
     writer = TensorBoard(folder, settings)
     for line in lines if lines is not None else read_lines(folder / "metrics.jsonl"):
         writer.write(line)
@@ -188,14 +189,31 @@ def rebuild_event_file(
     return writer
 
 
-def retire_event_files(files: Iterable[Path]) -> None:
-    """Empty event files that others replace; files that are already empty are removed.
+def retire_event_files(folder: Path, names: Iterable[str] | None = None) -> None:
+    """Empty event files that others replace; files that are already empty, and links, are removed.
 
     Without its fast loader, TensorBoard fails on a file that is removed while it reads it, and shows nothing new until
-    it is restarted.
+    it is restarted. A file with another name, such as that of a backup, is removed too: its content stays there.
+
+    Args:
+        folder: The folder of the files.
+        names: Their names. Default: all event files in the folder.
     """
-    for file in files:
-        if file.stat().st_size:
-            os.truncate(file, 0)
-        else:
-            file.unlink()
+    for name in event_files(folder) if names is None else names:
+        entry = contained.find(folder, name)
+        if entry is None:
+            continue
+        if not entry.is_file or not entry.size:
+            contained.remove(folder, name)
+            continue
+        with contained.open_file(folder, name, change=True) as file:
+            has_other_names = os.fstat(file.fileno()).st_nlink > 1
+            if not has_other_names:
+                file.truncate(0)
+        if has_other_names:
+            contained.remove(folder, name)
+
+
+def event_files(folder: Path) -> list[str]:
+    """Return the names of the event files in a folder."""
+    return [entry.name for entry in contained.entries(folder) if entry.name.startswith("events.out.tfevents.")]

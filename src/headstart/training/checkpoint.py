@@ -1,37 +1,49 @@
 """Save and load the training state: durable, verified and without pickle.
 
 A checkpoint is one directory that is either complete or absent. Its files are written and synced under a temporary
-name, the manifest with their SHA-256 last. Then the directory is renamed and its parent synced. The two newest
-checkpoints are kept. Loading verifies the manifest and falls back to the previous checkpoint.
+name, the manifest with their sizes and SHA-256 last. Then the directory is renamed and its parent synced. The two
+newest checkpoints are kept. Loading verifies the bytes that it uses, and falls back to the previous checkpoint.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import shutil
+import re
+import secrets
 from pathlib import Path
 
+import safetensors.torch
 import torch
 from pydantic import Field
-from safetensors.torch import load_file
+from safetensors import SafetensorError
 from torch import Tensor
 
 from headstart.config.run_config import RunConfig
 from headstart.errors import DataError, ModelFileError, ResourceError
 from headstart.i18n import Message, _, join
-from headstart.storage.files import fsync_folder
+from headstart.storage import contained
 from headstart.storage.folders import require_space
-from headstart.storage.schemas.checkpoint import MANIFEST_FILE, STATE_FILE, Manifest, OptimizerNumbers, TrainingProgress
+from headstart.storage.schemas.checkpoint import (
+    EMA_FILE,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    OPTIMIZER_FILE,
+    STATE_FILE,
+    Manifest,
+    OptimizerNumbers,
+    TrainingProgress,
+)
 from headstart.storage.schemas.result import RunSeconds
-from headstart.storage.schemas.schema import Schema, VersionedSchema
+from headstart.storage.schemas.schema import Schema, StoredFile, VersionedSchema
 from headstart.text import end_sentence
 from headstart.training.loop import enter_phase
 from headstart.training.state import State, TrainingContext
 from headstart.weights.files import tensor_bytes
 
 MAX_CHECKPOINTS = 2
+FOLDER = "checkpoints"  # in the folder of a run
+_NAME = re.compile(r"step-\d{8,}-\d{4,}")
+_UNFINISHED = re.compile(rf"{_NAME.pattern}\.[0-9a-f]{{16}}\.tmp-\d+-.+")
 _START_AGAIN = _("Start the run again; nothing was deleted.")
 
 
@@ -52,51 +64,51 @@ class CheckpointState(VersionedSchema):
     position: RunPosition = Field(description="state of the run besides that of the training")
 
 
-def save_state(folder: Path, state: State, position: RunPosition) -> Path:
+def save_state(run: Path, state: State, position: RunPosition) -> Path:
     """Write a checkpoint and delete the old ones.
 
     Args:
-        folder: The folder of all checkpoints of the run.
+        run: The folder of the run.
         state: The state to save.
         position: The position of the run, which `load_state` returns.
 
     Returns:
-        The folder of the checkpoint, such as `folder/step-00000188-0002` (steps and epochs done).
+        The folder of the checkpoint, such as `run/checkpoints/step-00000188-0002` (steps and epochs done).
 
     Raises:
         ResourceError: If the checkpoint cannot be written, for example on a full disk. Earlier checkpoints remain.
+        UnsafeFileError: The folder of the checkpoints is a link.
     """
-    folder.mkdir(exist_ok=True)
-    final = folder / f"step-{state.progress.step:08d}-{state.progress.epoch:04d}"
-    if not find_damage(final):
-        return final
-    _remove_temporary(folder)
+    folder = contained.make_folder(run, FOLDER)
+    name = f"step-{state.progress.step:08d}-{state.progress.epoch:04d}"
+    if not find_damage(run, name):
+        return folder / name
+    _remove_unfinished(run)
     files = _files(state, position)
     require_space(folder, int(sum(map(len, files.values())) * 1.05))
-    temporary = folder / f"{final.name}.tmp-{os.getpid()}"
+    temporary = f"{FOLDER}/{name}.{secrets.token_hex(8)}{contained.temp_suffix()}"
     try:
-        temporary.mkdir()
-        for name, content in files.items():
-            _write(temporary / name, content)
-        manifest = Manifest(files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()})
-        _write(temporary / MANIFEST_FILE, _json_bytes(manifest))
-        fsync_folder(temporary)
-        if final.exists():  # damaged, see above
-            shutil.rmtree(final)
-        temporary.rename(final)
-        fsync_folder(folder)
+        contained.make_folder(run, temporary, exist_ok=False)
+        for file, content in files.items():
+            contained.create(run, f"{temporary}/{file}", content)
+        manifest = Manifest(files={file: StoredFile.of(content) for file, content in files.items()})
+        contained.create(run, f"{temporary}/{MANIFEST_FILE}", _json_bytes(manifest))
+        contained.sync_folder(run, temporary)
+        contained.remove_folder(run, f"{FOLDER}/{name}")  # a damaged one, see above
+        contained.rename(run, temporary, f"{FOLDER}/{name}")
+        contained.sync_folder(run, FOLDER)
     except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
+        contained.remove_folder(run, temporary)
         raise ResourceError(
             _(
                 "The checkpoint {checkpoint} could not be written ({reason}). The previous checkpoint is intact.",
-                checkpoint=final,
+                checkpoint=folder / name,
                 reason=error.strerror,
             ),
             _("Free disk space, then resume."),
         ) from error
-    _prune(folder, final)
-    return final
+    _prune(run, name)
+    return folder / name
 
 
 def checkpoint_bytes(context: TrainingContext, state: State) -> int:
@@ -106,11 +118,11 @@ def checkpoint_bytes(context: TrainingContext, state: State) -> int:
     return network * (1 + slots + int(state.ema is not None))
 
 
-def load_state(folder: Path, context: TrainingContext, state: State) -> tuple[RunPosition | None, list[Message]]:
+def load_state(run: Path, context: TrainingContext, state: State) -> tuple[RunPosition | None, list[Message]]:
     """Fill `state` from the newest intact checkpoint.
 
     Args:
-        folder: The folder of all checkpoints of the run.
+        run: The folder of the run.
         context: The context of the training.
         state: The initial state; it is changed in place.
 
@@ -119,65 +131,69 @@ def load_state(folder: Path, context: TrainingContext, state: State) -> tuple[Ru
 
     Raises:
         ModelFileError: If all checkpoints are damaged or of another version. Nothing is deleted.
+        UnsafeFileError: The folder of the checkpoints is a link.
     """
-    checkpoints = _newest_first(folder)
+    checkpoints = _newest_first(run)
     warnings: list[Message] = []
-    for path in checkpoints:
-        damage = find_damage(path)
-        if not damage:
-            return _fill(path, context, state), warnings
-        warnings.append(
-            end_sentence(
-                _(
-                    "The checkpoint {checkpoint} cannot be used: {damage}",
-                    checkpoint=path.name,
-                    damage=join(damage, "; "),
-                )
+    errors: list[DataError] = []
+    for name in checkpoints:
+        try:
+            return _fill(_verified(run, name), context, state), warnings
+        except DataError as error:
+            errors.append(error)
+            damage = error.message
+            warnings.append(
+                end_sentence(_("The checkpoint {checkpoint} cannot be used: {damage}", checkpoint=name, damage=damage))
             )
-        )
-    if checkpoints:
-        error = _manifest_error(checkpoints[0])
-        raise ModelFileError(join(warnings), error.hint if error is not None else _START_AGAIN)
+    if errors:
+        raise ModelFileError(join(warnings), errors[0].hint)
     return None, warnings
 
 
-def newest_position(folder: Path) -> RunPosition | None:
+def newest_position(run: Path) -> RunPosition | None:
     """Return the position in the newest intact checkpoint, or None if there is none."""
-    for path in _newest_first(folder):
-        if not find_damage(path):
-            return CheckpointState.read(path / STATE_FILE).position
+    for name in _newest_first(run):
+        try:
+            return _content(_verified(run, name)).position
+        except DataError:
+            continue
     return None
 
 
-def find_damage(path: Path) -> list[Message]:
-    """Return what is wrong with a checkpoint directory; an intact one has all files of its manifest, unchanged."""
-    if not (path / MANIFEST_FILE).exists():
-        return [_("it has no manifest")]
-    if (error := _manifest_error(path)) is not None:
-        return [error.message]
-    damage = []
-    manifest = Manifest.read(path / MANIFEST_FILE)
-    for name, digest in manifest.files.items():
-        file = path / name
-        if not file.is_file():
-            damage.append(_("{file} is missing", file=name))
-        elif hashlib.sha256(file.read_bytes()).hexdigest() != digest:
-            damage.append(_("{file} differs from its checksum", file=name))
-    return damage
-
-
-def _manifest_error(path: Path) -> DataError | None:
-    """Return the error of a checkpoint's manifest that cannot be read or has another version; None if it is valid."""
+def find_damage(run: Path, name: str) -> Message | None:
+    """Return what is wrong with a checkpoint; None if it has exactly the files of its manifest, unchanged."""
     try:
-        Manifest.read(path / MANIFEST_FILE, _START_AGAIN)
+        _verified(run, name)
     except DataError as error:
-        return error if (path / MANIFEST_FILE).exists() else None
+        return error.message
     return None
 
 
-def remove_all(folder: Path) -> None:
+def _verified(run: Path, name: str) -> dict[str, bytes]:
+    """Return the files of a checkpoint, whose content is that of its manifest.
+
+    Raises:
+        DataError: A file is missing, changed or a link, or the manifest is damaged or of another version.
+    """
+    place = f"{FOLDER}/{name}"
+    if not contained.is_file(run, f"{place}/{MANIFEST_FILE}"):
+        raise DataError(_("it has no manifest"), _START_AGAIN)
+    manifest = Manifest.read(run / place / MANIFEST_FILE, _START_AGAIN, root=run)
+    files = {}
+    for file, stored in manifest.files.items():
+        entry = contained.find(run, f"{place}/{file}")
+        if entry is None:
+            raise DataError(_("{file} is missing", file=file), _START_AGAIN)
+        content = contained.read_bytes(run, f"{place}/{file}", stored.size) if entry.size == stored.size else b""
+        if StoredFile.of(content) != stored:
+            raise DataError(_("{file} differs from its checksum", file=file), _START_AGAIN)
+        files[file] = content
+    return files
+
+
+def remove_all(run: Path) -> None:
     """Remove the checkpoints of a finished run."""
-    shutil.rmtree(folder, ignore_errors=True)
+    contained.remove_folder(run, FOLDER)
 
 
 def _files(state: State, position: RunPosition) -> dict[str, bytes]:
@@ -186,12 +202,12 @@ def _files(state: State, position: RunPosition) -> dict[str, bytes]:
     tensors, numbers = _flatten(state.optimizer)
     content = CheckpointState(progress=state.progress, optimizer=numbers, position=position)
     files = {
-        "model.safetensors": tensor_bytes(state.network.state_dict()),
-        "optimizer.safetensors": tensor_bytes(tensors),
+        MODEL_FILE: tensor_bytes(state.network.state_dict()),
+        OPTIMIZER_FILE: tensor_bytes(tensors),
         STATE_FILE: _json_bytes(content),
     }
     if state.ema is not None:
-        files |= {"ema.safetensors": tensor_bytes(state.ema.state_dict())}
+        files |= {EMA_FILE: tensor_bytes(state.ema.state_dict())}
     return files
 
 
@@ -213,17 +229,30 @@ def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], Optim
     return tensors, OptimizerNumbers(slots=slots, lr=[group["lr"] for group in optimizer.param_groups])
 
 
-def _fill(path: Path, context: TrainingContext, state: State) -> RunPosition:
-    """Load the checkpoint `path` into `state` and return its position."""
-    content = CheckpointState.read(path / STATE_FILE)
-    state.network.load_state_dict(load_file(path / "model.safetensors"))
-    state.progress = content.progress
-    if state.ema is not None:
-        state.ema.load_state_dict(load_file(path / "ema.safetensors"))
-    if state.progress.phase >= 0:
-        enter_phase(context, state, state.progress.phase)
-        assert state.optimizer is not None  # noqa: S101
-        _restore(state.optimizer, load_file(path / "optimizer.safetensors"), content.optimizer)
+def _content(files: dict[str, bytes]) -> CheckpointState:
+    return CheckpointState.parse(files[STATE_FILE], STATE_FILE, _START_AGAIN)
+
+
+def _fill(files: dict[str, bytes], context: TrainingContext, state: State) -> RunPosition:
+    """Load the verified files of a checkpoint into `state` and return its position.
+
+    Raises:
+        DataError: They do not fit the state.
+    """
+    content = _content(files)
+    if (EMA_FILE in files) != (state.ema is not None):
+        raise DataError(_("its weight averages are not those of the plan"), _START_AGAIN)
+    try:
+        state.network.load_state_dict(safetensors.torch.load(files[MODEL_FILE]))
+        state.progress = content.progress
+        if state.ema is not None:
+            state.ema.load_state_dict(safetensors.torch.load(files[EMA_FILE]))
+        if state.progress.phase >= 0:
+            enter_phase(context, state, state.progress.phase)
+            assert state.optimizer is not None  # noqa: S101
+            _restore(state.optimizer, safetensors.torch.load(files[OPTIMIZER_FILE]), content.optimizer)
+    except (SafetensorError, RuntimeError, LookupError, ValueError) as error:  # files that were made with a manifest
+        raise DataError(_("it is not of this network ({reason})", reason=error), _START_AGAIN) from None
     return content.position
 
 
@@ -240,29 +269,25 @@ def _restore(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], numbe
         optimizer.state[parameter][name] = value
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file and sync it to disk."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _remove_temporary(folder: Path) -> None:
+def _remove_unfinished(run: Path) -> None:
     """Remove the incomplete checkpoints of an earlier crash; the run folder is locked, so no process writes them."""
-    for temporary in folder.glob("*.tmp-*"):
-        shutil.rmtree(temporary, ignore_errors=True)
+    for entry in contained.entries(run, FOLDER):
+        if _UNFINISHED.fullmatch(entry.name):
+            contained.remove_folder(run, f"{FOLDER}/{entry.name}")
 
 
-def _newest_first(folder: Path) -> list[Path]:
-    return sorted((p for p in folder.glob("step-*") if ".tmp-" not in p.name), reverse=True)
+def _newest_first(run: Path) -> list[str]:
+    """Return the names of the checkpoints of a run, the newest first."""
+    if not contained.is_folder(run, FOLDER):
+        return []
+    return sorted((entry.name for entry in contained.entries(run, FOLDER) if _NAME.fullmatch(entry.name)), reverse=True)
 
 
-def _prune(folder: Path, newest: Path) -> None:
+def _prune(run: Path, newest: str) -> None:
     """Keep the newest intact checkpoints and remove the others."""
     intact = 1
-    for path in (p for p in _newest_first(folder) if p != newest):
-        if intact < MAX_CHECKPOINTS and not find_damage(path):
+    for name in (name for name in _newest_first(run) if name != newest):
+        if intact < MAX_CHECKPOINTS and not find_damage(run, name):
             intact += 1
         else:
-            shutil.rmtree(path, ignore_errors=True)
+            contained.remove_folder(run, f"{FOLDER}/{name}")

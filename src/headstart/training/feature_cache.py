@@ -27,8 +27,7 @@ from headstart.hardware.precision import autocast
 from headstart.i18n import _
 from headstart.models import freezing, structure
 from headstart.storage.cache import cache_root, remove_stale
-from headstart.storage.contained import temp_suffix
-from headstart.storage.files import fsync_folder
+from headstart.storage.contained import sync_folder, temp_suffix
 from headstart.storage.folders import require_space
 from headstart.storage.schemas.arm import FROZEN
 
@@ -151,7 +150,7 @@ class FeatureCache:
             features.flush()
             self._arrays[view] = np.load(temporary, mmap_mode="r")  # another process may replace `path`
             temporary.replace(path)
-            fsync_folder(self._folder)
+            sync_folder(self._folder)
         except OSError as error:
             raise ResourceError(
                 _(

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from pydantic import ConfigDict, Field
+from typing import Self
 
-from headstart.storage.schemas.schema import Schema, VersionedSchema
+from pydantic import ConfigDict, Field, model_validator
+
+from headstart.i18n import _
+from headstart.storage.schemas.schema import Schema, StoredFile, VersionedSchema
 
 MANIFEST_FILE = "MANIFEST.json"
 STATE_FILE = "state.json"
+MODEL_FILE, OPTIMIZER_FILE, EMA_FILE = "model.safetensors", "optimizer.safetensors", "ema.safetensors"
+FILES = frozenset({MODEL_FILE, OPTIMIZER_FILE, STATE_FILE})  # of every checkpoint
 
 
 class Manifest(VersionedSchema):
     """The files of a complete checkpoint."""
 
-    files: dict[str, str] = Field(description="sha256 by file name")
+    files: dict[str, StoredFile] = Field(description="size and sha256 by file name")
+
+    @model_validator(mode="after")
+    def _require_files(self) -> Self:
+        if self.files.keys() - {EMA_FILE} != FILES:
+            raise ValueError(_("a checkpoint has the files {files}", files=", ".join(sorted(FILES))))
+        return self
 
 
 class TrainingProgress(Schema):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Self
 
@@ -10,9 +11,11 @@ from pydantic_core import ErrorDetails
 
 from headstart.errors import DataError
 from headstart.i18n import Message, _, verbatim
+from headstart.storage import contained
 from headstart.storage.files import SCHEMA_VERSION, JsonData
 from headstart.text import message_of
 
+MAX_JSON_BYTES = 64_000_000  # of a file; the largest ones, verdicts, grow with the number of runs
 RESTORE_HINT = _("Restore it from a copy.")
 UPDATE_HINT = _("Update headstart.")
 
@@ -29,13 +32,18 @@ class Schema(BaseModel):
         return self.model_dump(mode="json")
 
     @classmethod
-    def read(cls, path: Path, hint: Message = RESTORE_HINT) -> Self:
+    def read(cls, path: Path, hint: Message = RESTORE_HINT, *, root: Path | None = None) -> Self:
         """Read the value in a JSON file.
 
+        Args:
+            path: The file.
+            hint: Hint of the error if it is damaged.
+            root: Folder that contains it, below which no link is followed (`contained`). Default: that of the file.
+
         Raises:
-            DataError: The file is missing or damaged, or has another schema version.
+            DataError: The file is missing, damaged, too large or a link, or has another schema version.
         """
-        return cls.parse(_read(path), str(path), hint)
+        return cls.parse(_read(path.parent if root is None else root, path), str(path), hint)
 
     @classmethod
     def parse(cls, text: str | bytes, name: str, hint: Message = RESTORE_HINT) -> Self:
@@ -53,6 +61,18 @@ class Schema(BaseModel):
             return cls.model_validate_json(text)
         except ValidationError as error:
             raise _damaged(name, error, hint) from None
+
+
+class StoredFile(Schema):
+    """What a file had when it was written: by it damage is noticed."""
+
+    size: int = Field(ge=0, description="size in bytes")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="sha256 of the content, in hexadecimal digits")
+
+    @classmethod
+    def of(cls, content: bytes) -> Self:
+        """Return the size and the hash of a content."""
+        return cls(size=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
 class VersionedSchema(Schema):
@@ -90,9 +110,9 @@ def unsupported_version(name: Path | str, version: int | str) -> Message:
     )
 
 
-def _read(path: Path) -> bytes:
+def _read(root: Path, path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return contained.read_bytes(root, path.relative_to(root).as_posix(), MAX_JSON_BYTES)
     except FileNotFoundError:
         raise DataError(_("{path} does not exist.", path=path), _("Check the path.")) from None
     except OSError as error:

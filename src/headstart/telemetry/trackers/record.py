@@ -9,11 +9,15 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from headstart.analysis.run_records import run_folders as records_in
 from headstart.config.plan_file import PLAN_FILE, read_plan_file, study_folder
+from headstart.errors import DataError
+from headstart.storage import contained
 from headstart.storage.journal import RecordPosition, read_lines_from
 from headstart.storage.schemas.checkpoint import STATE_FILE
 from headstart.storage.schemas.metrics import BeginLine, TimedLine
 from headstart.storage.schemas.result import RESULT_FILE, RunResult
+from headstart.storage.schemas.schema import MAX_JSON_BYTES
 from headstart.telemetry.hyperparameters import hyperparameters
 from headstart.telemetry.scalars import scalars
 from headstart.telemetry.trackers.tracker import Row, TrackedRun
@@ -35,10 +39,9 @@ class _State(BaseModel):
 
 def run_folders(folder: Path) -> list[Path]:
     """Return the folder of a run, or the runs of a study or of a folder of runs, sorted by name."""
-    if (folder / PLAN_FILE).exists():
+    if contained.is_file(folder, PLAN_FILE):
         return [folder]
-    parents = [folder, *(folder / name for name in STUDY_SUBFOLDERS)]
-    return [path.parent for parent in parents for path in sorted(parent.glob(f"*/{PLAN_FILE}"))]
+    return [path for part in ("", *STUDY_SUBFOLDERS) for path in records_in(folder, part)]
 
 
 def record_path(folder: Path) -> Path:
@@ -97,15 +100,24 @@ def kept_bytes(folder: Path, *, has_result: bool, ended: bool) -> int:
     if not path.exists():
         return 0
     if not has_result:
-        checkpoints = sorted((folder / "checkpoints").glob(f"step-*/{STATE_FILE}"), reverse=True)
-        for state in (path for path in checkpoints if ".tmp-" not in path.parent.name):
+        for name in _checkpoints(folder):
             try:
-                return _State.model_validate_json(state.read_bytes()).position.bytes
-            except (OSError, ValueError):  # removed by the run meanwhile, or damaged
+                state = contained.read_bytes(folder, f"checkpoints/{name}/{STATE_FILE}", MAX_JSON_BYTES)
+                return _State.model_validate_json(state).position.bytes
+            except (OSError, ValueError, DataError):  # removed by the run meanwhile, or damaged
                 continue
         if not ended:
             return 0
     return path.stat().st_size
+
+
+def _checkpoints(folder: Path) -> list[str]:
+    """Return the names of the checkpoints of a run, the newest first."""
+    try:
+        names = [entry.name for entry in contained.entries(folder, "checkpoints") if entry.is_folder]
+    except OSError:
+        return []
+    return sorted((name for name in names if name.startswith("step-") and ".tmp-" not in name), reverse=True)
 
 
 def read_result(folder: Path) -> RunResult | None:
