@@ -4,9 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from headstart.config.plan_file import PlanFile, write_plan_file
+from headstart.config.plan_file import PLAN_FILE, PlanFile, read_plan_file, write_plan_file
 from headstart.config.run_config import RunConfig
 from headstart.metrics.confusion_counts import ConfusionCounts
+from headstart.storage import seals
 from headstart.storage.files import write_json
 from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.metrics import (
@@ -21,6 +22,7 @@ from headstart.storage.schemas.metrics import (
     StepLine,
 )
 from headstart.storage.schemas.result import RESULT_FILE, RunResult, RunSeconds, RunState
+from headstart.storage.schemas.seal import UNSEALED
 from headstart.storage.schemas.study import RunRole, Stage
 
 SPEED = Speed(images_per_second=100.0, mfu=0.1, train_seconds=1.0, val_seconds=0.5)
@@ -153,6 +155,7 @@ def run_result(
         test=test,
         evaluation_split="test" if test else "val",
         seconds=RunSeconds(training=1.0, logging=0.0),
+        seal=UNSEALED,
     )
 
 
@@ -179,8 +182,34 @@ def run_role(variant: str = "scratch", stage: Stage = Stage.MAIN, *, budget: str
 def write_run_files(
     folder: Path, plan: RunConfig, *, hash: str = "hash", role: RunRole | None = None, result: RunResult | None = None
 ) -> None:
-    """Write plan.json, and result.json if there is a result, into a run folder."""
+    """Write plan.json, and result.json if there is a result, into a run folder.
+
+    What the plan leaves open is resolved; `hash` becomes the fingerprint of its images, and so decides its hash. A run
+    with a result gets an empty record if it has none; `seal` seals it again when its files have changed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    write_plan_file(folder, PlanFile(hash=hash, plan=plan, environment={"python": "3"}, study=role))
+    plan = resolved(plan, hash)
+    write_plan_file(folder, PlanFile(hash=plan.hash, plan=plan, environment={"python": "3"}, study=role))
     if result is not None:
+        (folder / "metrics.jsonl").touch()
         write_json(folder / RESULT_FILE, result.to_json())
+        seal(folder)
+
+
+def resolved(plan: RunConfig, fingerprint: str = "") -> RunConfig:
+    """Return a plan with the fields that are not resolved, so that it has a hash."""
+    values = {"network": "resnet20", "device": "cpu", "precision": "fp32", "threads": 1, "crop": 0.35, "flip": "off"}
+    opened = {name.partition(".")[2] for name in plan.unresolved_fields}
+    plan = plan.changed(**{name: value for name, value in values.items() if name in opened})
+    return plan.changed(fingerprint=fingerprint) if fingerprint else plan
+
+
+def seal(folder: Path) -> None:
+    """Seal the run in a folder as it is: its plan, its result and its files."""
+    content = json.loads((folder / PLAN_FILE).read_text())
+    plan = RunConfig.model_validate(content["plan"])
+    content["hash"] = plan.hash
+    (folder / PLAN_FILE).write_text(json.dumps(content))
+    read = read_plan_file(folder)
+    result = RunResult.read(folder / RESULT_FILE).model_copy(update={"plan": read.hash})
+    write_json(folder / RESULT_FILE, seals.seal_run(folder, result, read.hash, read.study).to_json())

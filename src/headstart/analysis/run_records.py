@@ -20,10 +20,10 @@ from headstart.diagnostics.finding import Finding
 from headstart.errors import DataError
 from headstart.i18n import Message, _, join
 from headstart.metrics.values import counts_value, image_values
-from headstart.storage import contained
+from headstart.storage import contained, seals
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.arm import ArmSpec
-from headstart.storage.schemas.metrics import EpochLine
+from headstart.storage.schemas.metrics import EpochLine, Line
 from headstart.storage.schemas.result import RESULT_FILE, RunResult, RunState
 from headstart.storage.schemas.study import RunRole, Stage
 from headstart.storage.schemas.verdict import RunLength
@@ -111,13 +111,26 @@ class RunRecord:
     @cached_property
     def epochs(self) -> list[EpochLine]:
         """Epoch lines of the record."""
-        return [line for line in read_lines(self.folder / "metrics.jsonl") if isinstance(line, EpochLine)]
+        return [line for line in self.lines() if isinstance(line, EpochLine)]
 
     @cached_property
     def unhealthy_findings(self) -> list[Finding]:
         """Unhealthy findings of the whole record, as `diagnose` reports them, without withdrawn ones."""
-        lines = read_lines(self.folder / "metrics.jsonl")
-        return checks.unhealthy_findings(history.read_history(self.plan, lines, self.state))
+        return checks.unhealthy_findings(history.read_history(self.plan, self.lines(), self.state))
+
+    def lines(self) -> Iterator[Line]:
+        """Yield the lines of the record.
+
+        Raises:
+            BrokenSealError: The run has ended, and its record has changed since.
+            DataError: A line is damaged.
+        """
+        self._require_intact(seals.RECORD_FILE)
+        yield from read_lines(self.folder / seals.RECORD_FILE)
+
+    def _require_intact(self, file: str) -> None:
+        if self.result is not None:
+            seals.require_file(self.folder, self.result.seal, file)
 
     @property
     def has_checkpoint(self) -> bool:
@@ -131,8 +144,9 @@ class RunRecord:
         """Return the predictions of the best model on `split`.
 
         Raises:
-            DataError: The predictions are missing or damaged.
+            DataError: The predictions are missing or damaged, or have changed since the run ended.
         """
+        self._require_intact(seals.PREDICTIONS_FILE)
         return read_predictions(self.folder, split)
 
     def val_score(self, metric: str) -> float:
@@ -272,15 +286,19 @@ def read_run(folder: Path) -> RunRecord:
     """Read the run in `folder`.
 
     Raises:
+        BrokenSealError: One of the two files has changed since the run ended.
         DataError: plan.json is missing, or one of the two files is damaged.
     """
-    content, result = read_plan_file(folder), folder / RESULT_FILE
+    content, result = read_plan_file(folder), None
+    if contained.is_file(folder, RESULT_FILE):
+        result = RunResult.read(folder / RESULT_FILE)
+        seals.require_result(folder, result, content.hash, content.study)
     return RunRecord(
         folder=folder,
         plan=content.plan,
         hash=content.hash,
         role=content.study,
-        result=RunResult.read(result) if result.exists() else None,
+        result=result,
         reused_from=content.reused_from,
     )
 

@@ -22,6 +22,7 @@ from PIL import Image
 
 from headstart.analysis import confusion
 from headstart.analysis.correctness import read_predictions
+from headstart.analysis.run_records import read_run
 from headstart.artifacts.model_folder import SavedModel, read_model
 from headstart.config.plan_file import read_plan_file
 from headstart.config.run_config import RunConfig
@@ -39,7 +40,6 @@ from headstart.models.gradcam import grad_cam
 from headstart.reporter import NullReporter, Reporter
 from headstart.storage.files import write_atomic
 from headstart.storage.schemas.gallery import GalleryIndex, GalleryLists, GalleryPhoto
-from headstart.storage.schemas.result import RESULT_FILE, RunResult
 from headstart.training import setup
 
 THUMBNAIL_PX = 96
@@ -114,7 +114,8 @@ def _inputs_of(trained: setup.TrainingSetup) -> _Inputs:
 
 
 def _render(run: Path, plan: RunConfig, inputs: _Inputs) -> bytes:
-    result = RunResult.read(run / RESULT_FILE)
+    result = read_run(run).result
+    assert result is not None  # noqa: S101 - it has ended
     split = result.evaluation_split
     predictions = read_predictions(run, split)
     keys, labels, predicted = predictions.images, predictions.labels, predictions.predicted

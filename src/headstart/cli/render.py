@@ -111,10 +111,11 @@ def _wrapped(text: Message) -> str:
 
 def print_run(folder: Path, as_json: bool) -> None:
     """Print the result of a run, or as JSON."""
+    from headstart.analysis.run_records import read_run
     from headstart.results.summary import result_sentences
-    from headstart.storage.schemas.result import RESULT_FILE, RunResult
 
-    result = RunResult.read(folder / RESULT_FILE)
+    result = read_run(folder).result
+    assert result is not None  # noqa: S101 - the run has ended
     if as_json:
         print_json({"folder": str(folder), **result.to_json()})
     else:

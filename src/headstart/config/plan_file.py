@@ -37,11 +37,16 @@ def write_plan_file(folder: Path, content: PlanFile) -> None:
     write_json(folder / PLAN_FILE, content.to_json())
 
 
-def read_plan_file(folder: Path) -> PlanFile:
+def read_plan_file(folder: Path, *, require_hash: bool = True) -> PlanFile:
     """Read plan.json in a run folder.
 
+    Args:
+        folder: The folder of the run.
+        require_hash: Compute the hash of the plan, and compare it with that in the file.
+
     Raises:
-        DataError: It is missing, damaged or of another schema version, or needs a component that is not registered.
+        DataError: It is missing, damaged or of another schema version, needs a component that is not registered, or
+            does not have its hash, which is computed again.
     """
     hint = _(
         "Restore {plan_file} from a copy, or name the plugin that it needs in {variable}.",
@@ -52,6 +57,11 @@ def read_plan_file(folder: Path) -> PlanFile:
     content = PlanFile.read(path, hint)
     if fault := start_problem(content.plan.arm.start):  # its row decides what the hash of the plan covers
         raise DataError(end_sentence(_("The plan in {path} is not valid: {fault}", path=path, fault=fault)), hint)
+    if require_hash and (content.plan.unresolved_fields or content.plan.hash != content.hash):
+        raise DataError(
+            _("The plan in {path} does not have the hash in this file.", path=path),
+            _("Undo the change, or restore the file from a copy."),
+        )
     return content
 
 

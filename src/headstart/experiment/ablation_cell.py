@@ -15,7 +15,6 @@ from headstart.diagnostics.history import HealthStatus, read_history
 from headstart.diagnostics.registry import HEALTH_CHECKS, finding_name
 from headstart.experiment.ablation_grid import DEPTHS
 from headstart.i18n import Message, _, join
-from headstart.storage import journal
 from headstart.storage.schemas.result import RunState
 
 ALWAYS, NEVER = (True, True), (False, False)  # whether a gradient vanishes before training, and after it
@@ -86,7 +85,7 @@ class FactorialCell:
 def read_cell(runs: Sequence[RunRecord]) -> FactorialCell:
     """Return the cell of these runs, which are of one network with one seed each."""
     network = runs[0].plan.network
-    histories = [read_history(run.plan, journal.read_lines(run.folder / "metrics.jsonl"), run.state) for run in runs]
+    histories = [read_history(run.plan, run.lines(), run.state) for run in runs]
     before = _geometric_mean([first_to_last_ratio(history.probes[0]) for history in histories if history.probes])
     ended = [history for history in histories if history.state is RunState.FINISHED and len(history.probes) > 1]
     ratios = [first_to_last_ratio(history.probes[-1]) for history in ended]

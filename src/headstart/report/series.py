@@ -13,7 +13,6 @@ from headstart.analysis.statistics import t_interval
 from headstart.analysis.wording import arm_words, data_key, data_names, labels_share, length_words, network_words
 from headstart.diagnostics.history import History
 from headstart.i18n import Message, _, join
-from headstart.storage.journal import read_lines
 from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.metrics import BeginLine, EpochLine, SnapshotLine, StepLine
 
@@ -74,7 +73,7 @@ def load_run(run: RunRecord) -> PlottedRun:
     history = History(run.plan, state=run.state)
     name = _("{arm}, seed {seed}", arm=arm_words(run.spec), seed=run.seed)
     plotted = PlottedRun(run, name, run.arm, history)
-    for line in read_lines(run.folder / "metrics.jsonl"):
+    for line in run.lines():
         history.add(line)
         if isinstance(line, StepLine):
             for part, rate in line.lr.items():

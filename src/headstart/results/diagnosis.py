@@ -15,7 +15,6 @@ from headstart.diagnostics.finding import Finding
 from headstart.diagnostics.history import read_history
 from headstart.i18n import Message, _, join, ngettext
 from headstart.storage.files import JsonData
-from headstart.storage.journal import read_lines
 from headstart.storage.schemas.arm import ArmSpec
 from headstart.text import join_list
 
@@ -72,7 +71,7 @@ def diagnose(folder: Path) -> list[Diagnosis]:
 
 
 def _diagnose_run(run: RunRecord) -> Diagnosis:
-    history = read_history(run.plan, read_lines(run.folder / "metrics.jsonl"), run.state)
+    history = read_history(run.plan, run.lines(), run.state)
     run_findings = tuple(findings(history))
     health = join([]) if any(finding.unhealthy for finding in run_findings) else healthy_words(history)
     epochs, fraction = str(run.plan.recipe.epochs), run.plan.data.fraction

@@ -23,7 +23,6 @@ from headstart.report.split_curves import split_section
 from headstart.report.svg import charts
 from headstart.results.chart import Chart, figure_html, headed_figures
 from headstart.storage.schemas.metrics import Evaluation
-from headstart.storage.schemas.result import RunResult
 from headstart.storage.schemas.study import Stage
 from headstart.storage.schemas.verdict import Verdict
 
@@ -148,7 +147,8 @@ class Plots:
 
     def confusion(self) -> Chart:
         """Draw the confusion matrix of the exported model on the evaluation images."""
-        evaluation = RunResult.read(self._exported / "result.json").test
+        result = read_run(self._exported).result
+        evaluation = None if result is None else result.test
         if evaluation is None:
             raise _not_evaluated(self._folder)
         arm = named_words(self._verdict, self._verdict.selected)

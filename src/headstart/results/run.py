@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 from torch import nn
 
+from headstart.analysis.run_records import RunRecord, read_run
 from headstart.analysis.wording import arm_words, state_words
 from headstart.artifacts.model_folder import read_model
 from headstart.config.plan_file import read_plan_file
@@ -24,9 +25,8 @@ from headstart.results.diagnosis import Diagnosis, diagnose
 from headstart.results.plots import RunPlots
 from headstart.results.summary import result_sentences
 from headstart.storage.files import JsonData
-from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import EpochLine, Evaluation
-from headstart.storage.schemas.result import RESULT_FILE, RunResult, RunState
+from headstart.storage.schemas.result import RunResult, RunState
 
 
 class Run:
@@ -50,10 +50,13 @@ class Run:
         self.plan = read_plan_file(self.folder).plan
 
     @cached_property
+    def _record(self) -> RunRecord:
+        return read_run(self.folder)
+
+    @property
     def result(self) -> RunResult | None:
-        """Content of result.json; None if the run has none yet."""
-        path = self.folder / RESULT_FILE
-        return RunResult.read(path) if path.exists() else None
+        """Content of result.json; None if the run has none yet. Raises BrokenSealError if the run was changed."""
+        return self._record.result
 
     @property
     def state(self) -> RunState:
@@ -64,7 +67,7 @@ class Run:
     def history(self) -> pd.DataFrame:
         """One row per epoch: epoch, step, loss and accuracy of train and val, lr per group, speed."""
         rows = []
-        for line in read_lines(self.folder / "metrics.jsonl"):
+        for line in self._record.lines():
             if isinstance(line, EpochLine):
                 row: dict[str, JsonData] = {"epoch": line.epoch, "step": line.step, "best": line.best}
                 for split, score in (("train", line.train), ("val", line.val)):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from headstart.artifacts import predictions
+from headstart.config.plan_file import read_plan_file
 from headstart.runs.session import RunSession
+from headstart.storage import run_index, seals
 from headstart.storage.files import write_json
 from headstart.storage.schemas.metrics import EndLine
 from headstart.storage.schemas.result import RESULT_FILE, RunResult, RunState
+from headstart.storage.schemas.seal import UNSEALED
 from headstart.training import scoring
 from headstart.training.setup import TrainingSetup
 
@@ -39,7 +42,7 @@ def write_evaluation(session: RunSession, scores: dict[str, scoring.Score]) -> E
 
 
 def write_result(session: RunSession, evaluation: EndLine) -> None:
-    """Write result.json after the record is durable."""
+    """Write result.json with the seal of the run, after its other files are durable."""
     session.run_logger.sync()
     plan, diverged = session.setup.plan, session.diverged
     result = RunResult(
@@ -54,5 +57,10 @@ def write_result(session: RunSession, evaluation: EndLine) -> None:
         test=evaluation.test,
         evaluation_split=session.setup.split.evaluation,
         seconds=session.seconds,
+        seal=UNSEALED,
     )
-    write_json(session.run_logger.folder / RESULT_FILE, result.to_json())
+    folder = session.run_logger.folder
+    content = read_plan_file(folder)
+    sealed = seals.seal_run(folder, result, content.hash, content.study)
+    write_json(folder / RESULT_FILE, sealed.to_json())
+    run_index.add(folder, plan.hash, seal=sealed.seal.digest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from headstart.artifacts.model_folder import saved_epoch
-from headstart.config.plan_file import PLAN_FILE, PlanFile, differences, read_plan_file
+from headstart.config.plan_file import PlanFile, differences, read_plan_file
 from headstart.config.run_config import RunConfig
 from headstart.errors import DataError, UsageError
 from headstart.i18n import _
@@ -19,7 +19,7 @@ def unchanged_plan(folder: Path) -> PlanFile:
         UsageError: The plan was changed by hand; the message lists the differences from the plan of the checkpoint.
         DataError: plan.json is missing, damaged or of another schema version, or its plan does not have its hash.
     """
-    content = read_plan_file(folder)
+    content = read_plan_file(folder, require_hash=False)
     position = checkpoint.newest_position(folder)
     changes = [] if position is None else differences(position.plan.identity(), content.plan.identity())
     if changes:
@@ -27,12 +27,7 @@ def unchanged_plan(folder: Path) -> PlanFile:
             _("The plan in {folder} was changed by hand ({changes}).", folder=folder, changes="; ".join(changes)),
             _("Undo the change, or start a new run with --force-new."),
         )
-    if content.plan.unresolved_fields or content.plan.hash != content.hash:
-        raise DataError(
-            _("The plan in {path} does not have the hash in this file.", path=folder / PLAN_FILE),
-            _("Restore the file from a copy, or start a new run with --force-new."),
-        )
-    return content
+    return read_plan_file(folder)
 
 
 def require_unchanged_inputs(original: RunConfig, resolved: RunConfig) -> None:

@@ -17,10 +17,9 @@ from headstart.hardware import environment
 from headstart.runs import heads_runner
 from headstart.runs.job_protocol import RunRequest
 from headstart.runs.run_folder import is_blind
-from headstart.storage import files, folders, locks
+from headstart.storage import contained, files, folders, locks, run_index, seals
 from headstart.storage.cache import cache_root, write_cache_file
-from headstart.storage.journal import read_lines
-from headstart.storage.schemas.result import RESULT_FILE
+from headstart.storage.schemas.result import RESULT_FILE, RunResult
 from headstart.storage.schemas.schema import VersionedSchema
 from headstart.storage.schemas.study import RunRole
 from headstart.telemetry.run_logger import run_name
@@ -102,9 +101,19 @@ def copy_finished(parent: Path, request: RunRequest, until: int | None = None) -
         shutil.rmtree(folder, ignore_errors=True)
         return None
     content = content.model_copy(update={"plan": plan})  # the images may have been moved since the run
-    write_plan_file(folder, with_origin(content, role, str(source)))
+    write_copied_plan(folder, with_origin(content, role, str(source)))
     register_finished(folder, plan, until)
     return folder
+
+
+def write_copied_plan(folder: Path, content: PlanFile) -> None:
+    """Write plan.json of a copied run, whose role is another one, and seal the run again if it has ended."""
+    result = RunResult.read(folder / RESULT_FILE) if contained.is_file(folder, RESULT_FILE) else None
+    if result is not None:
+        sealed = seals.seal_run(folder, result, content.hash, content.study)
+        files.write_json(folder / RESULT_FILE, sealed.to_json())
+        run_index.add(folder, content.hash, seal=sealed.seal.digest)
+    write_plan_file(folder, content)
 
 
 def claim(record: RunRecord) -> None:
@@ -137,11 +146,15 @@ def _finished_run(plan: RunConfig, role: RunRole) -> Path | None:
     try:
         source = _registered_folder(plan)
         record = read_run(source)
-        record.predictions("val")
-        list(read_lines(source / "metrics.jsonl"))  # raises if a line is damaged
     except Exception:  # the entry is only a hint: if it is invalid for any reason, the run is trained
         return None
-    if record.hash != plan.hash or not record.done:
+    if record.hash != plan.hash or record.result is None or not run_index.knows_seal(record.result.seal.digest):
+        return None
+    try:
+        seals.require_all(source, record.result.seal)
+        record.predictions("val")
+        list(record.lines())  # raises if a line is damaged
+    except Exception:  # as above
         return None
     if is_blind(record.role) and not is_blind(role):  # it was not evaluated on test
         return None

@@ -32,7 +32,6 @@ from headstart.analysis.statistics import t_interval
 from headstart.config.study_file import StudySpec
 from headstart.storage import contained
 from headstart.storage.folders import slug
-from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import EndLine, EpochLine, Line, TimedLine
 from headstart.telemetry.event_file import EventFile
 from headstart.telemetry.scalars import scalars
@@ -98,7 +97,7 @@ def rebuild_mean_runs(study: Path, spec: StudySpec, only: MeanRunKey | None = No
     folders = []
     for condition, name in folder_names(spec).items():
         if condition in by_condition and only in (None, condition):
-            records = (read_lines(run.folder / "metrics.jsonl") for run in by_condition[condition])
+            records = (run.lines() for run in by_condition[condition])
             write_mean_run(study / name, pool_records(records, with_test=only is None))
             folders.append(study / name)
     return folders

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from headstart.storage.schemas.metrics import Evaluation
 from headstart.storage.schemas.schema import Schema, VersionedSchema
+from headstart.storage.schemas.seal import Seal
 
 RESULT_FILE = "result.json"
 
@@ -43,6 +44,7 @@ class RunResult(VersionedSchema):
         description="split of the final evaluation: `test`, or `val` if there are no unseen images"
     )
     seconds: RunSeconds = Field(description="duration of the run")
+    seal: Seal = Field(description="what the run had when it ended")
 
     @property
     def final(self) -> Evaluation:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from headstart.analysis.run_records import read_run
 from headstart.analysis.run_records import run_folders as records_in
 from headstart.config.plan_file import PLAN_FILE, read_plan_file, study_folder
 from headstart.errors import DataError
@@ -16,7 +17,7 @@ from headstart.storage import contained
 from headstart.storage.journal import RecordPosition, read_lines_from
 from headstart.storage.schemas.checkpoint import STATE_FILE
 from headstart.storage.schemas.metrics import BeginLine, TimedLine
-from headstart.storage.schemas.result import RESULT_FILE, RunResult
+from headstart.storage.schemas.result import RunResult
 from headstart.storage.schemas.schema import MAX_JSON_BYTES
 from headstart.telemetry.hyperparameters import hyperparameters
 from headstart.telemetry.scalars import scalars
@@ -121,9 +122,8 @@ def _checkpoints(folder: Path) -> list[str]:
 
 
 def read_result(folder: Path) -> RunResult | None:
-    """Return the result of a run; None if it is unfinished. Raises DataError if it is damaged."""
-    path = folder / RESULT_FILE
-    return RunResult.read(path) if path.exists() else None
+    """Return the result of a run; None if it is unfinished. Raises DataError if it is damaged or was changed."""
+    return read_run(folder).result
 
 
 class RowReader:

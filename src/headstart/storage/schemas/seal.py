@@ -1,0 +1,29 @@
+"""Schema of the seal in result.json: what the run had when it ended."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from pydantic import Field
+
+from headstart.storage.schemas.schema import Schema, StoredFile
+
+
+class Seal(Schema):
+    """What a run had when it ended: its plan, its result, and its files.
+
+    It shows damage and careless edits, not forgery: whoever changes a run on purpose can write a new seal.
+    """
+
+    plan: str = Field(description="sha256 of the hash of the plan and of the role of the run in its study")
+    result: str = Field(description="sha256 of the result without the seal")
+    files: dict[str, StoredFile] = Field(description="size and sha256 by name of a file in the folder of the run")
+
+    @property
+    def digest(self) -> str:
+        """Sha256 (hex) of the seal, by which the user's index knows the run."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+
+
+UNSEALED = Seal(plan="", result="", files={})  # of a result until it is sealed

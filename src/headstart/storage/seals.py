@@ -1,0 +1,125 @@
+"""Seal a run that has ended, and notice what was changed afterwards.
+
+result.json is written last and contains the seal (`schemas.seal`). Every reader verifies the seal of what it reads: the
+plan and the result when a run is opened, the record, the predictions and the model when they are read. What may change
+later lies outside the seal: the place of the images, event files, pictures and pages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from headstart.errors import DataError
+from headstart.i18n import Message, _
+from headstart.storage import contained
+from headstart.storage.schemas.result import RESULT_FILE, RunResult
+from headstart.storage.schemas.schema import StoredFile
+from headstart.storage.schemas.seal import Seal
+from headstart.storage.schemas.study import RunRole
+
+RECORD_FILE = "metrics.jsonl"
+PREDICTIONS_FILE = "artifacts/predictions.npz"
+MODEL_FOLDER = "model"
+_UNSEALED = frozenset({f"{MODEL_FOLDER}/README.md"})  # a text, which users complete
+_BLOCK_BYTES = 1 << 20
+_HINT = _("Restore the file from a copy, or train the run again.")
+_verified: dict[tuple[str, int, int, int], StoredFile] = {}  # by path, inode, size and time of the last change
+
+
+class BrokenSealError(DataError):
+    """A file of a run that has ended is missing or has changed."""
+
+
+def seal_run(folder: Path, result: RunResult, plan_hash: str, role: RunRole | None) -> RunResult:
+    """Return a result with the seal of the files in a run folder, all of which must be durable.
+
+    Args:
+        folder: The folder of the run.
+        result: Its result; an earlier seal is replaced.
+        plan_hash: Hash of its plan.
+        role: Role of the run in its study.
+
+    Raises:
+        UnsafeFileError: A file is a link.
+        OSError: A file is missing or cannot be read.
+    """
+    names = [RECORD_FILE]
+    names += [PREDICTIONS_FILE] if contained.is_file(folder, PREDICTIONS_FILE) else []
+    if contained.is_folder(folder, MODEL_FOLDER):
+        names += [name for name in contained.files_below(folder, MODEL_FOLDER) if name not in _UNSEALED]
+    seal = Seal(
+        plan=_plan_digest(plan_hash, role),
+        result=_result_digest(result),
+        files={name: _stored(folder, name) for name in names},
+    )
+    return result.model_copy(update={"seal": seal})
+
+
+def require_result(folder: Path, result: RunResult, plan_hash: str, role: RunRole | None) -> None:
+    """Raise BrokenSealError if the result, or the plan of the run, is not that of the seal.
+
+    Args:
+        folder: The folder of the run, for messages.
+        result: The result that was read.
+        plan_hash: Hash of the plan that was read, computed from the plan.
+        role: Role of the run that was read.
+    """
+    if result.seal.result != _result_digest(result):
+        raise _broken(_("{path} has changed since the run ended.", path=folder / RESULT_FILE))
+    if result.seal.plan != _plan_digest(plan_hash, role) or result.plan != plan_hash:
+        raise _broken(_("{path} has changed since the run ended.", path=folder / "plan.json"))
+
+
+def require_file(folder: Path, seal: Seal, name: str) -> None:
+    """Raise BrokenSealError if a file of a run is not that of its seal.
+
+    Args:
+        folder: The folder of the run.
+        seal: Its seal.
+        name: Name of the file in it.
+    """
+    sealed = seal.files.get(name)
+    try:
+        is_intact = sealed is not None and _stored(folder, name) == sealed
+    except OSError:
+        raise _broken(_("{path} is missing or cannot be read.", path=folder / name)) from None
+    if not is_intact:
+        raise _broken(_("{path} has changed since the run ended.", path=folder / name))
+
+
+def require_all(folder: Path, seal: Seal) -> None:
+    """Raise BrokenSealError if a file of a run is not that of its seal."""
+    for name in seal.files:
+        require_file(folder, seal, name)
+
+
+def _broken(message: Message) -> BrokenSealError:
+    return BrokenSealError(message, _HINT)
+
+
+def _stored(folder: Path, name: str) -> StoredFile:
+    """Return size and hash of a file; a file that was hashed before and has not changed is not read again."""
+    with contained.open_file(folder, name) as file:
+        status = os.fstat(file.fileno())
+        key = (str(folder.absolute() / name), status.st_ino, status.st_size, status.st_mtime_ns)
+        if key not in _verified:
+            digest = hashlib.sha256()
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
+            _verified[key] = StoredFile(size=status.st_size, sha256=digest.hexdigest())
+    return _verified[key]
+
+
+def _plan_digest(plan_hash: str, role: RunRole | None) -> str:
+    return _digest({"plan": plan_hash, "study": None if role is None else role.to_json()})
+
+
+def _result_digest(result: RunResult) -> str:
+    return _digest({key: value for key, value in result.to_json().items() if key != "seal"})
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
