@@ -184,8 +184,8 @@ def write_run_files(
 ) -> None:
     """Write plan.json, and result.json if there is a result, into a run folder.
 
-    What the plan leaves open is resolved; `hash` becomes the fingerprint of its images, and so decides its hash. A run
-    with a result gets an empty record if it has none; `seal` seals it again when its files have changed.
+    What the plan leaves open is resolved. `hash` is the fingerprint of its images if it has none, and decides its hash.
+    A run with a result gets an empty record if it has none; `seal` seals it again when its files have changed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     plan = resolved(plan, hash)
@@ -201,7 +201,7 @@ def resolved(plan: RunConfig, fingerprint: str = "") -> RunConfig:
     values = {"network": "resnet20", "device": "cpu", "precision": "fp32", "threads": 1, "crop": 0.35, "flip": "off"}
     opened = {name.partition(".")[2] for name in plan.unresolved_fields}
     plan = plan.changed(**{name: value for name, value in values.items() if name in opened})
-    return plan.changed(fingerprint=fingerprint) if fingerprint else plan
+    return plan if plan.facts.fingerprint else plan.changed(fingerprint=fingerprint or "0" * 64)
 
 
 def seal(folder: Path) -> None:

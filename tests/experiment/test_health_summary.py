@@ -26,7 +26,7 @@ from headstart.results.diagnosis import describe_diagnoses, diagnose
 from headstart.runs import runner
 from headstart.storage.journal import Journal
 from headstart.storage.schemas.study import RunRole, Stage
-from tests.handmade import run_role
+from tests.handmade import run_role, seal
 from tests.messages import fields_of, values_of
 from tests.short_runs import SMALL
 from tests.tensorboard_server import points
@@ -89,6 +89,7 @@ def test_finding_that_no_longer_holds_at_the_end_is_not_reported(tmp_path: Path)
     (folder,) = tmp_path.iterdir()
     with Journal(folder / "metrics.jsonl") as journal:
         journal.append(make_finding("learning-rate-too-high").line(3))
+    seal(folder)
     (run,) = runs_in(tmp_path)
     assert run.unhealthy_findings == [] and diagnose(folder)[0].healthy
     assert HealthSummary().new_finding_sentences(run_role("a"), run) == []
@@ -124,6 +125,7 @@ def diagnose_copies(
         for section, new in changes.items():
             content["plan"][section] |= new
         (folder / "plan.json").write_text(json.dumps(content))
+        seal(folder)
     groups: list[tuple[list[Value], list[list[Value]]]] = []
     for line in describe_diagnoses(diagnose(parent)):
         if title := line.values.get("title"):

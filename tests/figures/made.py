@@ -24,6 +24,7 @@ from tests.handmade import (
     probe_line,
     run_result,
     run_role,
+    seal,
     snapshot_line,
     split_score,
     step_line,
@@ -92,6 +93,7 @@ def write_run(folder: Path, made: Made, arm: str, seed: int, *, in_study: bool =
     (run / "model").mkdir()
     filters = rng.normal(size=(20, 3, 3, 3)).astype(np.float32)
     save_file({"conv1.weight": filters, "fc.bias": np.zeros(3, np.float32)}, run / "model" / "model.safetensors")
+    seal(run)
     return run
 
 

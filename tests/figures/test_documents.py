@@ -39,6 +39,7 @@ from headstart.storage.schemas.metrics import BeginLine
 from headstart.storage.schemas.verdict import Verdict
 from headstart.text import printable
 from tests.files import read_json
+from tests.handmade import seal
 from tests.messages import values_of
 
 FORGED = "\ue000table:classes\ue001"  # the mark of a reference
@@ -83,6 +84,7 @@ def unfinished(folder: Path, tmp_path: Path) -> Path:
         before, test, after = text.partition('"test"')
         path.write_text(before + test + after.replace(f'"accuracy": {accuracy}', f'"accuracy": {HIDDEN}', 1), "utf-8")
         assert read_json(path)["test"]["accuracy"] == HIDDEN
+        seal(path.parent)
     return copy
 
 

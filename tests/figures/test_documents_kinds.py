@@ -30,7 +30,7 @@ from headstart.storage.schemas.split_counts import SplitCounts
 from headstart.storage.schemas.study import TRAIN_AND_VAL, RunRole, Stage
 from headstart.storage.schemas.verdict import EvaluationImages
 from tests.files import read_json
-from tests.handmade import epoch_line, evaluation, probe_line, run_result, run_role, write_run_files
+from tests.handmade import epoch_line, evaluation, probe_line, run_result, run_role, seal, write_run_files
 from tests.messages import values_of
 from tests.verdicts import arm_result, contrast, seed_result, verdict
 
@@ -165,6 +165,7 @@ def write_made_study(folder: Path, declared: str, **settings: object) -> Path:
         )
         with Journal(folder / f"{arm}-s0" / "metrics.jsonl") as journal:
             journal.append(epoch_line(1, 1, confusion=[[1, 0], [0, 1]]))
+        seal(folder / f"{arm}-s0")
     arms = [arm_result(arm, [seed_result(run=f"{arm}-s0")]) for arm in ("scratch", "imagenet")]
     images = EvaluationImages(split="test", images=17, declared=declared)
     content = verdict(arms, evaluation=images, pooled=bool(settings.get("pooled_seeds")), n=1,
@@ -238,6 +239,7 @@ def write_made_ablation(folder: Path, networks: int = 12, seeds: int = 2) -> Pat
             logits[: number + 1, 1] = 1.0  # correct
             np.savez(run / "artifacts" / "predictions.npz", image=np.arange(20).astype(str), split=["test"] * 20,
                      label=np.ones(20, np.int64), logits=logits, copy=np.zeros(20, bool))  # fmt: skip
+            seal(run)
     return folder
 
 
@@ -283,6 +285,7 @@ def test_runs_of_other_programs_are_named_as_left_out(
     write_run_files(tmp_path / "own", plan_of(CATS), result=run_result())
     with Journal(tmp_path / "own" / "metrics.jsonl") as journal:
         journal.append(epoch_line(1, 1))
+    seal(tmp_path / "own")
     for number in range(others):
         with SummaryWriter(str(tmp_path / f"other-{number}")) as writer:
             writer.add_scalar("Accuracy/val", 0.5, 1)
@@ -298,6 +301,7 @@ def test_figures_of_documents_leave_those_of_the_user(tmp_path: Path) -> None:
     write_run_files(tmp_path, plan_of(CATS), result=run_result())
     with Journal(tmp_path / "metrics.jsonl") as journal:
         journal.append(epoch_line(1, 1))
+    seal(tmp_path)
     main(["figures", str(tmp_path), "--dpi", "100"])
     before = {path: path.read_bytes() for path in (tmp_path / "figures").iterdir()}
     write_documents(tmp_path, ["md", "tex"])

@@ -25,7 +25,7 @@ from headstart.inference.evaluate import SPLIT_NOTES, ModelEvaluation, describe_
 from headstart.inference.predictor import Prediction, Predictor, require_predictions
 from headstart.reporter import NullReporter
 from headstart.text import printable
-from tests.handmade import counts_of, table_of
+from tests.handmade import counts_of, seal, table_of
 from tests.messages import fields_of, values_of
 from tests.trained import SETTINGS, train, trained
 from tests.training.test_setup import RecordingReporter
@@ -453,6 +453,7 @@ def test_folder_of_runs_gives_the_best_on_val(folder: Path, tmp_path: Path) -> N
         result["val"]["accuracy"], result["test"]["accuracy"] = val, test
         result["val"]["confusion"] = counts_of([[round(100 * val), round(100 - 100 * val)], [0, 0]]).model_dump()
         (tmp_path / name / "result.json").write_text(json.dumps(result))
+        seal(tmp_path / name)
     assert find_model(tmp_path) == tmp_path / "b" / "model"
     shutil.copytree(folder, tmp_path / "d")  # unfinished: ignored
     (tmp_path / "d" / "result.json").unlink()
@@ -465,6 +466,7 @@ def test_folder_of_runs_gives_the_best_on_val(folder: Path, tmp_path: Path) -> N
         table = [[9, 1], [0, 2]] if name == "c" else [[10, 0], [2, 0]]
         result["val"]["confusion"] = counts_of(table).model_dump()
         (tmp_path / name / "result.json").write_text(json.dumps(result))
+        seal(tmp_path / name)
     assert find_model(tmp_path) == tmp_path / "c" / "model"
     with pytest.raises(ModelFileError) as missing:
         find_model(tmp_path / "nothing")
@@ -494,6 +496,7 @@ def test_runs_that_select_by_different_metrics_are_not_ranked(folder: Path, tmp_
     content = json.loads((tmp_path / "a" / "plan.json").read_text())
     content["plan"]["recipe"]["select"] = "balanced"
     (tmp_path / "a" / "plan.json").write_text(json.dumps(content))
+    seal(tmp_path / "a")
     with pytest.raises(ModelFileError) as error:
         find_model(tmp_path)
     assert error.value.message.values == {"path": tmp_path}

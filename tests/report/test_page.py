@@ -69,6 +69,7 @@ from tests.handmade import (
     probe_line,
     read_table,
     run_result,
+    seal,
     snapshot_line,
     split_score,
 )
@@ -902,6 +903,7 @@ def test_command_of_a_run_repeats_the_flag_of_a_list(study_folder: Path, tmp_pat
     content = read_json(run / "plan.json")
     content["plan"]["data"]["classes"] = ["a, b", "c"]
     (run / "plan.json").write_text(json.dumps(content), encoding="utf-8")
+    seal(run)
     text = html.unescape(page.write_page(run).read_text(encoding="utf-8"))
     (command,) = re.findall(r"<pre[^>]*>(headstart train [^<]*)</pre>", text)
     assert "--classes 'a, b' --classes c" in command
@@ -960,6 +962,7 @@ def test_run_that_diverged_immediately_has_a_page(study_folder: Path, tmp_path: 
     diverged = run_result(RunState.DIVERGED, best_epoch=0, epochs=0)
     (run / "result.json").write_text(diverged.model_dump_json(), encoding="utf-8")
     shutil.rmtree(run / "artifacts")
+    seal(run)
     text = page.write_page(run).read_text(encoding="utf-8")
     inputs = page.read_inputs(run)
     assert headline_values(run) == ["scratch", 0]

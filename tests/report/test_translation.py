@@ -32,6 +32,7 @@ from tests.handmade import (
     probe_line,
     run_result,
     run_role,
+    seal,
     snapshot_line,
     step_line,
     write_run_files,
@@ -115,6 +116,7 @@ def write_run(folder: Path, arm: str, seed: int, stage: Stage = Stage.MAIN, *, d
                 journal.append(step_line(epoch, epoch=epoch))
                 journal.append(snapshot_line(epoch, epoch, weights={"fc": histogram(-1.0, 1.0, [1, 2, 1])}))
                 journal.append(epoch_line(epoch, epoch, confusion=[[4, 1], [2, 3]]))
+    seal(run)
     return run.name
 
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 import stat
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -192,3 +193,15 @@ def test_temporary_names_are_not_predictable(root: Path) -> None:
             names += [entry.name for entry in contained.entries(root) if entry.name.startswith(".text.")]
             file.write(b"")
     assert len(set(names)) == 2
+
+
+def test_folders_that_are_nested_too_deeply(root: Path) -> None:
+    with contextlib.chdir(root):
+        for _ in range(1200):
+            Path("d").mkdir()
+            os.chdir("d")
+    with pytest.raises(UnsafeFileError):
+        contained.files_below(root)
+    contained.remove_folder(root, "d")  # no error
+    with contextlib.chdir(root):
+        subprocess.run(["rm", "-rf", "d"], check=True)

@@ -79,9 +79,10 @@ def write_run(study: Path, variant: str, seed: int, *, state: RunState = RunStat
     folder = study / f"Oct20_14-44-12_host-{variant}-s{seed}"
     plan = RunConfig().changed(class_names=("a", "b")).changed(seed=seed)
     result = run_result(state) if state is not RunState.UNFINISHED else None
-    write_run_files(folder, plan, hash=f"{variant}{seed}", role=run_role(variant), result=result)
     lines = list(record(seed + 100 * len(variant), **length))
+    folder.mkdir(parents=True)
     (folder / "metrics.jsonl").write_bytes(b"".join(map(line_bytes, lines)))
+    write_run_files(folder, plan, hash=f"{variant}{seed}", role=run_role(variant), result=result)
     tensorboard.rebuild_event_file(folder, {}, lines).close()
     return folder
 

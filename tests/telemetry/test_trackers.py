@@ -31,6 +31,7 @@ from tests.handmade import (
     evaluation,
     run_result,
     run_role,
+    seal,
     snapshot_line,
     step_line,
     write_run_files,
@@ -104,6 +105,7 @@ def finish(run: Path, lines: Sequence[Line] = (*SECOND_EPOCH, END)) -> None:
     append(run, lines)
     shutil.rmtree(run / "checkpoints", ignore_errors=True)
     write_json(run / RESULT_FILE, RESULT.to_json())
+    seal(run)
 
 
 def record_rows(run: Path) -> list[Row]:

@@ -28,6 +28,7 @@ from headstart.text import format_bytes
 
 MAX_BYTES = 256_000_000  # of a file that is read as a whole, unless a reader has a limit of its own
 MAX_TENSOR_BYTES = 1 << 40  # of weights: as much as the file has is needed in memory anyway
+MAX_DEPTH = 32  # of folders below a root; a run has three
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -60,10 +61,10 @@ def open_file(root: Path, name: str, *, change: bool = False) -> BinaryIO:
 def read_bytes(root: Path, name: str, limit: int = MAX_BYTES) -> bytes:
     """Return the content of a file. Raises TooLargeError beyond `limit` bytes, else as `open_file`."""
     with open_file(root, name) as file:
-        content = file.read(limit + 1)
-    if len(content) > limit:
-        raise too_large(root / name, limit)
-    return content
+        size = os.fstat(file.fileno()).st_size  # what is read is allocated first
+        if size > limit:
+            raise too_large(root / name, limit)
+        return file.read(size)
 
 
 def read_text(root: Path, name: str, limit: int = MAX_BYTES) -> str:
@@ -122,9 +123,14 @@ def files_below(root: Path, name: str = "") -> list[str]:
     """Return the names below `root` of all files below a folder.
 
     Raises:
-        UnsafeFileError: There is a link, a pipe or a device among them.
+        UnsafeFileError: There is a link, a pipe or a device among them, or they are nested too deeply.
         OSError: The folder is missing or cannot be read.
     """
+    if name.count("/") >= MAX_DEPTH:
+        raise UnsafeFileError(
+            _("The folders below {folder} are nested {depth} times or more.", folder=root, depth=MAX_DEPTH),
+            _("Restore the folder from a copy."),
+        )
     names = []
     for entry in entries(root, name):
         inner = f"{name}/{entry.name}" if name else entry.name
@@ -249,7 +255,8 @@ def remove_folder(root: Path, name: str) -> None:
         return
     with parent_of(root, name) as (folder, last):
         if entry.is_folder:
-            shutil.rmtree(last, ignore_errors=True, dir_fd=folder)
+            with contextlib.suppress(RecursionError):  # folders that are nested a thousand times stay
+                shutil.rmtree(last, ignore_errors=True, dir_fd=folder)
         else:
             with contextlib.suppress(OSError):
                 os.unlink(last, dir_fd=folder)
