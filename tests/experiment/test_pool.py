@@ -11,14 +11,17 @@ import torch
 import torchvision
 
 import headstart
-from headstart.analysis.status import complete_verdict
+from headstart.analysis.status import complete_verdict, read_verdict
 from headstart.cli.main import main
 from headstart.config.study_file import read_study
 from headstart.errors import DataError, ModelFileError, UsageError
 from headstart.experiment import pool
 from headstart.report.provenance import declared_protocol
+from headstart.storage import run_index
+from headstart.storage.seals import BrokenSealError
 from tests.engines.test_contract import own_cache
 from tests.files import read_json
+from tests.messages import fields_of
 from tests.models.test_user_network import NETWORK, write
 
 SETTINGS = {
@@ -96,6 +99,40 @@ def test_runs_that_do_not_fit_are_listed(students: Path, tmp_path: Path) -> None
     assert len(reasons) == 7  # with one of the two runs of the same plan
     assert any("seed" not in reason and str(again.folder.parent.parent) in reason for reason in reasons.values())
     assert study.verdict.n == 5 and [arm.name for arm in study.verdict.arms] == ["scratch@sgd", "scratch@adam"]
+
+
+def test_runs_of_others_need_trust(students: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = train(tmp_path / "own", seed=0)
+    assert read_verdict(headstart.pool(students, runs=tmp_path / "mine", quiet=True).folder).of_others == 0
+    monkeypatch.setenv("HEADSTART_DATA", str(tmp_path / "index"))  # of a user who has trained one of the runs
+    run_index.add(own.folder, seal=own.result.seal.digest)
+    folders = [own.folder, students / "student0", students / "student1"]
+    with pytest.raises(DataError) as error:
+        headstart.pool(folders[1:], runs=tmp_path / "pooled", quiet=True)
+    assert fields_of(error.value.message)["total"] == 4 and not (tmp_path / "pooled").exists()
+    (tmp_path / "alone").mkdir()
+    shutil.copytree(own.folder, tmp_path / "alone" / "run")
+    paths = [tmp_path / "alone", students / "student0" / adam_of(students / "student0").name, students / "student1"]
+    verdict = read_verdict(headstart.pool(paths, trust=True, runs=tmp_path / "pooled", quiet=True).folder)
+    assert verdict.of_others == 3 and verdict.sentences.notes.count("3 of the 4 pooled runs") == 1
+    again = headstart.pool(tmp_path / "pooled", trust=True, runs=tmp_path / "twice", quiet=True)
+    assert read_verdict(again.folder).of_others == 3  # copies stay those of others
+
+
+def adam_of(folder: Path) -> Path:
+    return next(run for run in folder.iterdir() if "adam" in run.name)
+
+
+@pytest.mark.parametrize("file", ["metrics.jsonl", "artifacts/predictions.npz", "model/model.safetensors"])
+def test_a_run_that_was_changed_is_not_pooled(students: Path, tmp_path: Path, file: str) -> None:
+    folder = shutil.copytree(students, tmp_path / "all")
+    path = sorted(folder.glob(f"student1/*/{file}"))[0]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BrokenSealError) as error:
+        headstart.pool(folder, runs=tmp_path / "pooled", trust=True, quiet=True)
+    assert fields_of(error.value.message)["path"] == path
 
 
 def test_any_seeds_can_be_pooled(students: Path, tmp_path: Path) -> None:

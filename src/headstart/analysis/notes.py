@@ -24,6 +24,17 @@ def notes(verdict: VerdictNumbers) -> list[Message]:
             0,
             _("The runs were pooled after their training: arms, number of seeds and margin were not declared before."),
         )
+    if verdict.of_others:
+        texts.append(
+            ngettext(
+                "{count:,} of the {total:,} pooled runs was not trained by the user who pooled it: its record is that "
+                "of somebody else.",
+                "{count:,} of the {total:,} pooled runs were not trained by the user who pooled them: their records "
+                "are those of somebody else.",
+                verdict.of_others,
+                total=sum(len(arm.seeds) for arm in verdict.arms),
+            )
+        )
     if verdict.n > 1 and verdict.one_split:
         texts.append(
             _("All seeds use the same split: only initialization, order and augmentation differ between seeds.")

@@ -41,7 +41,7 @@ class RunRecord:
     """One run, read from its folder.
 
     `role` is None outside a study, `result` until the run has ended. `reused_from` is the folder of the run that it was
-    copied from, if any.
+    copied from, if any. `of_others` is True for a pooled copy of a run that somebody else trained.
     """
 
     folder: Path
@@ -50,6 +50,7 @@ class RunRecord:
     role: RunRole | None = None
     result: RunResult | None = None
     reused_from: str | None = None
+    of_others: bool = False
 
     @property
     def done(self) -> bool:
@@ -300,6 +301,7 @@ def read_run(folder: Path) -> RunRecord:
         role=content.study,
         result=result,
         reused_from=content.reused_from,
+        of_others=content.of_others,
     )
 
 

@@ -69,6 +69,7 @@ def compute_verdict(folder: Path, spec: StudySpec, search: Sequence[SearchGroup]
         **dict(conditions[-1]),  # the last budget with the largest fraction
         study=spec.hash,
         pooled=bool(spec.protocol.pooled_seeds),
+        of_others=sum(run.of_others for run in runs),
         metric=spec.protocol.metric,
         margin=spec.protocol.margin_width,
         target=spec.protocol.target,

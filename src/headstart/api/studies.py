@@ -175,6 +175,7 @@ def pool(
     margin: str | float | None = None,
     target: float | None = None,
     primary: str | None = None,
+    trust: bool = False,
     runs: PathLike = "runs",
     quiet: bool = False,
 ) -> Study:
@@ -185,11 +186,13 @@ def pool(
         margin: as in `compare`.
         target: as in `compare`.
         primary: as in `compare`.
+        trust: accept runs that somebody else trained; the verdict says so.
         runs: folder in which the folder of the study is created.
         quiet: do not report the runs that do not fit.
 
     Raises:
-        DataError: there are no runs, or fewer than two arms have runs with the same seed.
+        DataError: there are no runs, fewer than two arms have runs with the same seed, a run was changed since it
+            ended, or somebody else trained it and `trust` is False.
         UsageError: a rule is invalid.
 
     Examples:
@@ -201,7 +204,7 @@ def pool(
     given = folders if isinstance(folders, Sequence) and not isinstance(folders, str) else [folders]
     paths = [Path(item.folder if isinstance(item, Run) else item) for item in given]
     with reporter_for(quiet) as reporter:
-        study = pooling.pool(paths, Path(runs), {"margin": margin, "target": target, "primary": primary})
+        study = pooling.pool(paths, Path(runs), {"margin": margin, "target": target, "primary": primary}, trust=trust)
         for sentence in pooling.summary(study):
             reporter.say(sentence)
     return Study(study.folder)

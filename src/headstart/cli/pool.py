@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from headstart.cli.app import RUNS, Json, Runs, command, reporter
-from headstart.cli.options import parameter
+from headstart.cli.options import parameter, switch
 from headstart.cli.render import print_study
 from headstart.i18n import _
 
@@ -28,6 +28,7 @@ def pool(
     primary: Annotated[
         str | None, parameter(_("Primary contrast: 'A vs B'. The default is as in compare."), show_default=False)
     ] = None,
+    trust: Annotated[bool, switch(_("Accept runs that somebody else trained; the verdict says so."))] = False,
     runs: Runs = RUNS,
     json: Json = False,
 ) -> None:
@@ -35,7 +36,7 @@ def pool(
     from headstart.experiment import pool as pooling
 
     with reporter() as output:
-        study = pooling.pool(folders, runs, {"margin": margin, "target": target, "primary": primary})
+        study = pooling.pool(folders, runs, {"margin": margin, "target": target, "primary": primary}, trust=trust)
         for sentence in pooling.summary(study):
             output.say(sentence)
     print_study(study.folder, study.verdict, json)

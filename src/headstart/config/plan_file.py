@@ -30,6 +30,9 @@ class PlanFile(VersionedSchema):
     reused_from: str | None = Field(
         None, description="folder of the run that it was copied from; null if it was trained"
     )
+    of_others: bool = Field(
+        False, description="whether it is a pooled copy of a run that is not in the index of the user who pooled it"
+    )
 
 
 def write_plan_file(folder: Path, content: PlanFile) -> None:

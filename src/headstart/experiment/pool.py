@@ -7,13 +7,13 @@ differ. The pooled study has copies of the runs. Its protocol was declared after
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headstart.analysis.run_records import RunRecord, read_run
+from headstart.analysis.run_records import RunRecord
 from headstart.analysis.verdict import compute_verdict
-from headstart.config.plan_file import PLAN_FILE, differences, read_plan_file
+from headstart.config.plan_file import differences, read_plan_file
 from headstart.config.presets import Setting
 from headstart.config.run_config import SECTIONS, ArmConfig, RunConfig
 from headstart.config.start_spec import content_start, start_row
@@ -21,6 +21,7 @@ from headstart.config.study_config import OPTIMIZER_FIELDS
 from headstart.config.study_file import StudySpec, read_study, validate_study, write_study
 from headstart.errors import DataError
 from headstart.experiment import best_model
+from headstart.experiment.pooled_runs import LeftOut, finished_runs, foreign_runs, read_runs
 from headstart.experiment.preflight import pooled_inputs
 from headstart.experiment.study_code import code_folder
 from headstart.i18n import Message, _, ngettext
@@ -36,25 +37,12 @@ from headstart.storage.schemas.search import SearchResults
 from headstart.storage.schemas.study import RunRole, Stage, VariantsFile
 from headstart.storage.schemas.verdict import Verdict
 from headstart.telemetry import seed_means
-from headstart.text import end_sentence, join_first
+from headstart.text import join_first
 
 MIN_ARMS = 2
 MAX_DIFFERENCES_SHOWN = 3
 _FACTS_OF_A_RUN = {"split_counts", "weights_sha256", "mean", "std"}  # that follow from arm and seed
 _ARM_FIELDS = {"arm": set(ArmConfig.model_fields), "recipe": {"optimizer", "lr", "weight_decay", "nesterov"}}
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A run that does not fit the others, and why."""
-
-    folder: Path
-    reason: Message
-
-    @property
-    def sentence(self) -> Message:
-        """The run and the reason in one line."""
-        return end_sentence(_("{folder} is left out: {reason}", folder=self.folder, reason=self.reason))
 
 
 @dataclass(frozen=True)
@@ -66,20 +54,21 @@ class PooledStudy:
     left_out: tuple[LeftOut, ...]
 
 
-def pool(paths: Sequence[Path], parent: Path, protocol: Mapping[str, Setting]) -> PooledStudy:
+def pool(paths: Sequence[Path], parent: Path, protocol: Mapping[str, Setting], *, trust: bool = False) -> PooledStudy:
     """Make a study of finished runs, with its verdict and report.
 
     Args:
         paths: Folders of runs, or folders that contain them, at any depth.
         parent: Folder in which the folder of the study is made.
         protocol: Rules of the verdict: margin, target, primary; None means not set.
+        trust: Accept runs that are not in this user's index; the verdict says so.
 
     Raises:
         DataError: There are no runs, or fewer than two arms have runs with the same seed.
         UsageError: A rule is invalid.
     """
-    runs, left_out = _runs(paths)
-    runs, others = _finished(runs)
+    runs, left_out = read_runs(paths)
+    runs, others = finished_runs(runs)
     left_out += others
     runs, others = _with_equal_plans(runs)
     left_out += others
@@ -87,8 +76,9 @@ def pool(paths: Sequence[Path], parent: Path, protocol: Mapping[str, Setting]) -
     runs, others = _paired(runs, arms)
     left_out += others
     spec = _specification(runs, arms, protocol)
+    foreign = foreign_runs(runs, trust=trust)
     folder = folders.make_folder(parent, f"{folders.stamp()}_pool-{folders.slug(Path(spec.plan.data.source).stem)}")
-    copies = _copy_runs(runs, arms, spec, folder)
+    copies = _copy_runs(runs, arms, spec, folder, others=foreign)
     inputs = {variant.name: pooled_inputs(variant.arm, copies[variant.name].plan) for variant in spec.variants}
     if sha256 := runs[0].plan.facts.network_sha256:
         target = code_folder(folder, sha256).relative_to(folder).as_posix()
@@ -104,48 +94,6 @@ def pool(paths: Sequence[Path], parent: Path, protocol: Mapping[str, Setting]) -
     files.write_json(folder / "verdict.json", verdict.to_json())
     page.write_page(folder)
     return PooledStudy(folder, verdict, tuple(left_out))
-
-
-def _runs(paths: Iterable[Path]) -> tuple[list[RunRecord], list[LeftOut]]:
-    """Return the runs in folders, each folder once, and those that cannot be read."""
-    runs: dict[Path, RunRecord] = {}
-    left_out: dict[Path, LeftOut] = {}
-    for path in paths:
-        plans = sorted(path.rglob(PLAN_FILE)) if path.is_dir() else []
-        if not plans:
-            raise DataError(
-                _("There are no runs in {folder}.", folder=path),
-                _("Name folders of runs, or a folder with copies of them."),
-            )
-        for folder in (plan.parent for plan in plans):
-            try:
-                runs.setdefault(folder.resolve(), read_run(folder))
-            except DataError as error:
-                left_out.setdefault(folder.resolve(), LeftOut(folder, error.message))
-    return list(runs.values()), list(left_out.values())
-
-
-def _finished(runs: Iterable[RunRecord]) -> tuple[list[RunRecord], list[LeftOut]]:
-    """Return the runs that have ended and were evaluated, and the others; a copy of a run counts once."""
-    kept: dict[str, RunRecord] = {}
-    left_out: list[LeftOut] = []
-    for run in runs:
-        if not run.done:
-            left_out.append(LeftOut(run.folder, _("it has not ended")))
-        elif run.stage not in (None, Stage.MAIN) or run.evaluation_split != "test":
-            left_out.append(LeftOut(run.folder, _("it is a trial of a search, or was not evaluated on test")))
-        elif run.role is not None and _is_open_study(run.folder.parent):
-            left_out.append(LeftOut(run.folder, _("its study has no verdict yet")))
-        elif run.hash in kept:
-            left_out.append(LeftOut(run.folder, _("it has the plan of {other}", other=kept[run.hash].folder)))
-        else:
-            kept[run.hash] = run
-    return list(kept.values()), left_out
-
-
-def _is_open_study(folder: Path) -> bool:
-    """Return True for a study without a verdict, whose test results are not known yet."""
-    return (folder / "study.toml").is_file() and not (folder / "verdict.json").is_file()
 
 
 def _shared(plan: RunConfig) -> dict[str, JsonData]:
@@ -301,9 +249,17 @@ def _specification(
 
 
 def _copy_runs(
-    runs: Sequence[RunRecord], arms: Mapping[tuple[str, ...], str], spec: StudySpec, folder: Path
+    runs: Sequence[RunRecord],
+    arms: Mapping[tuple[str, ...], str],
+    spec: StudySpec,
+    folder: Path,
+    *,
+    others: Collection[Path],
 ) -> dict[str, RunRecord]:
-    """Copy the runs into the study, with their role in it; return one run of each variant by its name."""
+    """Copy the runs into the study, with their role in it; return one run of each variant by its name.
+
+    `others` has the folders of the runs that somebody else trained.
+    """
     variants = dict(zip(arms, spec.variants, strict=True))
     budget, fraction = str(spec.budgets[-1]), spec.largest_fraction
     examples: dict[str, RunRecord] = {}
@@ -312,7 +268,9 @@ def _copy_runs(
         target = folders.make_folder(folder, run.folder.name)
         copy_files(run.folder, target)
         role = RunRole(arm=arm, stage=Stage.MAIN, budget=budget, fraction=fraction)
-        write_copied_plan(target, with_origin(read_plan_file(run.folder), role, str(run.folder.absolute())))
+        of_others = run.folder in others or run.of_others
+        origin = str(run.folder.absolute())
+        write_copied_plan(target, with_origin(read_plan_file(run.folder), role, origin, of_others=of_others))
         examples.setdefault(arm.name, run)
     return examples
 

@@ -126,11 +126,11 @@ def claim(record: RunRecord) -> None:
         write_plan_file(record.folder, with_origin(content, content.study, None))
 
 
-def with_origin(content: PlanFile, role: RunRole | None, reused_from: str | None) -> PlanFile:
+def with_origin(
+    content: PlanFile, role: RunRole | None, reused_from: str | None, *, of_others: bool = False
+) -> PlanFile:
     """Return the content of plan.json with another role and origin."""
-    return PlanFile(
-        hash=content.hash, plan=content.plan, environment=content.environment, study=role, reused_from=reused_from
-    )
+    return content.model_copy(update={"study": role, "reused_from": reused_from, "of_others": of_others})
 
 
 def _registry_path(plan: RunConfig, until: int | None = None) -> Path:

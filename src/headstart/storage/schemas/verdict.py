@@ -240,6 +240,7 @@ class VerdictNumbers(VersionedSchema, Condition):
     """What the sentences of a verdict word: the last budget with the largest fraction, and what concerns all."""
 
     pooled: bool = Field(False, description="whether the runs were pooled after their training")
+    of_others: int = Field(0, description="number of pooled runs that are not in the index of the user who pooled them")
     study: str = Field(description="sha256 of what was declared")
     metric: str = Field(description="metric that is compared")
     margin: float = Field(description="equivalence margin as a difference of accuracies")

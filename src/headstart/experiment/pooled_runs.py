@@ -1,0 +1,99 @@
+"""The runs that can be pooled: those that can be read, that have ended, and that may be those of others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from headstart.analysis.run_records import RunRecord, read_run
+from headstart.config.plan_file import PLAN_FILE
+from headstart.errors import DataError
+from headstart.i18n import Message, _, ngettext
+from headstart.storage import run_index, seals
+from headstart.storage.schemas.study import Stage
+from headstart.text import end_sentence, join_first
+
+_MAX_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A run that does not fit the others, and why."""
+
+    folder: Path
+    reason: Message
+
+    @property
+    def sentence(self) -> Message:
+        """The run and the reason in one line."""
+        return end_sentence(_("{folder} is left out: {reason}", folder=self.folder, reason=self.reason))
+
+
+def read_runs(paths: Iterable[Path]) -> tuple[list[RunRecord], list[LeftOut]]:
+    """Return the runs in folders, each folder once, and those that cannot be read."""
+    runs: dict[Path, RunRecord] = {}
+    left_out: dict[Path, LeftOut] = {}
+    for path in paths:
+        plans = sorted(path.rglob(PLAN_FILE)) if path.is_dir() else []
+        if not plans:
+            raise DataError(
+                _("There are no runs in {folder}.", folder=path),
+                _("Name folders of runs, or a folder with copies of them."),
+            )
+        for folder in (plan.parent for plan in plans):
+            try:
+                runs.setdefault(folder.resolve(), read_run(folder))
+            except DataError as error:
+                left_out.setdefault(folder.resolve(), LeftOut(folder, error.message))
+    return list(runs.values()), list(left_out.values())
+
+
+def finished_runs(runs: Iterable[RunRecord]) -> tuple[list[RunRecord], list[LeftOut]]:
+    """Return the runs that have ended and were evaluated, and the others; a copy of a run counts once."""
+    kept: dict[str, RunRecord] = {}
+    left_out: list[LeftOut] = []
+    for run in runs:
+        if not run.done:
+            left_out.append(LeftOut(run.folder, _("it has not ended")))
+        elif run.stage not in (None, Stage.MAIN) or run.evaluation_split != "test":
+            left_out.append(LeftOut(run.folder, _("it is a trial of a search, or was not evaluated on test")))
+        elif run.role is not None and _is_open_study(run.folder.parent):
+            left_out.append(LeftOut(run.folder, _("its study has no verdict yet")))
+        elif run.hash in kept:
+            left_out.append(LeftOut(run.folder, _("it has the plan of {other}", other=kept[run.hash].folder)))
+        else:
+            kept[run.hash] = run
+    return list(kept.values()), left_out
+
+
+def _is_open_study(folder: Path) -> bool:
+    """Return True for a study without a verdict, whose test results are not known yet."""
+    return (folder / "study.toml").is_file() and not (folder / "verdict.json").is_file()
+
+
+def foreign_runs(runs: Sequence[RunRecord], *, trust: bool) -> set[Path]:
+    """Return the folders of the runs that are not in this user's index.
+
+    Raises:
+        BrokenSealError: A file of a run has changed since the run ended.
+        DataError: There are such runs, and they are not trusted.
+    """
+    foreign = set()
+    for run in runs:
+        assert run.result is not None  # noqa: S101 - it has ended
+        seals.require_all(run.folder, run.result.seal)
+        if not run_index.knows_seal(run.result.seal.digest):
+            foreign.add(run.folder)
+    if foreign and not trust:
+        raise DataError(
+            ngettext(
+                "{count:,} of the {total:,} runs is not one that you trained: {names}.",
+                "{count:,} of the {total:,} runs are not ones that you trained: {names}.",
+                len(foreign),
+                total=len(runs),
+                names=join_first([str(folder) for folder in sorted(foreign)], _MAX_SHOWN),
+            ),
+            _("If you trust who trained them, use --trust (in Python trust=True); the verdict says it."),
+        )
+    return foreign
