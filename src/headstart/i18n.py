@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import functools
 import gettext
-import shlex
 import string
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import SupportsFloat, TypeAlias
+
+from headstart import shell
 
 DOMAIN = "headstart"
 LOCALE_FOLDER = Path(__file__).parent / "locale"
@@ -35,8 +36,7 @@ class _Formatter(string.Formatter):
             text = str(value)
             return text[:1].upper() + text[1:]
         if format_spec == "shell":
-            text = str(value)
-            return shlex.quote(f"./{text}" if isinstance(value, Path) and text.startswith("-") else text)
+            return shell.quote_path(value) if isinstance(value, Path) else shell.quote(str(value))
         return str(super().format_field(value, format_spec))
 
 

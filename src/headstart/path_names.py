@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from headstart import shell
 from headstart.i18n import Message, _
 
 
@@ -69,7 +70,11 @@ def _not_utf8(path: bytes) -> NameFault:
     old, new = b"/".join(parts[: place + 1]), b"/".join([*parts[:place], new_name.encode()])
     return NameFault(
         _("The name {name} is not UTF-8.", name=old.decode(errors="backslashreplace")),
-        _("Rename it, for example in bash with `mv {old} {new:shell}`.", old=_bash_word(old), new=new.decode()),
+        _(
+            "Rename it, for example in bash with `mv {old} {new}`.",
+            old=shell.quote_path(old.decode(errors="surrogateescape")),
+            new=shell.quote_path(new.decode()),
+        ),
     )
 
 
@@ -79,9 +84,3 @@ def _is_utf8(name: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _bash_word(content: bytes) -> str:
-    r"""Return a word that bash reads as these bytes: `$'fotos_\xe9'`."""
-    quoted = content.replace(b"\\", rb"\\").replace(b"'", rb"\'")
-    return f"$'{quoted.decode(errors='backslashreplace')}'"

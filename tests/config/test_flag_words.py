@@ -34,7 +34,7 @@ def test_settings_as_flags() -> None:
     assert flag_text("classes", ["it's", "b"]) == shlex.join(["--classes", "it's", "--classes", "b"])
 
 
-@given(st.text())
+@given(st.text().filter(str.isprintable))  # tests/test_shell.py has the others
 def test_value_in_a_command_is_one_word_of_the_shell(text: str) -> None:
     command = _("headstart resume {folder:shell}", folder=text)
     assert shlex.split(command) == ["headstart", "resume", text]

@@ -136,7 +136,7 @@ def _weights(data: AuditData) -> _Weights | AuditOutcome:
         return _unchecked(_("{start} is trained in a comparison.", start=start), _("Name weights: --start file:PATH."))
     is_random = start_row(start).random
     name = PRETRAINED_START if is_random else start
-    download = _("Download them: headstart train digits --start {start} --dry-run", start=name)
+    download = _("Download them: headstart train digits --start {start:shell} --dry-run", start=name)
     if is_random and not _imagenet_in_cache():
         hint = _("{download}; or name others: --start file:PATH.", download=download)
         return _unchecked(_("This needs pretrained weights; those of ImageNet are not on this disk."), hint)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-
+from headstart import shell
 from headstart.audit.audit_data import LoadedData, split_names
 from headstart.audit.check import run_check
 from headstart.audit.finding import SEVERITY
@@ -62,7 +61,7 @@ def quick_lines(plan: RunConfig, dataset: Dataset, split: Split) -> list[Message
     severe.sort(key=lambda pair: SEVERITY.index(pair[0]))
     lines = [line for _status, line in severe[: MAX_LINES - 1]]
     command = " ".join(
-        ["headstart check", shlex.quote(relative_path(plan.data.source)), *_check_flags(plan, split.declared)]
+        ["headstart check", shell.quote_path(relative_path(plan.data.source)), *_check_flags(plan, split.declared)]
     )
     if is_builtin(plan.data.source):
         return [*lines, _("`{command}` shows more.", command=command)]

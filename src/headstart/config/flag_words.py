@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 
+from headstart import shell
 from headstart.config.duration import Duration
 from headstart.storage.schemas.arm import Tuning
 
@@ -22,4 +22,4 @@ def flag_words(name: str, value: FlagSetting) -> list[str]:
 
 def flag_text(name: str, value: FlagSetting) -> str:
     """Return `flag_words` as one text, quoted for a shell."""
-    return shlex.join(flag_words(name, value))
+    return shell.join(flag_words(name, value))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 
 from pydantic.fields import FieldInfo
 
+from headstart import shell
 from headstart.config.duration import in_epochs
 from headstart.config.field_help import is_list
 from headstart.config.presets import Setting
@@ -51,8 +51,8 @@ def _hint(name: str, values: Sequence[str], *, in_study: bool) -> Message:
     else:
         words = ["--vary", f"{name.replace('_', '-')}={','.join(values)}"]
     if in_study:
-        return _("Compare them with {words}.", words=shlex.join(words))
-    return _("Compare them with `headstart compare` and {words}.", words=shlex.join(words))
+        return _("Compare them with {words}.", words=shell.join(words))
+    return _("Compare them with `headstart compare` and {words}.", words=shell.join(words))
 
 
 def _values(value: Setting) -> list[str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
+from headstart import shell
 from headstart.i18n import Message, _, join, ngettext
 from headstart.report.curves import MAX_NAMED_LINES, MAX_TABLE_ROWS
 from headstart.report.health import MIN_RELATIVE_RATE, health_section
@@ -301,8 +301,8 @@ def sources_section(inputs: LoggedInputs) -> ProtocolContent:
                 tags=join_first(others, MAX_LISTED_TAGS),
             )
         )
-    flags = [f"--tag {shlex.quote(tag)}" for tag in inputs.tags]
-    command = " ".join(["headstart report", shlex.quote(str(inputs.folder)), *flags])
+    flags = [f"--tag {shell.quote(tag)}" for tag in inputs.tags]
+    command = " ".join(["headstart report", shell.quote_path(inputs.folder), *flags])
     return ProtocolContent(
         _("The files and tags that were read"), _("Repeat this page"), command, notes, None, tables, []
     )

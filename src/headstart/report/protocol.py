@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from headstart import shell
 from headstart.analysis.wording import length_words
 from headstart.i18n import Message, _, ngettext
 from headstart.report.inputs import PageInputs, StudyInputs
@@ -62,10 +62,10 @@ def study_section(inputs: PageInputs) -> ProtocolContent | None:
             seeds=ngettext("one seed", "{count} paired seeds", verdict.n),
             length=length_words(verdict.budget),
         )
-        command = f"headstart compare --study {shlex.quote(str(inputs.folder / 'study.toml'))}"
+        command = f"headstart compare --study {shell.quote_path(inputs.folder / 'study.toml')}"
         return _content(inputs, finding, _("Repeat the study"), command, inputs.sentences.notes)
     if inputs.is_study:
-        command = f"headstart resume {shlex.quote(str(inputs.folder))}"
+        command = f"headstart resume {shell.quote_path(inputs.folder)}"
         return _content(inputs, _("As declared in study.toml"), _("Continue the study"), command)
     return None
 
@@ -75,7 +75,7 @@ def runs_section(inputs: PageInputs) -> ProtocolContent:
     finding = _("The settings are in plan.json of each run")
     if len(inputs.runs) == 1 and (command := train_command(inputs.runs[0].run.folder)):
         return _content(inputs, finding, _("Repeat the run"), command)
-    return _content(inputs, finding, _("Repeat this page"), f"headstart report {shlex.quote(str(inputs.folder))}")
+    return _content(inputs, finding, _("Repeat this page"), f"headstart report {shell.quote_path(inputs.folder)}")
 
 
 def _content(

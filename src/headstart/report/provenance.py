@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from headstart import shell
 from headstart.analysis.run_records import RunRecord, runs_in
 from headstart.analysis.wording import arm_words, length_words, split_names, state_words
 from headstart.config.flag_words import flag_text
@@ -249,7 +249,7 @@ def train_command(folder: Path) -> str:
     except HeadstartError:
         return ""
     flags = [flag_text(name, value) for name, value in settings.items()]
-    return " ".join(["headstart train", shlex.quote(plan.data.source), *flags])
+    return " ".join(["headstart train", shell.quote_path(plan.data.source), *flags])
 
 
 def _as_typed(value: SettingValue) -> Setting:
