@@ -34,7 +34,7 @@ needs_browser = pytest.mark.skipif(
 
 @dataclass
 class Visits:
-    """Tabs of one browser, with their requests, and the errors and dialogs of their scripts."""
+    """Tabs of one browser, with their requests, and the errors, dialogs and violations of their scripts."""
 
     browser: Any
     requests: list[str] = field(default_factory=list)
@@ -45,6 +45,8 @@ class Visits:
         tab = self.browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
         tab.on("request", lambda request: self.requests.append(request.url))
         tab.on("pageerror", lambda error: self.errors.append(str(error)))
+        # violations of the page's Content-Security-Policy, among others
+        tab.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
         tab.on("dialog", lambda dialog: self.errors.append(dialog.message))
         tab.goto(address)
         return tab

@@ -20,6 +20,7 @@ from headstart.report.page import MAX_BYTES
 from headstart.storage.schemas.audit import AuditFile
 from tests.audit.pictures import SIDE, audited, picture, random_name, statuses, two_classes, write_pictures
 from tests.conftest import environment_for_processes
+from tests.pages import PageReader, assert_is_closed
 
 FLAGS = ["--image-size", str(SIDE), "--threads", "1"]
 BAD_CLASS = "<img src=x onerror=alert(1)>"
@@ -165,6 +166,7 @@ def test_data_frames_and_notebooks(faulty: Path) -> None:
     assert result.failed == () and result.image_count == 24
     assert result.data == result.to_json()["data"] == "data frame"
     table = Elements(result._repr_html_())
+    assert PageReader(result._repr_html_()).faults == []
     assert table.tags.count("tr") == len(AUDIT_CHECKS)
     assert len(str(result).splitlines()) > len(AUDIT_CHECKS)
 
@@ -196,6 +198,7 @@ def test_page_shows_pairs_and_escapes_names(tmp_path: Path) -> None:
     shown = [value for value in page.values if value.startswith("data:image/webp;base64,")]
     assert len(shown) == page.tags.count("img") >= 4
     assert all(value.startswith(("data:", "#")) for value in page.values)
+    assert_is_closed(text)
     assert BAD_CLASS not in text and "<b>bad" not in text and "&lt;b&gt;bad.jpg" in text
     assert "http://" not in text.replace("http://www.w3.org/", "") and "https://" not in text
     assert f"seed {result.seed}" in text and result.seed == 7

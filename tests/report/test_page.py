@@ -74,6 +74,7 @@ from tests.handmade import (
     split_score,
 )
 from tests.messages import fields_of, values_of
+from tests.pages import PageReader, assert_is_closed
 from tests.verdicts import arm_result, changed, contrast, seed_result, times_to_target, verdict
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -675,9 +676,9 @@ def test_charts_of_a_study_render_in_a_notebook(study_folder: Path, tmp_path: Pa
     study_charts = [plots.curves(), plots.grid(), plots.health(), plots.confusion(), plots.mistakes()]
     for chart in study_charts:
         shown = chart._repr_html_()
-        assert chart.title and 'class="headstart"' in shown and HOSTILE not in shown and "<script" not in shown
+        assert chart.title and 'class="headstart chart"' in shown and HOSTILE not in shown and "<script" not in shown
         page = chart.save(tmp_path / "chart.html").read_text(encoding="utf-8")
-        assert shown in page
+        assert shown.partition("</style>")[2] in page
     counts = read_table(study_folder / read_json(study_folder / "verdict.json")["exported"]["run"])
     svg = str(study_charts[3].html).partition("<svg")[2].partition("</svg>")[0]
     assert all(str(count) in texts(f"<svg{svg}</svg>") for row in counts for count in row)
@@ -691,6 +692,34 @@ def test_charts_of_a_study_render_in_a_notebook(study_folder: Path, tmp_path: Pa
     assert fields_of(error.value.hint) == {"units": ", ".join(curves.UNITS)}
     verdict = headstart.Study(study_folder).verdict
     assert str(verdict).startswith(verdict.sentences.headline) and HOSTILE not in verdict._repr_html_()
+
+
+def test_pages_run_and_load_only_what_is_in_them(study_folder: Path, grid: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(next(study_folder.glob("*-s0")), tmp_path / "run")
+    for path in (study_folder / "report.html", grid / "report.html", page.write_page(run)):
+        shown = assert_is_closed(path.read_text(encoding="utf-8"))
+        assert len(shown.scripts) == len(shown.styles) == 1
+    study, finished = headstart.Study(study_folder), headstart.Run(run)
+    plots = [study.plot.curves(), study.plot.confusion(), study.plot.mistakes(), finished.plot.curves()]
+    for chart in plots:
+        shown = assert_is_closed(chart.save(tmp_path / "chart.html").read_text(encoding="utf-8"))
+        assert shown.scripts == [] and len(shown.styles) == 1
+    for markup in (chart._repr_html_() for chart in (*plots, study, finished, study.verdict)):
+        shown = PageReader(markup)
+        assert shown.faults == [] and shown.scripts == []
+
+
+def test_cells_of_the_confusion_matrix_have_the_color_of_their_share(study_folder: Path) -> None:
+    run = study_folder / read_json(study_folder / "verdict.json")["exported"]["run"]
+    counts = np.array(read_table(run))
+    text = page.write_page(run).read_text(encoding="utf-8")
+    (style,) = PageReader(text).styles
+    shares = dict(re.findall(r"\.confusion \.(\S+) \{ --share: (\S+) \}", style))
+    names = re.findall(r'<td class="(share-\d+)( right)?">', text)
+    assert [float(shares[name]) for name, _right in names] == pytest.approx(
+        (counts / counts.sum(1, keepdims=True).clip(1)).ravel(), abs=5e-4
+    )
+    assert [bool(right) for _name, right in names] == np.eye(len(counts), dtype=bool).ravel().tolist()
 
 
 def test_arm_that_diverged_immediately_is_not_the_cheapest(study_folder: Path) -> None:

@@ -25,6 +25,7 @@ from headstart.results.event_values import equal_bins
 from headstart.results.pages import write_report
 from headstart.results.tag_rules import Layer, Rate, match_curve, match_layer, parse_tag_rules
 from headstart.telemetry.event_file import EventFile, EventFileError, read_records
+from tests.pages import assert_is_closed
 from tests.trained import SETTINGS, train
 
 EPOCHS, STEPS = 6, 5  # of the exercise below, and steps per epoch
@@ -168,7 +169,8 @@ def test_records_that_are_no_events(tmp_path: Path) -> None:
         file.write(Event(wall_time=1.7e12, step=1, summary=summary).SerializeToString())
     (run,) = read_event_runs(tmp_path)
     assert steps_and_values(run) == {1: 0.5}
-    assert ">50.0<" in write_report(tmp_path).read_text(encoding="utf-8")
+    text = write_report(tmp_path).read_text(encoding="utf-8")
+    assert ">50.0<" in text and assert_is_closed(text).scripts
 
 
 def log_scalars(folder: Path, values: dict[int, float], tag: str = "val/acc", **options: int) -> None:

@@ -17,6 +17,7 @@ SEVERITY = (CheckStatus.FAIL, CheckStatus.WARN, CheckStatus.NOT_CHECKED, CheckSt
 MAX_EXAMPLES = 1000  # of a check, in JSON and on the page
 _MAX_LINES = 3  # examples of a row in text; unreadable files are all listed
 _ALL_LISTED = "unreadable"
+_TABLE_STYLE = "table.headstart-check td { text-align: left; }"  # notebooks align cells right
 
 
 @dataclass(frozen=True)
@@ -217,6 +218,6 @@ class AuditResult:
         rows = []
         for row in sorted(self.rows, key=lambda row: SEVERITY.index(row.status)):
             texts = (row.status.value, row.name, join([row.sentence, row.hint]))
-            cells = [f'<td style="text-align:left">{html.escape(printable(translated(text)))}</td>' for text in texts]
+            cells = [f"<td>{html.escape(printable(translated(text)))}</td>" for text in texts]
             rows.append(f"<tr>{''.join(cells)}</tr>")
-        return f"<table><tbody>{''.join(rows)}</tbody></table>"
+        return f'<style>{_TABLE_STYLE}</style><table class="headstart-check"><tbody>{"".join(rows)}</tbody></table>'

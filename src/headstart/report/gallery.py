@@ -31,6 +31,11 @@ class ConfusionCell:
     right: bool
     label: Message
 
+    @property
+    def heat(self) -> str:
+        """Class of the cell's color, by its share in thousandths."""
+        return f"share-{round(1000 * self.share)}"
+
 
 @dataclass(frozen=True)
 class ConfusionRow:
@@ -98,6 +103,12 @@ class GalleryContent(SectionContent):
     def data(self) -> Mapping[str, JsonData]:
         """The photos of each cell of the matrix, for the script that shows them."""
         return {"cells": self.cells.model_dump()}  # keeps the numbers of photos, by which they are sorted
+
+    @property
+    def style(self) -> str:
+        """The colors of the cells of the matrix."""
+        shares = {cell.heat: cell.share for row in self.table for cell in row.cells}
+        return "\n".join(f".confusion .{name} {{ --share: {share} }}" for name, share in sorted(shares.items()))
 
 
 def mistakes_section(inputs: PageInputs, max_bytes: int) -> GalleryContent | None:

@@ -51,6 +51,11 @@ class SectionContent:
         """JSON data for the scripts of the page, by the id of its element."""
         return {}
 
+    @property
+    def style(self) -> str:
+        """CSS rules of values that are in no style sheet: the policy of the page allows no style attributes."""
+        return ""
+
 
 @dataclass(frozen=True)
 class Section(SectionContent):

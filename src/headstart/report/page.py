@@ -19,6 +19,7 @@ from headstart.report.content import PageHead, page_head
 from headstart.report.inputs import LoggedInputs, PageInputs, StudyInputs, arm_colors, verdict_colors
 from headstart.report.layout import SectionContent
 from headstart.report.logged_run import LoggedRun, as_logged
+from headstart.report.policy import content_security_policy
 from headstart.report.registry import SECTIONS, Page, SectionSpec
 from headstart.report.series import load_run, with_unique_names
 from headstart.report.svg import charts
@@ -127,26 +128,39 @@ def render_page(head: PageHead, sections: Sequence[PageSection]) -> str:
     data = dict(EMPTY_DATA)
     for section in sections:
         data |= section.content.data
-    return _template().render(page=head, sections=sections, style=charts.style(), data=data)
+    templates = _templates()
+    script = templates.get_template("page.js").render()
+    style = "\n".join([charts.style(), _read_template("page.css"), *(section.content.style for section in sections)])
+    return templates.get_template("page.html").render(
+        page=head,
+        sections=sections,
+        data=data,
+        page_style=Markup(style),  # noqa: S704 - style sheets of this package, and numbers
+        page_script=Markup(script),  # noqa: S704 - a template, whose values are escaped for scripts
+        policy=content_security_policy([style], [script]),
+    )
 
 
-def _template() -> jinja2.Template:
-    """Return `page.html` with automatic escaping.
+def _read_template(name: str) -> str:
+    return resources.files("headstart.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _templates() -> jinja2.Environment:
+    """Return the templates of the page, with automatic escaping.
 
     `_` and `ngettext` make messages, as in Python. Messages are translated where a template writes them.
     """
-    folder = resources.files("headstart.report").joinpath("templates")
     environment = jinja2.Environment(
         autoescape=True,
         finalize=translated,
-        loader=jinja2.FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8")),
+        loader=jinja2.FunctionLoader(_read_template),
         trim_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # layers are in the order of the network
     environment.globals |= {"_": _, "ngettext": ngettext}
     environment.filters |= {"script": _script_text, "translated": translated, "whole_words": _whole_words}
-    return environment.get_template("page.html")
+    return environment
 
 
 def _whole_words(text: str) -> Markup:

@@ -11,11 +11,25 @@ from markupsafe import Markup
 from headstart.errors import UsageError
 from headstart.i18n import Message, _, translated
 from headstart.report.layout import Figure
+from headstart.report.policy import content_security_policy
 from headstart.report.svg import charts
 from headstart.report.svg.standalone import standalone
+from headstart.results.frame_html import CELL, HEADING
 from headstart.storage.files import write_atomic
 
-CELL, HEADING = Markup("<td>{}</td>"), Markup('<th scope="col">{}</th>')
+CHART_STYLE = ".headstart.chart { background: var(--paper); color: var(--ink); max-width: 900px; }"
+PAGE = Markup("""<!doctype html>
+<html lang="{language}">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>{body}</body>
+</html>
+""")
 CSS_DPI = 96  # units of the view box per inch
 MAX_DPI = 1200
 FIGURE_HEADING = Markup("<h5>{}</h5>")  # of a figure in a chart with several figures
@@ -36,10 +50,21 @@ class Chart:
     figures: Sequence[Figure] = field(default=(), repr=False)
 
     def _repr_html_(self) -> str:
-        return str(
-            Markup('<div class="headstart" style="background: var(--paper); color: var(--ink); max-width: 900px">'
-                   "<style>{}</style><h4>{}</h4>{}</div>").format(charts.style(), translated(self.title), self.html)
-        )  # fmt: skip
+        return str(Markup("<style>{}</style>{}").format(_chart_style(), self._body()))
+
+    def _body(self) -> Markup:
+        return Markup('<div class="headstart chart"><h4>{}</h4>{}</div>').format(translated(self.title), self.html)
+
+    def _page(self) -> str:
+        """Return a page with the chart."""
+        style = _chart_style()
+        return PAGE.format(
+            language=translated(_("en")),
+            policy=content_security_policy([style]),
+            title=translated(self.title),
+            style=style,
+            body=self._body(),
+        )
 
     def save(self, path: str | Path, *, dpi: float = 200) -> Path:
         """Write the chart as a file; return its path.
@@ -60,7 +85,7 @@ class Chart:
         elif suffix == ".png" and self.figures:
             write_atomic(path, _png(self._svg(), dpi))
         elif suffix == ".html":
-            write_atomic(path, f'<!doctype html><meta charset="utf-8">{self._repr_html_()}')
+            write_atomic(path, self._page())
         else:
             suffixes = ".html, .svg, .png" if self.figures else ".html"
             raise UsageError(
@@ -74,6 +99,10 @@ class Chart:
         several = len(self.figures) > 1
         named = [(translated(figure.choice) if several else "", figure.chart) for figure in self.figures]
         return standalone(named, translated(self.title))
+
+
+def _chart_style() -> Markup:
+    return charts.style() + CHART_STYLE
 
 
 def _png(svg: str, dpi: float) -> bytes:

@@ -22,11 +22,13 @@ from headstart.inference.preprocessing import ImageInput, Preprocessing, read_pr
 from headstart.report.page import write_page
 from headstart.reporter import NullReporter
 from headstart.results.diagnosis import Diagnosis, diagnose
+from headstart.results.frame_html import frame_html
 from headstart.results.plots import RunPlots
 from headstart.results.summary import result_sentences
 from headstart.storage.files import JsonData
 from headstart.storage.schemas.metrics import EpochLine, Evaluation
 from headstart.storage.schemas.result import RunResult, RunState
+from headstart.text import printable
 
 
 class Run:
@@ -166,14 +168,14 @@ class Run:
 
     def __repr__(self) -> str:
         text = " ".join(map(translated, self._sentences()))
-        return f"Run({translated(arm_words(self.plan.arm_spec))}, seed {self.plan.seeding.seed}: {text})"
+        return printable(f"Run({translated(arm_words(self.plan.arm_spec))}, seed {self.plan.seeding.seed}: {text})")
 
     def _repr_html_(self) -> str:
         """Return HTML for notebooks: the result in sentences, then a table of the epochs."""
         title = _("{arm}, seed {seed}", arm=arm_words(self.plan.arm_spec), seed=self.plan.seeding.seed)
         text = " ".join(map(translated, self._sentences()))
         shown = self.history.drop(columns=["train_seconds", "val_seconds"], errors="ignore")
-        table = shown.to_html(index=False, float_format=lambda x: f"{x:.4g}", border=0)
+        table = frame_html(shown)
         folder = html.escape(str(self.folder))
         heading = html.escape(translated(title))
         return f"<h4>{heading}</h4><p>{html.escape(text)}</p>{table}<p><code>{folder}</code></p>"

@@ -16,12 +16,13 @@ from headstart.analysis.wording import arm_words, start_words
 from headstart.config.study_file import read_study
 from headstart.errors import UsageError
 from headstart.i18n import Message, _, translated
+from headstart.results.frame_html import frame_html
 from headstart.results.plots import Plots
 from headstart.results.run import Run
 from headstart.storage.schemas.contrast import Contrast
 from headstart.storage.schemas.study import Stage
 from headstart.storage.schemas.verdict import Verdict
-from headstart.text import join_list
+from headstart.text import join_list, printable
 
 
 class StudyVerdict(Verdict):
@@ -35,7 +36,7 @@ class StudyVerdict(Verdict):
     """
 
     def __str__(self) -> str:
-        return translated(verdict_messages(self).paragraph)
+        return printable(translated(verdict_messages(self).paragraph))
 
     def __repr__(self) -> str:
         return f"StudyVerdict({self})"
@@ -192,7 +193,7 @@ class Study:
 
     def __repr__(self) -> str:
         if not (self.folder / "verdict.json").exists():
-            return f"Study({self.folder}: {translated(_('unfinished'))})"
+            return f"Study({printable(str(self.folder))}: {translated(_('unfinished'))})"
         return f"Study({self.verdict})"
 
     def _repr_html_(self) -> str:
@@ -201,7 +202,7 @@ class Study:
             return f"<p><code>{html.escape(str(self.folder))}</code>: {html.escape(translated(_('unfinished')))}</p>"
         table = self.learning_curve()
         table["arm"] = table["arm"].map({arm.name: translated(arm_words(arm.spec)) for arm in self.verdict.arms})
-        shown = table.to_html(index=False, float_format=lambda x: f"{x:.4g}", border=0)
+        shown = frame_html(table)
         return f"{self.verdict._repr_html_()}{shown}<p><code>{html.escape(str(self.folder))}</code></p>"
 
 
