@@ -12,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from markdown_it import MarkdownIt
 from PIL import Image
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 import headstart
 from headstart.config.run_config import plan_fields
@@ -25,9 +27,11 @@ from headstart.storage.schemas.metrics import (
     ProbeLine,
     SnapshotLine,
     StepLine,
+    WithdrawnLine,
 )
 from headstart.telemetry import tensorboard
 from headstart.telemetry.confusion_image import confusion_picture
+from headstart.text import printable
 from tests.files import read_json
 from tests.handmade import step_line
 from tests.short_runs import command, finish, flags
@@ -229,6 +233,28 @@ def test_layout_shows_train_beside_val(board: TensorBoardServer) -> None:
         "train beside val": {"loss": ["loss/train", "loss/val"], "accuracy": ["accuracy/train", "accuracy/val"]},
         "learning rate": {"lr": ["lr/head", "lr/backbone"]},
     }
+
+
+def test_sentences_of_a_record_are_no_markdown(tmp_path: Path) -> None:
+    name = "![x](http://e.x/a.png) <img src=http://e.x> [y](http://e.x) `z` \x1b[31m"
+    lines = [
+        WithdrawnLine(step=1, code="a-code", name=name, sentence=name),
+        FreezeCheckLine(step=1, phase="", before="", after="", trained_tensors=1, sentence=name),
+    ]
+    with tensorboard.TensorBoard(tmp_path, {}) as writer:
+        for line in lines:
+            writer.write(line)
+    texts = [
+        value.tensor.string_val[0].decode()
+        for event in EventFileLoader(str(next(tmp_path.glob("events*")))).Load()
+        for value in event.summary.value
+        if value.metadata.plugin_data.plugin_name == "text"
+    ]
+    assert len(texts) == len(lines)
+    for text in texts:
+        paragraph, inline, _end = MarkdownIt("commonmark").parse(text)
+        assert paragraph.type == "paragraph_open" and {child.type for child in inline.children or ()} == {"text"}
+        assert "".join(child.content for child in inline.children or ()) == printable(name)
 
 
 def test_freeze_check_is_a_text(board: TensorBoardServer, runs: Path) -> None:

@@ -348,6 +348,17 @@ def test_study_is_the_group_of_its_runs(tmp_path: Path, tracker: RecordingTracke
     assert shown == [(study.name, "main", varied.name), (study.name, "search", varied.name)]
 
 
+def test_names_are_sent_without_control_characters(tmp_path: Path, tracker: RecordingTracker) -> None:
+    study = tmp_path / "a\x1b[31m"
+    (study / "search").mkdir(parents=True)
+    (study / "study.toml").touch()
+    role = run_role().model_copy(update={"arm": arm_spec("scratch,lr=0.1").model_copy(update={"label": "x\x07"})})
+    finish(new_run(study, name="b\x1b[1m", role=role))
+    Sending(study).send()
+    (sent,) = (one.run for one in tracker.runs.values())
+    assert (sent.group, sent.name, sent.arm) == ("a\\x1b[31m", "b\\x1b[1m", "x\\x07,lr=0.1")
+
+
 def test_test_results_wait_for_the_verdict(tmp_path: Path, tracker: RecordingTracker) -> None:
     study = tmp_path / "study"
     study.mkdir()

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from headstart import markdown
 from headstart.analysis.wording import arm_words
 from headstart.config.model_file import (
     BACKBONE_FILE,
@@ -41,6 +41,7 @@ from headstart.models import structure, user_network
 from headstart.models.resnet import PUBLISHED
 from headstart.models.user_code import CODE_FOLDER, is_user_network, label, pinned
 from headstart.storage.files import link_or_copy, write_atomic, write_json
+from headstart.text import printable
 from headstart.training.events import Epoch
 from headstart.training.setup import TrainingSetup, make_network
 from headstart.weights.files import model_weights, tensor_bytes
@@ -229,7 +230,7 @@ def _preprocess(setup: TrainingSetup) -> Preprocess:
 
 def _card(setup: TrainingSetup, event: Epoch, *, whole: bool) -> str:
     plan = setup.plan
-    return f"""# {plan.network.label} for {_escape(_class_list(plan.facts.class_names))}
+    return f"""# {_escape(plan.network.label)} for {_escape(_class_list(plan.facts.class_names))}
 
 Arm {_escape(arm_words(plan.arm_spec))}, seed {plan.seeding.seed}, epoch {event.epoch}: accuracy
 {event.val.accuracy:.3f} on {event.val.n} validation images, which also selected this epoch.
@@ -240,7 +241,9 @@ Arm {_escape(arm_words(plan.arm_spec))}, seed {plan.seeding.seed}, epoch {event.
 - input: {plan.recipe.image_size} x {plan.recipe.image_size} px, see `preprocess.json`
 - order of the outputs: `label_names` in `config.json`{_other_order(plan.facts.class_names)}
 
-    headstart predict . photo.jpg
+```sh
+headstart predict . photo.jpg
+```
 {_usage(plan.network, plan.arm.head, len(plan.facts.class_names)) if whole else SEPARATE_WEIGHTS}"""
 
 
@@ -257,8 +260,8 @@ def _other_order(classes: Sequence[str]) -> str:
 
 
 def _escape(text: str) -> str:
-    """Return untrusted text in one line, escaped for HTML."""
-    return html.escape(" ".join(text.split()), quote=False)
+    """Return untrusted text as Markdown that shows it, on one line."""
+    return markdown.keep_edges(markdown.escape(printable(text)))
 
 
 def _class_list(names: Sequence[str]) -> str:
@@ -270,27 +273,33 @@ def _class_list(names: Sequence[str]) -> str:
 def _usage(network: NetworkConfig, head: str, classes: int) -> str:
     """Return code that opens the model with timm or torchvision; empty if they do not have this architecture."""
     if is_user_network(network.network) and head == "linear":
-        main, name = label(network.network).split(":")
+        main, _colon, name = printable(label(network.network)).rpartition(":")
         return f"""
-    # {CODE_FOLDER}/{main}, with {CODE_FOLDER}/ on sys.path
-    from safetensors.torch import load_file
-    from {main.removesuffix(".py")} import {name}
-    model = {name}(num_classes={classes})
-    model.load_state_dict(load_file("model.safetensors"))
+```python
+# {CODE_FOLDER}/{main}, with {CODE_FOLDER}/ on sys.path
+from safetensors.torch import load_file
+from {main.removesuffix(".py")} import {name}
+model = {name}(num_classes={classes})
+model.load_state_dict(load_file("model.safetensors"))
+```
 """
     in_library = network.network in PUBLISHED or network.network.startswith("timm:")
     is_unchanged = network.shortcut == "on" and network.norm == "batch" and network.stem == "imagenet"
     if head != "linear" or not in_library or not is_unchanged:
         return ""
     text = """
-    import timm
-    model = timm.create_model("local-dir:.", pretrained=True)
+```python
+import timm
+model = timm.create_model("local-dir:.", pretrained=True)
+```
 """
     if not network.network.startswith("timm:"):
         text += f"""
-    import torchvision
-    from safetensors.torch import load_file
-    model = torchvision.models.{network.network}(num_classes={classes})
-    model.load_state_dict(load_file("model.safetensors"))
+```python
+import torchvision
+from safetensors.torch import load_file
+model = torchvision.models.{network.network}(num_classes={classes})
+model.load_state_dict(load_file("model.safetensors"))
+```
 """
     return text

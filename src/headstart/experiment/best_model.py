@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from headstart import markdown
 from headstart.analysis.sentences import verdict_messages
 from headstart.analysis.wording import arm_words, evaluation_images, splits
 from headstart.artifacts.model_folder import merge_weight_files
@@ -12,6 +13,7 @@ from headstart.errors import NoWinnerError
 from headstart.i18n import _, ngettext
 from headstart.storage.contained import temp_suffix
 from headstart.storage.schemas.verdict import Verdict
+from headstart.text import printable
 
 
 def export(folder: Path, verdict: Verdict) -> None:
@@ -44,10 +46,10 @@ def export(folder: Path, verdict: Verdict) -> None:
         images=evaluation_images(verdict),
         accuracy=arm.test,
     )
+    paragraphs = (selection, verdict_messages(verdict).paragraph)
     lines = [
         card.read_text(encoding="utf-8"),
-        f"{selection}\n",
-        f"{verdict_messages(verdict).paragraph}\n",
+        *(f"{markdown.as_paragraph(markdown.escape(printable(text)))}\n" for text in paragraphs),
     ]
     card.write_text("\n".join(lines), encoding="utf-8")
     shutil.rmtree(target, ignore_errors=True)

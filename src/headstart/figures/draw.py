@@ -16,7 +16,7 @@ from headstart.report.inputs import PageInputs
 from headstart.report.page import read_inputs
 from headstart.reporter import NullReporter, Reporter
 from headstart.storage.folders import require_output_folder
-from headstart.text import join_first
+from headstart.text import join_first, printable
 
 if TYPE_CHECKING:
     from headstart.figures.canvas import DrawnFigure
@@ -71,7 +71,7 @@ def write_figures(
     require_output_folder(output, _("Choose another folder for the figures: --output DIR, or output=DIR in Python."))
     figures = draw_figures(inputs, output, names, dpi, reporter)
     for figure in figures:
-        text = f"{translated(figure.title)}\n\n{translated(figure.caption)}\n"
+        text = f"{printable(translated(figure.title))}\n\n{printable(translated(figure.caption))}\n"
         keep.write_text(output / f"{figure.name}.caption.txt", text.encode(), reporter)
     return figures
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from headstart.config.run_config import RunConfig, SettingValue, plan_fields
+from headstart.text import printable
 
 Hyperparameter = int | float | str
 
@@ -18,4 +19,4 @@ def hyperparameters(plan: RunConfig) -> dict[str, Hyperparameter]:
 
 
 def _text(value: SettingValue) -> str:
-    return ", ".join(str(part) for part in value) if isinstance(value, tuple) else str(value)
+    return printable(", ".join(str(part) for part in value) if isinstance(value, tuple) else str(value))

@@ -22,6 +22,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
 from torch.utils.tensorboard.summary import custom_scalars, hparams, text
 
+from headstart import markdown
 from headstart.config.plan_file import PLAN_FILE, read_plan_file
 from headstart.metrics.confusion_counts import ConfusionCounts
 from headstart.storage import contained
@@ -42,6 +43,7 @@ from headstart.telemetry.confusion_image import confusion_picture
 from headstart.telemetry.event_file import EventFile
 from headstart.telemetry.hyperparameters import Hyperparameter
 from headstart.telemetry.scalars import scalars
+from headstart.text import printable
 
 RUN_LAYOUT = {
     "train beside val": {
@@ -89,9 +91,9 @@ class TensorBoard:
         if values:
             self._add_summary(Summary(value=values), line.step)
         if isinstance(line, FreezeCheckLine):
-            self._add_summary(text("freeze check", line.sentence), line.step)
+            self._add_summary(_text("freeze check", line.sentence), line.step)
         elif isinstance(line, FindingLine | WithdrawnLine):
-            self._add_summary(text(f"finding/{line.code}", line.sentence), line.step)
+            self._add_summary(_text(f"finding/{line.code}", line.sentence), line.step)
         elif isinstance(line, EndLine):
             self._add_summary(self._success)  # until then the status in TensorBoard's table of runs is unknown
 
@@ -138,6 +140,11 @@ class TensorBoard:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _text(tag: str, sentence: str) -> Summary:
+    """Return the summary of a sentence, in which TensorBoard finds no Markdown: it shows texts as Markdown."""
+    return text(tag, markdown.as_paragraph(markdown.escape(printable(sentence))))
 
 
 def _picture(tag: str, encoded: bytes) -> Summary.Value:

@@ -25,21 +25,14 @@ from headstart.figures.documents.model import (
     text_parts,
 )
 from headstart.i18n import join, translated
-
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#$~&!^])")
-_MARKER = re.compile(r"^(\s*)([-+=]|\d+[.)])(?=[-+=\s]|$)")  # at the start of a block: a list, a heading or a rule
+from headstart.markdown import as_paragraph, escape, keep_edges
 
 
 def render(document: Document, folder: Path) -> bytes:
     """Return the document as UTF-8; paths of pictures are relative to `folder`."""
-    blocks = [f"# {_text(document, document.title)}"]
+    blocks = [f"# {keep_edges(_text(document, document.title))}"]
     blocks += [_block(document, block, folder) for block in document.blocks]
     return ("\n\n".join(blocks) + "\n").encode()
-
-
-def escape(text: str) -> str:
-    """Return a plain text as Markdown that shows it; a bar, which would end a cell, becomes an entity."""
-    return _SPECIAL.sub(r"\\\1", text).replace("|", "&#124;")
 
 
 def _text(document: Document, text: str) -> str:
@@ -52,13 +45,13 @@ def _text(document: Document, text: str) -> str:
 
 def _paragraph(document: Document, text: str) -> str:
     """Return a text that does not begin like a list or a heading."""
-    return _MARKER.sub(lambda match: f"{match[1]}{match[2][:-1]}\\{match[2][-1]}", _text(document, text))
+    return as_paragraph(_text(document, text))
 
 
 def _block(document: Document, block: Block, folder: Path) -> str:
     match block:
         case Heading(text, level):
-            return f"{'#' * (level + 1)} {_text(document, text)}"
+            return f"{'#' * (level + 1)} {keep_edges(_text(document, text))}"
         case Paragraph(text):
             return _paragraph(document, text)
         case BulletList(items):
@@ -91,7 +84,7 @@ def _table(document: Document, table: DocumentTable) -> str:
 
 
 def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    return f"| {' | '.join(map(keep_edges, cells))} |"
 
 
 def _figure(document: Document, figure: DocumentFigure, folder: Path) -> str:
@@ -105,6 +98,6 @@ def _blank(document: Document, blank: Blank) -> str:
     """Return a quotation with the questions, and a paragraph for the text."""
     lines = [f"**{_text(document, blank.title)}** ({_text(document, AUTHOR_MARK)})"]
     if blank.questions:
-        lines += ["", *(f"- {_text(document, question)}" for question in blank.questions)]
+        lines += ["", *(f"- {_paragraph(document, question)}" for question in blank.questions)]
     quoted = "\n".join(f"> {line}".rstrip() for line in lines)
     return f"{quoted}\n\n{_text(document, EMPTY_TEXT)}"

@@ -22,6 +22,7 @@ from headstart.storage.schemas.schema import MAX_JSON_BYTES
 from headstart.telemetry.hyperparameters import hyperparameters
 from headstart.telemetry.scalars import scalars
 from headstart.telemetry.trackers.tracker import Row, TrackedRun
+from headstart.text import printable
 
 STUDY_SUBFOLDERS = ("search", "sources")  # of a study, with runs
 
@@ -78,10 +79,10 @@ def tracked_run(folder: Path, begin: float) -> TrackedRun:
     identity = f"{content.hash} {begin!r} {group} {folder.name}"
     return TrackedRun(
         id=hashlib.sha256(identity.encode()).hexdigest()[:16],
-        name=folder.name,
-        arm=content.plan.arm_name if role is None else role.variant,
+        name=printable(folder.name),
+        arm=printable(content.plan.arm_name if role is None else role.variant),
         seed=content.plan.seeding.seed,
-        group=group,
+        group=None if group is None else printable(group),
         stage=None if role is None else role.stage.value,
         begin=begin,
         hyperparameters=hyperparameters(content.plan),

@@ -11,11 +11,12 @@ from typing import Protocol
 
 from headstart.storage.schemas.result import RunResult, RunState
 from headstart.telemetry.hyperparameters import Hyperparameter
+from headstart.text import printable
 
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """A run as trackers show it.
+    """A run as trackers show it; control characters in its texts are escaped.
 
     Attributes:
         id: Identifies the record: 16 hexadecimal digits, the same in every process that reads it.
@@ -92,5 +93,5 @@ def summary(state: RunState, result: RunResult | None) -> dict[str, str | int]:
         values |= {"epochs": result.epochs, "best_epoch": result.best_epoch}
         values |= {"evaluation_split": result.evaluation_split}
         if result.reason is not None:
-            values |= {"reason": result.reason}
+            values |= {"reason": printable(result.reason)}
     return values
