@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from types import TracebackType
 
 
 def main() -> None:
@@ -15,6 +16,7 @@ def main() -> None:
         from headstart.i18n import translated
 
         streams.replace_streams()
+        sys.excepthook = _print_traceback
         from headstart.hardware.garbage import collect_rarely
 
         collect_rarely()
@@ -32,6 +34,13 @@ def main() -> None:
     except KeyboardInterrupt:
         print("Stopped by Ctrl-C.\nRun the command again.", file=sys.stderr)  # noqa: T201
         sys.exit(130)
+
+
+def _print_traceback(_kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
+    """Print the traceback of an error of --debug; its message may have names, whose control characters are escaped."""
+    from headstart.cli.output import print_traceback
+
+    print_traceback(error)
 
 
 def _restart_in_utf8() -> None:

@@ -82,7 +82,7 @@ class ConsoleReporter:
         if self._bar is None or task != self._task:
             self._stop_bar()
             self._bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),  # names may look like Rich's markup
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
@@ -90,7 +90,7 @@ class ConsoleReporter:
                 transient=True,
             )
             self._bar.start()
-            self._task_id, self._task = self._bar.add_task(translated(task), total=total), task
+            self._task_id, self._task = self._bar.add_task(printable(translated(task)), total=total), task
         assert self._task_id is not None  # noqa: S101
         self._bar.update(self._task_id, completed=done)
         if done >= total:
@@ -128,7 +128,7 @@ class ConsoleReporter:
         if now - self._last_line >= PROGRESS_INTERVAL_S and done < total:
             self._last_line = self._last_sentence = now
             line = _("{task}: {done} of {total}", task=task, done=done, total=total)
-            self._stream.write(f"{translated(line)}\n")
+            self._stream.write(f"{printable(translated(line))}\n")
             self._stream.flush()
 
     def _stop_bar(self) -> None:
@@ -139,13 +139,13 @@ class ConsoleReporter:
 
 def _render_status(status: StudyStatus) -> Group:
     """Return a study's table, with the latest run and the remaining time below it."""
-    grid = Table(title=printable(translated(status.title)), title_justify="left", title_style="bold")
+    grid = Table(title=Text(printable(translated(status.title)), style="bold"), title_justify="left")
     for heading in (_("arm"), _("state")):
-        grid.add_column(translated(heading), justify="left")
+        grid.add_column(Text(translated(heading)), justify="left")
     headings = [_("seeds"), _("mean val %")]
     headings += [_("epochs to {target:.3g} %", target=100 * status.target)] if status.target else []
     for heading in headings:
-        grid.add_column(translated(heading), justify="right")
+        grid.add_column(Text(translated(heading)), justify="right")
     for row in status.rows:
         cells = [printable(translated(row.arm)), printable(translated(row.state)), f"{row.done}/{row.total}"]
         cells += ["" if row.val is None else f"{100 * row.val:.1f}"]

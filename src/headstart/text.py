@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from headstart.i18n import Message, _, join, verbatim
+from headstart.i18n import Message, _, join, ngettext, verbatim
 
 
 def join_list(names: Iterable[str]) -> Message:
@@ -113,6 +113,9 @@ def relative_path(path: str) -> str:
     return str(inside) if inside.parts else path
 
 
+# control characters, ends of lines and paragraphs, lone surrogates, and marks that reorder the letters after them
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+_FORMULA_SIGNS = tuple("=+-@＝＋－＠")  # spreadsheets in East Asian languages read the wide ones too
 _JOINERS = "\u200c\u200d"  # of letters and emoji: they are parts of words, and invisible alone
 
 
@@ -121,7 +124,44 @@ def printable(text: str) -> str:
 
     File and class names are untrusted: a newline or a control sequence in a name must not reach the terminal.
     """
-    return "".join(c if c.isprintable() or c in _JOINERS else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if c.isprintable() or c in _JOINERS else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def printable_cell(text: str) -> str:
+    """Return a text with escapes for control characters only, for files of programs such as CSV.
+
+    Names with unusual spaces stay exact. What ends a line, begins a control sequence of a terminal or reorders the
+    letters after it is escaped.
+    """
+    return _CONTROLS.sub(lambda match: _escape(match[0]), text)
+
+
+def _begins_formula(text: str) -> bool:
+    if not text.startswith(_FORMULA_SIGNS):
+        return False
+    try:
+        float(text)  # -1 and +1 are numbers there too
+    except ValueError:
+        return True
+    return False
+
+
+def formula_notes(names: Iterable[str]) -> list[Message]:
+    """Return a note on names in a CSV that a spreadsheet may run as formulas; none if there are no such names.
+
+    The names stay as they are: the table is read back, and joined with names of files and classes.
+    """
+    count = sum(map(_begins_formula, set(names)))
+    note = ngettext(
+        "{count} name begins with =, +, - or @: a spreadsheet may run it as a formula. Import the columns as text.",
+        "{count} names begin with =, +, - or @: a spreadsheet may run them as formulas. Import the columns as text.",
+        count,
+    )
+    return [note] if count else []
 
 
 def closest(name: str, choices: Iterable[str], *, cutoff: float = 0.6) -> str:

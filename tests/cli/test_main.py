@@ -60,7 +60,7 @@ def fails(words: list[str], capsys) -> tuple[int, Message, Message, list[str]]:
 
     capsys.readouterr()
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as exit_info:
-        patch.setattr("headstart.cli.main.translated", show)
+        patch.setattr("headstart.cli.output.translated", show)
         main(words)
     output = capsys.readouterr()
     assert output.out == ""

@@ -209,8 +209,8 @@ def test_classes_named_like_csv_columns_keep_their_own_columns() -> None:
         "p(error)": "0.25",
         "p(image)": "0.75",
     }
-    assert as_table(predictions) == "a.png   75.0 %  image\n"
-    assert as_table([]) == ""
+    assert as_table(predictions) == ["a.png   75.0 %  image"]
+    assert as_table([]) == []
     with pytest.raises(DataError) as error:
         require_predictions([])
     assert values_of(error.value.message) == []
@@ -510,7 +510,7 @@ def test_error_of_a_prediction_is_a_message_without_the_path(predictor, digits: 
     assert [p.image for p in predictions] == [str(paths[i]) for i in (0, 1, 0, 1, 2)]
     for prediction in predictions:
         assert isinstance(prediction.error, Message) and str(tmp_path) not in prediction.error
-    for prediction, row in zip(predictions, as_table(predictions).splitlines(), strict=True):
+    for prediction, row in zip(predictions, as_table(predictions), strict=True):
         assert row.removeprefix(prediction.image).strip() == prediction.error
 
 

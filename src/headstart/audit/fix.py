@@ -25,7 +25,7 @@ from headstart.data.near_duplicates import Pairs
 from headstart.data.tables.options import TableOptions
 from headstart.errors import DataError, ResourceError, UsageError
 from headstart.i18n import Message, _, join, ngettext
-from headstart.text import join_first
+from headstart.text import formula_notes, join_first
 
 _SHOWN = 5
 _SPECIAL = re.compile(r"~|file:|[A-Za-z]:[/\\]|\\\\|[A-Za-z][A-Za-z0-9+.-]+://|[\s='\"]", re.IGNORECASE)
@@ -87,6 +87,7 @@ def write_fixed_manifest(data: AuditData, path: Path) -> FixedManifest:
         *_label_notes(data, copies),
         *kept,
         *_lost_notes(data, places),
+        *formula_notes([*(_path_in(image, path.absolute().parent) for image in fixed.paths), *fixed.classes]),
     ]
     if fault is not None:
         notes.append(join([_("The manifest cannot be divided into splits:"), fault.message, fault.hint]))

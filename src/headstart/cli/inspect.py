@@ -6,11 +6,10 @@ from typing import Annotated
 
 from headstart.cli.app import Json, Trust, command
 from headstart.cli.options import parameter
-from headstart.cli.render import print_json
+from headstart.cli.output import print_json, print_lines
 from headstart.config.stored_code import trusting
-from headstart.i18n import _, translated
+from headstart.i18n import _
 from headstart.models.user_code import require_network
-from headstart.text import printable
 
 
 @command(
@@ -39,4 +38,4 @@ def inspect(
     if json:
         print_json(inspection.to_json())
     else:
-        print("\n".join(printable(translated(line)) for line in inspection_lines(inspection)))
+        print_lines(inspection_lines(inspection))

@@ -12,8 +12,7 @@ from cyclopts import App, CycloptsError
 
 from headstart.config.plugins import load_plugins
 from headstart.errors import HeadstartError, as_headstart_error, require_supported_platform
-from headstart.i18n import _, translated
-from headstart.text import printable
+from headstart.i18n import _
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -87,5 +86,7 @@ def _exit_with(error: HeadstartError, code: int) -> NoReturn:
         with suppress(OSError, ValueError):  # a closed pipe
             sys.stdout.flush()  # the error refers to what was printed before it, also where both go to one file
     if sys.stderr is not None:  # closed with `2>&-`; print would write to stdout
-        print(*(printable(translated(text)) for text in (error.message, error.hint)), sep="\n", file=sys.stderr)
+        from headstart.cli.output import print_errors
+
+        print_errors([error.message, error.hint])
     sys.exit(code)

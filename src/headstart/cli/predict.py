@@ -7,11 +7,13 @@ from typing import Annotated
 
 from headstart.cli.app import DATA_FORMS, Device, Json, Model, Trust, command, reporter
 from headstart.cli.options import parameter, switch
-from headstart.cli.render import as_csv, as_table, print_json
+from headstart.cli.output import print_csv, print_json, print_lines
+from headstart.cli.render import as_csv, as_table
 from headstart.config.stored_code import trusting
 from headstart.errors import DataError, UsageError
-from headstart.i18n import _, ngettext, translated
+from headstart.i18n import _, ngettext
 from headstart.storage.folders import require_model
+from headstart.text import formula_notes
 
 
 @command(_("Classify images with a trained model."), sort_key=3)
@@ -42,11 +44,15 @@ def predict(
         if predictor.kept_note:
             output.say(predictor.kept_note)
         predictions = list(predictor.predict(images, output, top=predictor.kept_classes))
+        for note in formula_notes([*(p.image for p in predictions), *predictor.classes]) if csv else ():
+            output.say(note)
     require_predictions(predictions)
     if json:
         print_json([p.to_json(predictor.classes) for p in predictions])
+    elif csv:
+        print_csv(as_csv(predictions, predictor.classes))
     else:
-        print(as_csv(predictions, predictor.classes) if csv else as_table(predictions), end="")
+        print_lines(as_table(predictions))
     if unread := [p for p in predictions if p.error]:
         message = ngettext(
             "{unread} of the {count:,} image could not be read.",
@@ -108,4 +114,4 @@ def evaluate(
     if json:
         print_json(result.to_json())
     else:
-        print("\n".join(map(translated, evaluation.describe_evaluation(result))))
+        print_lines(evaluation.describe_evaluation(result))

@@ -1,24 +1,17 @@
-"""Print results as text for people, or as CSV and JSON for programs. Imports no torch."""
+"""Format results as text for people, or as CSV and JSON for programs, and print them. Imports no torch."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
-import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.text import Text
-
 from headstart.analysis.wording import arm_words, splits
+from headstart.cli.output import print_json, print_lines, print_traceback, print_wrapped
 from headstart.i18n import Message, _, translated, verbatim
-from headstart.storage.files import JsonData
-from headstart.streams import is_terminal
-from headstart.text import align_columns, printable
+from headstart.text import align_columns, printable, printable_cell
 
 if TYPE_CHECKING:
     from headstart.audit.finding import AuditResult
@@ -28,36 +21,38 @@ if TYPE_CHECKING:
     from headstart.storage.schemas.verdict import TimeToTarget, Verdict
 
 
-def as_table(predictions: Sequence[Prediction]) -> str:
-    """Format predictions in columns, one line per image: image, confidence and label, or image and error."""
+def as_table(predictions: Sequence[Prediction]) -> list[str]:
+    """Return predictions in columns, one line per image: image, confidence and label, or image and error."""
     names = [printable(p.image) for p in predictions]
     width = max(map(len, names), default=0)
     rows = []
     for name, p in zip(names, predictions, strict=True):
         result = translated(p.error) if p.error else f"{100 * p.confidence:5.1f} %  {p.label}"
-        rows.append(f"{name:<{width}}  {printable(result)}\n")
-    return "".join(rows)
+        rows.append(f"{name:<{width}}  {printable(result)}")
+    return rows
 
 
 def as_csv(predictions: Sequence[Prediction], classes: Sequence[str]) -> str:
     """Format predictions as CSV with the header image, label, confidence, error, and `p(CLASS)` for each class.
 
     If only the most probable classes are kept, their names and probabilities are in the columns `top N`, `p(top N)`.
-    Names are not escaped, also those that begin with `=`: a spreadsheet must import the columns as text.
+    Control characters in names are escaped. Nothing else is changed, also not names that begin with `=`: they are
+    compared with the names of files and classes, and the table can be a manifest. See `text.formula_notes`.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     kept = max((len(p.top) for p in predictions), default=0)
     columns = [part for n in range(1, kept + 1) for part in (f"top {n}", f"p(top {n})")]
-    columns = columns or [f"p({name})" for name in classes]
+    columns = columns or [printable_cell(f"p({name})") for name in classes]
     writer.writerow(["image", "label", "confidence", "error", *columns])
     for p in predictions:
         values = [part for pair in p.top for part in pair] or p.probabilities or [""] * len(columns)
-        writer.writerow([p.image, p.label, "" if p.error else p.confidence, p.error, *values])
+        row = [p.image, p.label, "" if p.error else p.confidence, p.error, *values]
+        writer.writerow([printable_cell(value) if isinstance(value, str) else value for value in row])
     return buffer.getvalue()
 
 
-def study_table(verdict: Verdict) -> str:
+def study_table(verdict: Verdict) -> list[str]:
     """Format the arms of a verdict in columns: mean accuracies on the selection and evaluation split, rates, epochs."""
     selection, evaluation = splits(verdict)
     scores = [_("{split} %", split=split) for split in (selection, evaluation)]
@@ -73,7 +68,7 @@ def study_table(verdict: Verdict) -> str:
         row = [printable(name), str(verdict.n), *numbers, ", ".join(f"{r:g}" for r in rates), epochs]
         rows.append(row[: len(headings)])
     note = _("* best on {selection}: its model is exported", selection=selection)
-    return "\n".join([*align_columns(rows, left=1), translated(note)])
+    return [*align_columns(rows, left=1), note]
 
 
 def _epochs_to_target(time: TimeToTarget) -> Message:
@@ -91,22 +86,15 @@ def print_study(folder: Path, verdict: Verdict, as_json: bool) -> None:
     from headstart.analysis.sentences import verdict_messages
 
     messages = verdict_messages(verdict)
-    print(study_table(verdict), end="\n\n")
-    print(_wrapped(messages.paragraph), end="\n\n")
+    print_lines(study_table(verdict), end="\n\n")
+    print_wrapped([messages.paragraph], end="\n\n")
     if remarks := [*messages.others, *messages.notes]:
-        print("\n".join(map(_wrapped, remarks)), end="\n\n")
-    print(translated(_("Study: {path}", path=folder)))
-    print(translated(_("Model: {path}", path=folder / "model")))
-    print(translated(_("Report: {path}", path=folder / "report.html")))
-
-
-def _wrapped(text: Message) -> str:
-    """Return a text on one line; if stdout is a terminal, on lines that end between words."""
-    line = printable(translated(text))
-    if not is_terminal(sys.stdout):
-        return line
-    console = Console()
-    return "\n".join(str(part).rstrip() for part in Text(line).wrap(console, console.width))
+        print_wrapped(remarks, end="\n\n")
+    print_lines([
+        _("Study: {path}", path=folder),
+        _("Model: {path}", path=folder / "model"),
+        _("Report: {path}", path=folder / "report.html"),
+    ])  # fmt: skip
 
 
 def print_run(folder: Path, as_json: bool) -> None:
@@ -119,8 +107,7 @@ def print_run(folder: Path, as_json: bool) -> None:
     if as_json:
         print_json({"folder": str(folder), **result.to_json()})
     else:
-        lines = [*result_sentences(result), _("Model: {path}", path=folder / "model")]
-        print("\n".join(map(translated, lines)))
+        print_lines([*result_sentences(result), _("Model: {path}", path=folder / "model")])
 
 
 def print_forecast(forecast: Forecast, as_json: bool) -> None:
@@ -128,7 +115,7 @@ def print_forecast(forecast: Forecast, as_json: bool) -> None:
     if as_json:
         print_json(forecast.to_json())
     else:
-        print(forecast)
+        print_lines(forecast.sentences)
 
 
 def print_ablation(summary: AblationSummary, as_json: bool) -> None:
@@ -136,7 +123,7 @@ def print_ablation(summary: AblationSummary, as_json: bool) -> None:
     if as_json:
         print_json(summary.to_json())
     else:
-        print("\n".join(printable(translated(sentence)) for sentence in summary.sentences))
+        print_lines(summary.sentences)
 
 
 def print_audit(result: AuditResult, notes: Sequence[Message], as_json: bool, *, tracebacks: bool) -> None:
@@ -147,12 +134,7 @@ def print_audit(result: AuditResult, notes: Sequence[Message], as_json: bool, *,
     if as_json:
         print_json(result.to_json())
     else:
-        print("\n".join(printable(translated(line)) for line in (*result.notes, *result.lines(), *notes)))
+        print_lines([*result.notes, *result.lines(), *notes])
     for row in result.rows if tracebacks else ():
         if row.error is not None:
-            traceback.print_exception(row.error)
-
-
-def print_json(value: JsonData) -> None:
-    """Print a value as JSON."""
-    print(json.dumps(value, indent=1, allow_nan=False))
+            print_traceback(row.error)

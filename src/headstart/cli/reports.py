@@ -7,12 +7,11 @@ from typing import Annotated
 
 from headstart.cli.app import RUNS, Json, Log, command, reporter
 from headstart.cli.options import parameter, switch
-from headstart.cli.render import print_json
+from headstart.cli.output import print_json, print_lines, print_paths
 from headstart.config.lists import split_commas
 from headstart.figures.documents.formats import DOCUMENT_FORMATS, HTML, parse_report_formats
-from headstart.i18n import _, translated
+from headstart.i18n import _
 from headstart.telemetry.trackers.registry import require_trackers
-from headstart.text import printable
 
 
 @command(_("Open TensorBoard on a folder of runs until Ctrl-C."), sort_key=5)
@@ -35,7 +34,7 @@ def tensorboard(
             for line in legend(folder):
                 output.say(line)
         url = launch(folder, port, host)
-        print(url, flush=True)
+        print_paths([url])
         if open:
             webbrowser.open(url)
         wait()
@@ -67,7 +66,7 @@ def report(
     from headstart.results.pages import write_report
 
     if HTML in formats:
-        print(write_report(folder, tag or ()))
+        print_paths([write_report(folder, tag or ())])
     if documents := [name for name in formats if name != HTML]:
         from headstart.experiment.ablation_summary import read_ablation_result
         from headstart.figures.documents.write import write_documents
@@ -81,7 +80,7 @@ def report(
                 ablation=read_ablation_result(folder),
                 foreign_folders=len(find_event_files(folder)),
             )
-        print("\n".join(map(str, paths)))
+        print_paths(paths)
 
 
 @command(_("Report whether the training of a run or a study is healthy, and what to try."), sort_key=5)
@@ -98,7 +97,7 @@ def diagnose(
     if json:
         print_json([diagnosis_of_run.to_json() for diagnosis_of_run in diagnoses])
     else:
-        print("\n".join(printable(translated(line)) for line in diagnosis.describe_diagnoses(diagnoses)))
+        print_lines(diagnosis.describe_diagnoses(diagnoses))
 
 
 @command(
@@ -114,4 +113,4 @@ def rebuild(
 
     with reporter() as output:
         folders = rebuild_files(folder, output, trackers)
-    print("\n".join(map(str, folders)))
+    print_paths(folders)

@@ -26,7 +26,8 @@ from headstart.cli.common_flags import TRAIN
 from headstart.cli.compare import resume_study
 from headstart.cli.foreign_flags import ALIASES
 from headstart.cli.options import DATA, PlanFlags, parameter, switch
-from headstart.cli.render import print_json, print_run
+from headstart.cli.output import print_json, print_toml
+from headstart.cli.render import print_run
 from headstart.config.new_place import NewPlace
 from headstart.config.plan_file import PLAN_FILE
 from headstart.config.resolve import checkpoint_interval, resolve_settings
@@ -87,7 +88,7 @@ def train(
             if json:
                 print_json(draft.plan.settings())
             else:
-                print(draft.plan.to_toml(), end="")
+                print_toml(draft.plan.to_toml())
             return
         for name, value, origin in draft.table(defaults=is_verbose()):
             output.say(_("  {name} = {value} ({origin})", name=name, value=value, origin=origin))

@@ -31,6 +31,7 @@ from headstart.i18n import Message, translated
 from headstart.storage.files import JsonData
 from headstart.storage.schemas.ablation import AblationCell, AblationEffect, AblationResult
 from headstart.storage.schemas.study import Stage
+from headstart.text import printable
 
 EFFECT_COUNT = len(DEPTHS) * (len(NORMS) + len(SHORTCUTS))  # reported together
 EFFECT_CONFIDENCE_LEVEL = 1 - 0.05 / EFFECT_COUNT  # Bonferroni: all intervals together hold with 95 %
@@ -49,7 +50,7 @@ class AblationSummary:
     sentences: tuple[Message, ...]
 
     def __str__(self) -> str:
-        return "\n".join(map(translated, self.sentences))
+        return "\n".join(printable(translated(sentence)) for sentence in self.sentences)
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(str(self))}</pre>"

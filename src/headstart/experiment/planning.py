@@ -33,7 +33,7 @@ from headstart.i18n import Message, _, join, ngettext, translated, verbatim
 from headstart.reporter import NullReporter, Reporter
 from headstart.storage.files import JsonData
 from headstart.storage.schemas.forecast import ForecastResult
-from headstart.text import format_duration, join_list
+from headstart.text import format_duration, join_list, printable
 from headstart.training import setup
 
 EVALUATION_PASSES = 2  # of a frozen backbone over all images without augmentation, for selection and evaluation
@@ -87,7 +87,7 @@ class Forecast:
         return [*lines, *warnings, _planned_work(self), *([reused] if self.reusable_runs else [])]
 
     def __str__(self) -> str:
-        return "\n".join(map(translated, self.sentences))
+        return "\n".join(printable(translated(sentence)) for sentence in self.sentences)
 
     def to_json(self) -> dict[str, JsonData]:
         """Return the study and what it takes as JSON (`ForecastResult`)."""

@@ -17,7 +17,7 @@ from headstart.models import comparison, factory, structure, user_network
 from headstart.models.tracing import size_text
 from headstart.models.user_code import is_user_network, label, pinned
 from headstart.storage.schemas.inspection import LayerDescription, NetworkInspection, ReferenceComparison
-from headstart.text import align_columns
+from headstart.text import align_columns, printable
 
 DEFAULT_CLASSES, DEFAULT_SIZE = 1000, 128  # those of ImageNet, and of headstart's images
 COLUMNS = (_("layer"), _("kind"), _("output"), _("parameters"), _("MFLOPs"))
@@ -33,7 +33,7 @@ class Inspection(NetworkInspection):
     """
 
     def __str__(self) -> str:
-        return "\n".join(translated(line) for line in inspection_lines(self))
+        return "\n".join(printable(translated(line)) for line in inspection_lines(self))
 
 
 @dataclass(frozen=True)
