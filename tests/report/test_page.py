@@ -709,6 +709,27 @@ def test_pages_run_and_load_only_what_is_in_them(study_folder: Path, grid: Path,
         assert shown.faults == [] and shown.scripts == []
 
 
+@needs_browser
+def test_policy_stops_markup_that_is_not_of_the_page(study_folder: Path, tmp_path: Path) -> None:
+    text = (study_folder / "report.html").read_text(encoding="utf-8")
+    foreign = """<p id="x" style="color: rgb(1, 2, 3)" onclick="ran()">x</p><script>document.title = "ran"</script>
+        <style>#x { font-size: 77px }</style><img src="http://localhost:9/x.png">
+        <a href="javascript:document.title='ran'">y</a>"""
+    path = tmp_path / "page.html"
+    path.write_text(text.replace("</main>", f"{foreign}</main>"), encoding="utf-8")
+    with open_browser() as visits:
+        tab = visits.open(path.as_uri(), WIDE)
+        tab.locator("#x").click()
+        tab.locator("a", has_text="y").last.click()
+        shown = tab.evaluate(
+            "(e => [getComputedStyle(e).color, getComputedStyle(e).fontSize])(document.querySelector('#x'))"
+        )
+        assert "rgb(1, 2, 3)" not in shown and "77px" not in shown and "ran" not in tab.title()
+        directives = [re.findall(r"(style|script|img)-src", error) for error in visits.errors]
+        # the attribute, the element; the handler, the element, the address; the picture
+        assert sorted(names[0] for names in directives if names) == ["img", *["script"] * 3, *["style"] * 2]
+
+
 def test_cells_of_the_confusion_matrix_have_the_color_of_their_share(study_folder: Path) -> None:
     run = study_folder / read_json(study_folder / "verdict.json")["exported"]["run"]
     counts = np.array(read_table(run))
