@@ -1,0 +1,74 @@
+"""Which modules open files without the layer that follows no links (`headstart.storage.contained`), and why.
+
+Everything below a run, a study and the cache is opened by the layer. A new module that opens a file in another way is
+an error here: use the layer, or add the module with its reason if it reads what the user has named.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "headstart"
+METHODS = {"read_text", "read_bytes", "write_text", "write_bytes"}  # of Path
+OPENING = {"open", "safe_open", "load_file", "save_file", "copyfile", "copytree", "copy2", "memmap", "open_memmap"}
+MODULES = {"zipfile", "tarfile"}
+OPENERS_OF_OTHERS = {"contained", "Image", "webbrowser", "_tracker", "tarfile"}  # whose `open` opens no path of a run
+PHOTOS, TABLES, WEIGHTS = "photos of the user", "tables of the user", "weights that the user has named"
+PACKAGE = "files of the installed package"
+SYSTEM = "files of the operating system"
+ALLOWED = {
+    "storage/contained.py": "the layer",
+    "storage/descriptors.py": "the layer",
+}
+
+
+def used(path: Path) -> Iterator[str]:
+    """Yield the names in a module that open files."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in MODULES)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (alias.name for alias in node.names if node.module in MODULES or alias.name in OPENING)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "open":
+            yield "open"
+        elif isinstance(node, ast.Attribute):
+            owner = getattr(node.value, "attr", getattr(node.value, "id", ""))
+            if node.attr in METHODS | OPENING and not (node.attr == "open" and owner in OPENERS_OF_OTHERS):
+                yield node.attr
+            elif (owner, node.attr) in {("np", "load"), ("numpy", "load"), ("np", "fromfile"), ("torch", "load")}:
+                yield f"{owner}.{node.attr}"
+
+
+MODULES_WITH_FILES = {
+    str(path.relative_to(SOURCE)): names for path in sorted(SOURCE.rglob("*.py")) if (names := sorted(set(used(path))))
+}
+
+
+def test_only_named_modules_open_files_without_the_layer() -> None:
+    assert MODULES_WITH_FILES.keys() - ALLOWED.keys() == set()
+
+
+def test_named_modules_open_files() -> None:
+    assert ALLOWED.keys() - MODULES_WITH_FILES.keys() == set()
+
+
+@pytest.mark.parametrize(
+    ("code", "names"),
+    [
+        ("open('a')", ["open"]),
+        ("path.open('rb')", ["open"]),
+        ("contained.open_file(a, b)", []),
+        ("Path('a').read_text()", ["read_text"]),
+        ("import zipfile", ["zipfile"]),
+        ("from zipfile import ZipFile", ["ZipFile"]),
+        ("np.load(path)", ["np.load"]),
+        ("from safetensors.torch import load_file", ["load_file"]),
+        ("read = path.read_bytes", ["read_bytes"]),
+        ("Image.open(file)", []),
+    ],
+)
+def test_what_counts(code: str, names: list[str], tmp_path: Path) -> None:
+    (tmp_path / "module.py").write_text(code)
+    assert sorted(used(tmp_path / "module.py")) == names
