@@ -489,14 +489,16 @@ def test_only_stale_temporary_files_are_removed(tmp_path: Path) -> None:
     alive = tmp_path / f"new.tmp-{os.getppid()}-{host}"
     elsewhere = tmp_path / "new.tmp-1-another-host"
     own, dead = tmp_path / f"new.tmp-{os.getpid()}-{host}", tmp_path / f"x.npz.tmp-99999999-{host}"
-    for path in (alive, elsewhere, own):
+    current = tmp_path / f"y.npz.tmp-{os.getpid()}-{host}"
+    for path in (alive, elsewhere, own, current):
         path.mkdir()
+    os.utime(own, (0, 0))  # of an earlier process with the same number
     dead.touch()
     cache.remove_stale(tmp_path)
-    assert sorted(tmp_path.glob("*.tmp-*")) == sorted([alive, elsewhere])
+    assert sorted(tmp_path.glob("*.tmp-*")) == sorted([alive, elsewhere, current])
     os.utime(elsewhere, (0, 0))
     cache.remove_stale(tmp_path)
-    assert list(tmp_path.glob("*.tmp-*")) == [alive]
+    assert sorted(tmp_path.glob("*.tmp-*")) == sorted([alive, current])
 
 
 @pytest.mark.parametrize("name", ["pixels.bin", "index.npz", "MANIFEST.json"])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from headstart.storage.cache import cache_root
 from headstart.training import events, loop
 from headstart.training.feature_cache import PLAIN_VIEW, head_input
 from tests.short_runs import prepared
@@ -90,7 +91,7 @@ def test_unfinished_files_of_dead_processes_are_removed() -> None:
     list(context.backbone.fill("view-0", context.batches.images))
     process = subprocess.Popen(["true"])
     process.wait()  # its id is free again
-    stale = context.backbone._folder / f"view-1.npy.tmp-{process.pid}-{socket.gethostname()}"
+    stale = cache_root() / context.backbone._folder / f"view-1.npy.tmp-{process.pid}-{socket.gethostname()}"
     stale.touch()
     list(context.backbone.fill("view-1", context.batches.images))
     assert not stale.exists()
@@ -101,10 +102,10 @@ def test_concurrent_fills_of_a_view_are_merged(monkeypatch: pytest.MonkeyPatch) 
     first, second, third = (prepared(**FROZEN, test_seed=77).context.backbone for _ in range(3))
     photos = first.batches.images
     halves = [dataclasses.replace(photos, indices=photos.indices[i::2], labels=photos.labels[i::2]) for i in (0, 1)]
-    monkeypatch.setattr("headstart.training.feature_cache.temp_suffix", lambda: ".tmp-1-slow")
+    monkeypatch.setattr("headstart.storage.contained.temp_suffix", lambda: ".tmp-1-slow")
     filling = first.fill("view-0", halves[0])
     next(filling)
-    monkeypatch.setattr("headstart.training.feature_cache.temp_suffix", lambda: ".tmp-2-quick")
+    monkeypatch.setattr("headstart.storage.contained.temp_suffix", lambda: ".tmp-2-quick")
     list(second.fill("view-0", halves[1]))
     assert list(filling)
     for backbone, half in ((first, halves[0]), (second, halves[1])):

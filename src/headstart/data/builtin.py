@@ -6,8 +6,8 @@ Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", 
 
 from __future__ import annotations
 
+import hashlib
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,11 +15,15 @@ import numpy as np
 
 from headstart.data import labeled_folder
 from headstart.data.image_index import ImageIndex
-from headstart.errors import UsageError
+from headstart.errors import ResourceError, UsageError
 from headstart.i18n import _
-from headstart.storage.cache import cache_root, commit_folder, scratch_folder
+from headstart.storage import contained
+from headstart.storage.cache import cache_root, commit_folder, read_cache_file, scratch_folder
+from headstart.storage.contained import TooLargeError, UnsafeFileError
 
-_IMAGE_COUNT = 1797
+_PARENT = "builtin"  # in the cache
+_FOLDER, _CHECKSUM_FILE = f"{_PARENT}/digits-1", f"{_PARENT}/digits-1.sha256"
+_MAX_IMAGE_BYTES = 1 << 16
 _DEFAULT_CLASSES = ("6", "7", "8", "9")
 
 
@@ -65,23 +69,45 @@ def _parse_classes(source: str) -> tuple[str, ...]:
 
 def _write_images() -> Path:
     """Write the images to the cache if they are not complete there, and return their folder."""
-    target = cache_root() / "builtin" / "digits-1"
-    if _is_complete(target):
-        return target
+    root = cache_root()
+    if _is_complete(root):
+        return root / _FOLDER
     from PIL import Image
     from sklearn.datasets import load_digits
 
     data = load_digits()
     images = np.rint(data.images * (255 / 16)).astype(np.uint8)
-    with scratch_folder(target.parent) as scratch:
+    with scratch_folder(root, _PARENT) as scratch:
+        for digit in sorted(set(data.target.tolist())):
+            contained.make_folder(root, f"{scratch}/{digit}")
         for i, (image, digit) in enumerate(zip(images, data.target, strict=True)):
-            (scratch / str(digit)).mkdir(exist_ok=True)
-            Image.fromarray(image).save(scratch / str(digit) / f"{i:04d}.png")
-        if target.exists() and not _is_complete(target):  # another process may have completed it meanwhile
-            shutil.rmtree(target)
-        commit_folder(scratch, target)
-    return target
+            with contained.new_file(root, f"{scratch}/{digit}/{i:04d}.png", sync=False) as file:
+                Image.fromarray(image).save(file, "PNG")
+        if not _is_complete(root):  # another process may have completed it meanwhile
+            contained.remove_folder(root, _FOLDER)
+            contained.write(root, _CHECKSUM_FILE, _checksum(root, scratch))
+        commit_folder(root, scratch, _FOLDER)
+    if not _is_complete(root):
+        raise ResourceError(
+            _("The built-in digits in {folder} are damaged and cannot be replaced.", folder=root / _FOLDER),
+            _("Delete the folder, or set HEADSTART_CACHE to a writable folder."),
+        )
+    return root / _FOLDER
 
 
-def _is_complete(target: Path) -> bool:
-    return sum(1 for _unused in target.glob("*/*.png")) == _IMAGE_COUNT
+def _is_complete(root: Path) -> bool:
+    """Return True if the images in the cache are those that were written."""
+    expected = read_cache_file(root, _CHECKSUM_FILE, 1 << 10)
+    try:
+        return expected is not None and expected.decode("latin-1") == _checksum(root, _FOLDER)
+    except (OSError, UnsafeFileError, TooLargeError):
+        return False
+
+
+def _checksum(root: Path, folder: str) -> str:
+    """Return the hash of the names and contents of the images in a folder."""
+    digest = hashlib.sha256()
+    for name in contained.files_below(root, folder):
+        content = contained.read_bytes(root, name, _MAX_IMAGE_BYTES)
+        digest.update(f"{name.removeprefix(folder)} {len(content)}\n".encode() + content)
+    return digest.hexdigest()

@@ -11,10 +11,8 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -29,7 +27,7 @@ from headstart.data.thumbnails import read_thumbnails
 from headstart.errors import DataError
 from headstart.i18n import _
 from headstart.reporter import Reporter
-from headstart.storage.cache import cache_root, write_cache_file
+from headstart.storage.cache import cache_root, read_cache_file, write_cache_file
 from headstart.storage.schemas.cache import NearDuplicatePairs
 
 MAX_SEARCHED = 200_000  # images of different content: the thumbnails of more would need gigabytes
@@ -114,27 +112,30 @@ def copy_numbers(pairs: Pairs, content_hashes: Sequence[str]) -> Integers:
     return components(len(content_hashes), [same_name(content_hashes), pairs.edges])
 
 
-def _cache_file(contents: Iterable[str]) -> Path:
+def _cache_file(contents: Iterable[str]) -> str:
+    """Return the name of the file below the cache."""
     digest = hashlib.blake2b(f"{search.ALGORITHM_VERSION} {DECODER_VERSION}\n".encode(), digest_size=16)
     for content in contents:
         digest.update(content.encode())
-    return cache_root() / "near-duplicates" / f"{digest.hexdigest()}.json"
+    return f"near-duplicates/{digest.hexdigest()}.json"
 
 
-def _read(file: Path, count: int) -> Pairs | None:
+def _read(file: str, count: int) -> Pairs | None:
     """Return the pairs in a file of the cache; None if there is none, or it is damaged."""
+    content = read_cache_file(cache_root(), file)
     try:
-        stored = NearDuplicatePairs.read(file)
+        stored = NearDuplicatePairs.parse(content, file) if content is not None else None
     except DataError:
         return None
-    if not stored.is_intact or stored.images != count:
+    if stored is None or not stored.is_intact or stored.images != count:
+        return None
+    if len(stored.pairs) != len(stored.similarity) or not all(0 <= i < j < count for i, j in stored.pairs):
         return None
     rows = np.array(stored.pairs, dtype=np.int64).reshape(-1, 2)
     return Pairs(rows[:, 0], rows[:, 1], np.array(stored.similarity, dtype=np.float32))
 
 
-def _write(file: Path, pairs: Pairs, count: int) -> None:
+def _write(file: str, pairs: Pairs, count: int) -> None:
     rows = tuple(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
     stored = NearDuplicatePairs.of(count, rows, tuple(pairs.similarity.astype(np.float64).round(6).tolist()))
-    with suppress(OSError):  # they are found again next time
-        write_cache_file(file, (stored.model_dump_json() + "\n").encode())
+    write_cache_file(cache_root(), file, (stored.model_dump_json() + "\n").encode())

@@ -26,7 +26,7 @@ from headstart.errors import DataError, ResourceError, UsageError
 from headstart.i18n import _
 from headstart.path_names import expanded
 from headstart.reporter import Reporter
-from headstart.storage.files import write_atomic
+from headstart.storage import contained
 from headstart.storage.folders import slug
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def stored_source(data: DataSource, folder: Path, options: TableOptions | None =
 
     Raises:
         UsageError: The data is of another type.
-        DataError: A column is missing, or a path or a label is not UTF-8.
+        DataError: A column is missing, a path or a label is not UTF-8, or `manifests` is a link.
         ResourceError: The manifest cannot be written.
     """
     if isinstance(data, (str, os.PathLike)):
@@ -75,17 +75,27 @@ def stored_source(data: DataSource, folder: Path, options: TableOptions | None =
     stem, columns = _columns_of(data, options or TableOptions())
     content = frame_reader.json_lines(columns).encode()
     name = f"{slug(stem)}-{hashlib.sha256(content).hexdigest()[:12]}.jsonl"
-    target = expanded(folder).absolute() / MANIFEST_FOLDER / name
+    root = expanded(folder).absolute()
+    target = root / MANIFEST_FOLDER / name
     try:
-        if not target.is_file() or target.read_bytes() != content:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(target, content)
+        root.mkdir(parents=True, exist_ok=True)
+        contained.make_folder(root, MANIFEST_FOLDER)
+        if not _has_content(root, f"{MANIFEST_FOLDER}/{name}", content):
+            contained.write(root, f"{MANIFEST_FOLDER}/{name}", content)
     except OSError as error:
         raise ResourceError(
             _("The manifest {path} cannot be written ({reason}).", path=target, reason=error.strerror),
             _("Choose another folder with runs=DIR."),
         ) from None
     return str(target)
+
+
+def _has_content(root: Path, name: str, content: bytes) -> bool:
+    """Return True if a file has this content; a link is no such file."""
+    entry = contained.find(root, name)
+    if entry is None or not entry.is_file or entry.size != len(content):
+        return False
+    return contained.read_bytes(root, name, len(content)) == content
 
 
 @contextmanager

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import os
 import time
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from headstart.storage.cache import cache_root, write_cache_file
+from headstart.errors import DataError
+from headstart.storage import arrays
+from headstart.storage.cache import WRITE_ERRORS, cache_root, make_cache_folder
 
 DIGEST_BYTES = 16
 Stamp = tuple[int, int, int]  # size in bytes, time of change of the content and of the entry, both in nanoseconds
@@ -23,6 +23,8 @@ Stamps = npt.NDArray[np.int64]  # [n, 3]
 _MIN_AGE_NS = 2_000_000_000  # the content of a younger file may change without a change of its stamp
 _SAVE_INTERVAL_S = 15.0  # so much work is lost if the process is killed
 _MAX_SAVE_SHARE = 0.05  # of the time, for saving a large cache again and again
+_FOLDER = "contents"  # in the cache
+_MAX_BYTES = 1 << 31  # about 20 million files
 _EMPTY = (list[str](), np.zeros((0, 3), dtype=np.int64), np.zeros((0, DIGEST_BYTES), dtype=np.uint8))
 _Entries = tuple[Stamps, npt.NDArray[np.uint8]]  # stamps and digests, one row per file
 
@@ -38,8 +40,8 @@ class HashCache:
 
     def __init__(self, root: Path) -> None:
         name = hashlib.blake2b(os.fsencode(root), digest_size=8).hexdigest()
-        self._file = cache_root() / "contents" / f"{name}.npz"
-        keys, stamps, digests = _read(self._file)
+        self._cache, self._file = cache_root(), f"{_FOLDER}/{name}.npz"
+        keys, stamps, digests = _read(self._cache, self._file)
         # one tuple: a lookup in another thread never sees the stamp of one state and the digest of another
         self._entries: _Entries = (stamps, digests)
         self._rows = dict(zip(keys, range(len(keys)), strict=True))
@@ -72,8 +74,11 @@ class HashCache:
             return
         start = time.monotonic()
         self._merge()
-        with contextlib.suppress(OSError):
-            write_cache_file(self._file, _serialize(self._rows, *self._entries))
+        stamps, digests = self._entries
+        keys = np.frombuffer("\0".join(self._rows).encode(), dtype=np.uint8)
+        with contextlib.suppress(*WRITE_ERRORS):
+            make_cache_folder(self._cache, _FOLDER)
+            arrays.write_npz(self._cache, self._file, {"keys": keys, "stamps": stamps, "digests": digests})
         now = time.monotonic()
         self._next_save = now + max(_SAVE_INTERVAL_S, (now - start) / _MAX_SAVE_SHARE)
 
@@ -95,19 +100,17 @@ class HashCache:
         self._added = []
 
 
-def _read(path: Path) -> tuple[list[str], Stamps, npt.NDArray[np.uint8]]:
+def _read(root: Path, name: str) -> tuple[list[str], Stamps, npt.NDArray[np.uint8]]:
     """Return keys, stamps and digests; nothing if the file is missing or damaged, so that the files are read again."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            keys = arrays["keys"].tobytes().decode().split("\0")
-            stamps, digests = arrays["stamps"], arrays["digests"].reshape(-1, DIGEST_BYTES)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        columns = arrays.read_npz(root, name, _MAX_BYTES)
+        keys = columns["keys"].tobytes().decode().split("\0")
+        stamps, digests = columns["stamps"], columns["digests"]
+    except (OSError, ValueError, KeyError, DataError):
         return _EMPTY
-    is_sound = stamps.shape == (len(keys), 3) and len(digests) == len(set(keys)) == len(keys)
-    return (keys, stamps.astype(np.int64), digests.astype(np.uint8)) if is_sound else _EMPTY
-
-
-def _serialize(keys: dict[str, int], stamps: Stamps, digests: npt.NDArray[np.uint8]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, keys=np.frombuffer("\0".join(keys).encode(), dtype=np.uint8), stamps=stamps, digests=digests)
-    return buffer.getvalue()
+    is_sound = (
+        (stamps.dtype, digests.dtype) == (np.dtype(np.int64), np.dtype(np.uint8))
+        and (stamps.shape, digests.shape) == ((len(keys), 3), (len(keys), DIGEST_BYTES))
+        and len(set(keys)) == len(keys)
+    )
+    return (keys, stamps, digests) if is_sound else _EMPTY

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import mmap
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,10 +23,12 @@ from headstart.data.hashing import UNREADABLE_PREFIX
 from headstart.data.image_index import ImageIndex
 from headstart.data.pixels import Pixels
 from headstart.data.store_builder import DecodeFailure, StoreBuilder, read_image, undecodable_error
-from headstart.data.store_files import PIXELS_FILE, StoreIndex
-from headstart.errors import DataError
+from headstart.data.store_files import StoredImages, StoreIndex
+from headstart.errors import DataError, ResourceError
 from headstart.i18n import Message, _, ngettext
 from headstart.reporter import ProgressCallback
+from headstart.storage.cache import cache_root
+from headstart.storage.contained import UnsafeFileError
 from headstart.text import end_sentence, join_first
 
 
@@ -48,13 +49,24 @@ class PixelStore:
 
     def __init__(
         self,
-        folder: Path,
+        place: tuple[Path, str],
+        stored: StoredImages,
         images: ImageIndex,
         content_hashes: Sequence[str],
         failures: dict[str, DecodeFailure],
         conversion: Conversion | None,
     ) -> None:
-        index = store_files.read_index_file(folder)
+        """Assign the images of an index to those of a store.
+
+        Args:
+            place: The cache, and the name of the store below it.
+            stored: Content of the store.
+            images: Index of the images.
+            content_hashes: One content hash per image.
+            failures: What could not be decoded, by content hash.
+            conversion: A given conversion; None for that which the images give.
+        """
+        index = stored.index
         number = {content: i for i, content in enumerate(index.content_hashes)}
         self.bad = tuple(i for i, content in enumerate(content_hashes) if content in failures)
         self.faults = tuple(end_sentence(failures[content_hashes[i]].of(images.keys[i])) for i in self.bad)
@@ -65,10 +77,8 @@ class PixelStore:
         self.is_deep: npt.NDArray[np.bool_] = index.scaled[record] & (record >= 0)
         self.is_transparent: npt.NDArray[np.bool_] = (index.visible[record] != OPAQUE) & (record >= 0)
         self._starts = index.starts()[record]
-        self._folder, self._checks = folder, index.checks[record]
+        self._place, self._checks, self._pixels = place, index.checks[record], stored.pixels
         self._checked = np.zeros(len(record), dtype=np.bool_)
-        with (folder / PIXELS_FILE).open("rb") as file:
-            self._pixels = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype=np.uint8)
         self.conversion = conversion or index.found_conversion()
         self.notes = tuple(_notes(images, index, record, self.conversion))
 
@@ -88,14 +98,15 @@ class PixelStore:
     def _check(self, index: int, flat: Pixels) -> None:
         if zlib.crc32(flat.data) != self._checks[index]:
             hint = _("Run the command again: the images will be decoded again.")
+            folder = Path(*self._place)
             try:
-                store_files.invalidate(self._folder)
-            except OSError:
-                hint = _("Delete {folder} and run the command again.", folder=self._folder)
+                store_files.invalidate(*self._place)
+            except (OSError, UnsafeFileError):
+                hint = _("Delete {folder} and run the command again.", folder=folder)
             raise DataError(
                 _(
                     "The cached pixels in {folder} have changed on the disk (image {index}).",
-                    folder=self._folder,
+                    folder=folder,
                     index=index,
                 ),
                 hint,
@@ -198,10 +209,17 @@ def open_store(
                 fault = _("{name} could not be read a moment ago, but can now", name="")
                 failures[content] = DecodeFailure(fault, permanent=False)
         good = [content for content in first if content not in failures]
-        folder = store_files.store_folder(good, side, conversion)
-        if good and not store_files.is_complete(folder):
+        root, name = cache_root(), store_files.store_name(good, side, conversion)
+        stored = store_files.read_store(root, name) if good else None
+        if good and stored is None:
             paths = {content: images.paths[first[content]] for content in good}
-            folder = StoreBuilder(paths, failures, side, conversion, threads).build(progress)
+            name = StoreBuilder(root, paths, failures, side, conversion, threads).build(progress)
+            stored = store_files.read_store(root, name)
     if failures and (not skip_bad or len(failures) == len(first)):
         raise undecodable_error(images, content_hashes, failures)
-    return PixelStore(folder, images, content_hashes, failures, conversion)
+    if stored is None:
+        raise ResourceError(
+            _("The pixel store {folder} is damaged and cannot be replaced.", folder=root / name),
+            _("Delete it, or set HEADSTART_CACHE to a writable folder with free space."),
+        )
+    return PixelStore((root, name), stored, images, content_hashes, failures, conversion)

@@ -31,6 +31,7 @@ from headstart.data.store_files import PIXELS_FILE, StoreIndex
 from headstart.errors import DataError, ResourceError
 from headstart.i18n import Message, _, join, ngettext
 from headstart.reporter import ProgressCallback
+from headstart.storage import contained
 from headstart.storage.cache import commit_folder, scratch_folder
 from headstart.text import format_bytes
 
@@ -56,6 +57,7 @@ class StoreBuilder:
     """Decodes files into a new store.
 
     Attributes:
+        root: The cache.
         paths: Path of each content.
         failures: Receives what cannot be decoded.
         side: As in `open_store`.
@@ -63,29 +65,35 @@ class StoreBuilder:
         threads: As in `open_store`.
     """
 
+    root: Path
     paths: dict[str, Path]
     failures: dict[str, DecodeFailure]
     side: int
     conversion: Conversion | None
     threads: int
 
-    def build(self, progress: ProgressCallback | None) -> Path:
-        """Return the folder of the store, which has no files if nothing can be decoded."""
-        root = store_files.root()
-        with scratch_folder(root) as scratch:
-            _check_disk(root, list(self.paths.values()), self.side)
-            with (scratch / PIXELS_FILE).open("w+b") as file:
+    def build(self, progress: ProgressCallback | None) -> str:
+        """Return the name of the store below the cache; it has no files if nothing can be decoded.
+
+        Raises:
+            DataError: A file has changed while it was read.
+            ResourceError: The disk is too small, or the cache cannot be written.
+        """
+        root = self.root
+        with scratch_folder(root, store_files.STORES) as scratch:
+            _check_disk(root / store_files.STORES, list(self.paths.values()), self.side)
+            with contained.new_file(root, f"{scratch}/{PIXELS_FILE}", sync=False) as file:
                 index = self._decode_all(file, progress)
                 if index and self.conversion is None:
                     self._convert_again(file, index)
             store_files.add_undecodable(content for content, failure in self.failures.items() if failure.permanent)
-            folder = store_files.store_folder(index.content_hashes if index else (), self.side, self.conversion)
+            name = store_files.store_name(index.content_hashes if index else (), self.side, self.conversion)
             if index:
-                store_files.write_index(scratch, index)
-                if folder.exists() and not store_files.is_complete(folder):
-                    shutil.rmtree(folder, ignore_errors=True)  # damaged: a store of another process appears complete
-                commit_folder(scratch, folder)
-        return folder
+                store_files.write_index(root, scratch, index)
+                if store_files.read_store(root, name) is None:
+                    contained.remove_folder(root, name)  # damaged: a store of another process appears complete
+                commit_folder(root, scratch, name)
+        return name
 
     def _decode_all(self, file: BinaryIO, progress: ProgressCallback | None) -> StoreIndex | None:
         """Write the pixels of all files with the given conversion or the default."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import io
+import mmap
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,22 @@ from PIL import features
 
 from headstart.data.conversion import Conversion, choose_conversion
 from headstart.data.decode import DECODER_VERSION
+from headstart.data.hash_cache import DIGEST_BYTES
 from headstart.data.image_formats import heif_version
 from headstart.errors import DataError
-from headstart.storage.cache import cache_root, write_cache_file
+from headstart.storage import arrays, contained
+from headstart.storage.cache import cache_root, read_cache_file, write_cache_file
 from headstart.storage.schemas.cache import StoreManifest, UndecodableFiles
 
+STORES = "pixels"  # the folder of all stores in the cache
 PIXELS_FILE, _INDEX_FILE, _MANIFEST_FILE = "pixels.bin", "index.npz", "MANIFEST.json"
+_UNDECODABLE_FILE = f"{STORES}/undecodable.json"
 _SCHEMA_VERSION = 3  # of a store
+_MAX_INDEX_BYTES = 1 << 30  # 36 bytes per image
+_COLUMNS = {  # types of the columns of an index
+    "contents": "uint8", "sizes": "int32", "max_values": "int32", "visible": "int16", "scaled": "bool",
+    "checks": "uint32",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,13 +63,16 @@ class StoreIndex:
         return np.concatenate([[0], np.cumsum(np.prod(self.sizes, axis=1, dtype=np.int64) * 3)])
 
 
-def root() -> Path:
-    """Return the folder of all stores."""
-    return cache_root() / "pixels"
+@dataclass(frozen=True)
+class StoredImages:
+    """A complete store: its index, and the bytes of all images as a memory map, uint8 [n]."""
+
+    index: StoreIndex
+    pixels: npt.NDArray[np.uint8]
 
 
-def store_folder(content_hashes: Iterable[str], side: int, conversion: Conversion | None) -> Path:
-    """Return the folder of a store, named after the contents, the size, the conversion and the decoders' versions.
+def store_name(content_hashes: Iterable[str], side: int, conversion: Conversion | None) -> str:
+    """Return the folder of a store below the cache, named after the contents, size, conversion and decoders' versions.
 
     Args:
         content_hashes: Content hashes of the images, in any order.
@@ -71,63 +84,93 @@ def store_folder(content_hashes: Iterable[str], side: int, conversion: Conversio
     digest = hashlib.blake2b(f"{DECODER_VERSION} {versions} {side} {rules}\n".encode(), digest_size=16)
     for content in sorted(content_hashes):
         digest.update(content.encode())
-    return root() / digest.hexdigest()
+    return f"{STORES}/{digest.hexdigest()}"
 
 
-def write_index(folder: Path, index: StoreIndex) -> None:
-    """Write the index and, last, the manifest of a store whose pixels are written."""
-    buffer, count = io.BytesIO(), len(index.content_hashes)
-    np.savez(
-        buffer,
-        contents=np.frombuffer(bytes.fromhex("".join(index.content_hashes)), dtype=np.uint8).reshape(count, -1),
-        sizes=index.sizes,
-        max_values=index.max_values,
-        visible=index.visible,
-        scaled=index.scaled,
-        checks=index.checks,
-    )
-    (folder / _INDEX_FILE).write_bytes(buffer.getvalue())
-    (folder / _MANIFEST_FILE).write_text(_manifest(folder).model_dump_json(indent=1) + "\n")
+def write_index(root: Path, name: str, index: StoreIndex) -> None:
+    """Write the index and, last, the manifest of a store whose pixels are written.
 
-
-def read_index_file(folder: Path) -> StoreIndex:
-    """Return the index of a complete store."""
-    with np.load(folder / _INDEX_FILE, allow_pickle=False) as arrays:
-        return StoreIndex(
-            content_hashes=tuple(row.tobytes().hex() for row in arrays["contents"]),
-            sizes=arrays["sizes"],
-            max_values=arrays["max_values"],
-            visible=arrays["visible"],
-            scaled=arrays["scaled"],
-            checks=arrays["checks"],
-        )
-
-
-def is_complete(folder: Path) -> bool:
-    """Return True if the files in `folder` match its manifest; `PixelStore` checks the pixels."""
-    try:
-        return StoreManifest.read(folder / _MANIFEST_FILE) == _manifest(folder)
-    except (OSError, DataError):
-        return False
-
-
-def invalidate(folder: Path) -> None:
-    """Remove the manifest, so that the store is built again. Raises OSError."""
-    (folder / _MANIFEST_FILE).unlink(missing_ok=True)
-
-
-def _manifest(folder: Path) -> StoreManifest:
-    return StoreManifest(
+    Args:
+        root: The cache.
+        name: Name of the store's folder below it.
+        index: The index.
+    """
+    contents = np.frombuffer(bytes.fromhex("".join(index.content_hashes)), dtype=np.uint8)
+    columns: dict[str, arrays.Array] = {
+        "contents": contents.reshape(len(index.content_hashes), -1),
+        "sizes": index.sizes,
+        "max_values": index.max_values,
+        "visible": index.visible,
+        "scaled": index.scaled,
+        "checks": index.checks,
+    }
+    arrays.write_npz(root, f"{name}/{_INDEX_FILE}", columns)
+    pixels = contained.find(root, f"{name}/{PIXELS_FILE}")
+    manifest = StoreManifest(
         schema_version=_SCHEMA_VERSION,
-        bytes=(folder / PIXELS_FILE).stat().st_size,
-        index=hashlib.sha256((folder / _INDEX_FILE).read_bytes()).hexdigest(),
+        bytes=pixels.size if pixels else 0,
+        index=hashlib.sha256(contained.read_bytes(root, f"{name}/{_INDEX_FILE}", _MAX_INDEX_BYTES)).hexdigest(),
     )
+    contained.write(root, f"{name}/{_MANIFEST_FILE}", manifest.model_dump_json(indent=1) + "\n")
+
+
+def read_store(root: Path, name: str) -> StoredImages | None:
+    """Return a store; None if it is missing, or if its files do not match its manifest and each other.
+
+    `PixelStore` checks the pixels themselves.
+
+    Args:
+        root: The cache.
+        name: Name of the store's folder below it.
+    """
+    try:
+        manifest = StoreManifest.parse(contained.read_bytes(root, f"{name}/{_MANIFEST_FILE}", 1 << 16), _MANIFEST_FILE)
+        content = contained.read_bytes(root, f"{name}/{_INDEX_FILE}", _MAX_INDEX_BYTES)
+        if manifest.schema_version != _SCHEMA_VERSION or manifest.index != hashlib.sha256(content).hexdigest():
+            return None
+        columns = arrays.parse_npz(content, _INDEX_FILE)
+        with contained.open_file(root, f"{name}/{PIXELS_FILE}") as file:
+            if os.fstat(file.fileno()).st_size != manifest.bytes or not _is_sound(columns, manifest.bytes):
+                return None
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError, DataError):  # ValueError: an empty file is not mapped
+        return None
+    index = StoreIndex(
+        content_hashes=tuple(row.tobytes().hex() for row in columns["contents"]),
+        sizes=columns["sizes"],
+        max_values=columns["max_values"],
+        visible=columns["visible"],
+        scaled=columns["scaled"],
+        checks=columns["checks"],
+    )
+    return StoredImages(index, np.frombuffer(mapped, dtype=np.uint8))
+
+
+def invalidate(root: Path, name: str) -> None:
+    """Remove the manifest of a store, so that it is built again. Raises UnsafeFileError and OSError."""
+    contained.remove(root, f"{name}/{_MANIFEST_FILE}")
+
+
+def _is_sound(columns: dict[str, arrays.Array], pixel_bytes: int) -> bool:
+    """Return True if an index has all columns, and its images fill a file of `pixel_bytes`."""
+    if {key: str(column.dtype) for key, column in columns.items()} != _COLUMNS:
+        return False
+    count = len(columns["contents"]) if columns["contents"].ndim else 0
+    shapes = {"contents": (count, DIGEST_BYTES), "sizes": (count, 2)}
+    if not count or any(column.shape != shapes.get(key, (count,)) for key, column in columns.items()):
+        return False
+    areas = np.prod(columns["sizes"], axis=1, dtype=np.int64)
+    if columns["sizes"].min() < 1 or areas.max() > pixel_bytes:
+        return False
+    ends = np.cumsum(areas * 3)
+    return bool((np.diff(ends) > 0).all()) and int(ends[-1]) == pixel_bytes  # a sum that overflows is negative
 
 
 def read_undecodable() -> set[str]:
     """Return the hashes of files that could not be decoded the last time."""
+    content = read_cache_file(cache_root(), _UNDECODABLE_FILE)
     try:
-        return set(UndecodableFiles.read(root() / "undecodable.json").contents)
+        return set(UndecodableFiles.parse(content, _UNDECODABLE_FILE).contents) if content is not None else set()
     except DataError:
         return set()
 
@@ -137,4 +180,4 @@ def add_undecodable(content_hashes: Iterable[str]) -> None:
     saved = read_undecodable()
     if fresh := set(content_hashes) - saved:
         listed = UndecodableFiles(contents=tuple(sorted(saved | fresh)))
-        write_cache_file(root() / "undecodable.json", listed.model_dump_json(indent=1).encode())
+        write_cache_file(cache_root(), _UNDECODABLE_FILE, listed.model_dump_json(indent=1).encode())

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-import shutil
 import signal
 import threading
 import time
@@ -268,19 +267,22 @@ def _answer(job: str, token: str, archive: bytes | None) -> TaskResult:
         return TaskAnswer(execute.answer_job_in_worker(job, NullReporter()))
     if archive is None:
         return NoAccess()
-    from headstart.storage.cache import cache_root
+    from headstart.storage import contained
+    from headstart.storage.cache import cache_root, make_cache_folder
 
-    copies = cache_root() / "ray-runs"
-    for copy in copies.glob("*"):
-        if time.time() - copy.stat().st_mtime > COPY_MAX_AGE_S:
-            shutil.rmtree(copy, ignore_errors=True)
+    root, copies = cache_root(), "ray-runs"
+    make_cache_folder(root, copies)
+    for copy in contained.entries(root, copies):
+        if time.time() - copy.modified > COPY_MAX_AGE_S:
+            contained.remove_folder(root, f"{copies}/{copy.name}")
     # the same folder if another worker of this node retries: it continues from the checkpoint
-    parent = copies / hashlib.sha256(f"{token} {job}".encode()).hexdigest()[:32]
-    if not parent.exists():
+    name = f"{copies}/{hashlib.sha256(f'{token} {job}'.encode()).hexdigest()[:32]}"
+    parent = root / name
+    if not contained.is_folder(root, name):
         unpack(archive, parent)
     answer = execute.answer_job_in_worker(job, NullReporter(), parent=parent)
     runs = pack([plan.parent for plan in sorted(parent.glob(f"*/{PLAN_FILE}"))])
-    shutil.rmtree(parent, ignore_errors=True)
+    contained.remove_folder(root, name)
     return TaskAnswer(answer, runs)
 
 

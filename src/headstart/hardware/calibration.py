@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import platform
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -17,8 +15,7 @@ from headstart.i18n import Message, _, ngettext
 from headstart.models import user_code
 from headstart.models.processor import multiplies_bf16
 from headstart.reporter import Reporter
-from headstart.storage.cache import cache_root
-from headstart.storage.files import write_json
+from headstart.storage.cache import cache_root, read_cache_file, write_cache_file
 from headstart.storage.schemas.cache import MeasurementKey, StepSpeed
 
 
@@ -112,10 +109,10 @@ def choose_precision(
         plan, peak, _unused = measure_machine(plan, network, device, reporter)
         return plan, peak
     key = _measurement_key(plan, batch_shape(plan), device)
-    speed = _read_speed(_path(key), key)
+    speed = _read_speed(key)
     with precision.deterministic(device, plan.machine.threads):
         flops_per_second = max(benchmark.matmul_peak(device, "bf16", times=2), speed.peak.get("bf16", 0.0))
-    _write_speed(_path(key), _with_peak(speed, "bf16", flops_per_second))
+    _write_speed(_with_peak(speed, "bf16", flops_per_second))
     reporter.say(
         ngettext(
             "Precision bf16 on {device} with {count} thread: this processor multiplies it.",
@@ -139,7 +136,7 @@ def known_step_seconds(plan: RunConfig) -> float | None:
     The precision may be `auto`; the network, the device and the threads are resolved.
     """
     key = _measurement_key(plan, batch_shape(plan), devices.pick_device(plan.machine.device))
-    known = _read_speed(_path(key), key).seconds
+    known = _read_speed(key).seconds
     return min((known[p] for p in _candidates(plan) if p in known), default=None)
 
 
@@ -153,14 +150,14 @@ def record_step_seconds(plan: RunConfig, seconds: float) -> None:
         seconds: Mean duration of a step in the fastest epoch of the run.
     """
     key = _measurement_key(plan, batch_shape(plan), devices.pick_device(plan.machine.device))
-    speed, name = _read_speed(_path(key), key), plan.machine.precision
+    speed, name = _read_speed(key), plan.machine.precision
     if seconds < speed.seconds.get(name, 0.0):
-        with contextlib.suppress(OSError):
-            _write_speed(_path(key), speed.model_copy(update={"seconds": speed.seconds | {name: seconds}}))
+        _write_speed(speed.model_copy(update={"seconds": speed.seconds | {name: seconds}}))
 
 
-def _path(key: MeasurementKey) -> Path:
-    return cache_root() / "machine" / f"{key.digest}.json"
+def _file(key: MeasurementKey) -> str:
+    """Return the name of the file of a measurement below the cache."""
+    return f"machine/{key.digest}.json"
 
 
 def _candidates(plan: RunConfig) -> tuple[str, ...]:
@@ -189,8 +186,7 @@ def _measured_speed(plan: RunConfig, network: nn.Module, device: torch.device, r
     shape = batch_shape(plan)
     key = _measurement_key(plan, shape, device)
     digest = key.digest
-    path = _path(key)
-    speed = cached = _read_speed(path, key)
+    speed = cached = _read_speed(key)
     candidates = _candidates(plan)
     with precision.deterministic(device, plan.machine.threads):
         missing = any(p not in speed.seconds and p not in speed.unsupported for p in candidates)
@@ -217,7 +213,7 @@ def _measured_speed(plan: RunConfig, network: nn.Module, device: torch.device, r
         if is_supported and (fastest := _fastest(speed, candidates)) not in speed.peak:
             speed = _with_peak(speed, fastest, benchmark.matmul_peak(device, fastest))
     if speed != cached:
-        _write_speed(path, speed)
+        _write_speed(speed)
     if not is_supported:
         raise UsageError(
             _("{device} does not support {precision}.", device=str(device), precision=candidates[0]),
@@ -275,17 +271,20 @@ def _network_key(plan: RunConfig) -> tuple[str, ...]:
     return (*values, code)
 
 
-def _read_speed(path: Path, key: MeasurementKey) -> StepSpeed:
+def _read_speed(key: MeasurementKey) -> StepSpeed:
     """Return the cached speed; without any precision if the file is missing or damaged."""
+    content = read_cache_file(cache_root(), _file(key))
     try:
-        return StepSpeed.read(path)
+        speed = StepSpeed.parse(content, _file(key)) if content is not None else None
     except DataError:
+        speed = None
+    if speed is None or speed.key != key or min([*speed.seconds.values(), *speed.peak.values()], default=1.0) <= 0:
         return StepSpeed(key=key, seconds={}, peak={}, unsupported=())
+    return speed
 
 
-def _write_speed(path: Path, speed: StepSpeed) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, speed.to_json())
+def _write_speed(speed: StepSpeed) -> None:
+    write_cache_file(cache_root(), _file(speed.key), (speed.model_dump_json(indent=1) + "\n").encode())
 
 
 def _fastest(speed: StepSpeed, candidates: tuple[str, ...]) -> str:

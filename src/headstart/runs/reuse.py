@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import shutil
@@ -18,7 +17,7 @@ from headstart.runs import heads_runner
 from headstart.runs.job_protocol import RunRequest
 from headstart.runs.run_folder import is_blind
 from headstart.storage import contained, files, folders, locks, run_index, seals
-from headstart.storage.cache import cache_root, write_cache_file
+from headstart.storage.cache import cache_root, read_cache_file, write_cache_file
 from headstart.storage.schemas.result import RESULT_FILE, RunResult
 from headstart.storage.schemas.schema import VersionedSchema
 from headstart.storage.schemas.study import RunRole
@@ -38,7 +37,7 @@ def reuse_finished(parent: Path, requests: Sequence[RunRequest]) -> list[Path]:
     copies = []
     for request in requests:
         plan = request.plan
-        if _registry_path(plan).exists():
+        if read_cache_file(cache_root(), _registry_name(plan)) is not None:
             key = heads_runner.stack_key(plan)
             lock = run_lock_name(plan) if key is None else backbone_lock_name(key)
             with locks.locked(parent, lock, RUN_LOCK_TIMEOUT_S):
@@ -71,9 +70,8 @@ def register_finished(folder: Path, plan: RunConfig, until: int | None = None) -
     """
     done = (folder / RESULT_FILE).exists()
     if done or until is not None:
-        with contextlib.suppress(OSError):
-            path = _registry_path(plan, None if done else until)
-            write_cache_file(path, _RegisteredRun(folder=folder.absolute()).model_dump_json().encode())
+        name = _registry_name(plan, None if done else until)
+        write_cache_file(cache_root(), name, _RegisteredRun(folder=folder.absolute()).model_dump_json().encode())
 
 
 def copy_finished(parent: Path, request: RunRequest, until: int | None = None) -> Path | None:
@@ -133,12 +131,12 @@ def with_origin(
     return content.model_copy(update={"study": role, "reused_from": reused_from, "of_others": of_others})
 
 
-def _registry_path(plan: RunConfig, until: int | None = None) -> Path:
-    """Return the cache file that names the run of this plan in this environment, or its rung of `until` epochs."""
+def _registry_name(plan: RunConfig, until: int | None = None) -> str:
+    """Return the name of the cache file on the run of this plan in this environment, or its rung of `until` epochs."""
     text = json.dumps(
         [plan.hash, environment.environment(plan.machine.device)] + [until] * (until is not None), sort_keys=True
     )
-    return cache_root() / "runs" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+    return f"runs/{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 
 
 def _finished_run(plan: RunConfig, role: RunRole) -> Path | None:
@@ -172,7 +170,8 @@ def _rung(plan: RunConfig, until: int) -> Path | None:
 
 
 def _registered_folder(plan: RunConfig, until: int | None = None) -> Path:
-    return _RegisteredRun.read(_registry_path(plan, until)).folder
+    name = _registry_name(plan, until)
+    return _RegisteredRun.parse(read_cache_file(cache_root(), name) or b"", name).folder
 
 
 def copy_files(source: Path, folder: Path) -> None:

@@ -6,6 +6,7 @@ by its path. Here the size of everything is known from the size of the file befo
 
 from __future__ import annotations
 
+import io
 import math
 import mmap
 import re
@@ -72,19 +73,18 @@ def read_npz(root: Path, name: str, limit: int = contained.MAX_BYTES) -> dict[st
         OSError: The file is missing or cannot be read.
     """
     with contained.open_file(root, name) as file:
-        size = file.seek(0, 2)
-        if size > limit:
+        if file.seek(0, 2) > limit:
             raise contained.too_large(root / name, limit)
-        try:
-            _check_directory(file, size)
-            with zipfile.ZipFile(file) as archive:
-                members = archive.infolist()
-                _check_members(members, size)
-                return {item.filename.removesuffix(_SUFFIX): _parse(archive.read(item)) for item in members}
-        except _DamagedError as error:
-            raise _damaged(root / name, error.fault) from None
-        except (zipfile.BadZipFile, ValueError, EOFError, RuntimeError, NotImplementedError) as error:
-            raise _damaged(root / name, verbatim(str(error))) from None
+        return _read_archive(file, root / name)
+
+
+def parse_npz(content: bytes, name: Path | str) -> dict[str, Array]:
+    """Return the arrays in the content of an .npz file, as `read_npz`; `name` is the file in messages.
+
+    Raises:
+        DataError: The content is damaged or compressed.
+    """
+    return _read_archive(io.BytesIO(content), name)
 
 
 def write_npz(root: Path, name: str, arrays: Mapping[str, Array]) -> None:
@@ -118,13 +118,37 @@ def map_npy(root: Path, name: str) -> Array:
         OSError: The file is missing or cannot be read.
     """
     with contained.open_file(root, name) as file:
-        size = file.seek(0, 2)
-        file.seek(0)
-        try:
-            header = _header(file.read(_MAX_HEADER_BYTES), size)
-        except _DamagedError as error:
-            raise _damaged(root / name, error.fault) from None
-        return _array(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), header)
+        return map_file(file, root / name)
+
+
+def map_file(file: BinaryIO, name: Path | str) -> Array:
+    """Return the array of an open .npy file as a memory map, as `map_npy`; `name` is the file in messages.
+
+    Raises:
+        DataError: The file is damaged.
+        OSError: The file cannot be mapped.
+    """
+    size = file.seek(0, 2)
+    file.seek(0)
+    try:
+        header = _header(file.read(_MAX_HEADER_BYTES), size)
+    except _DamagedError as error:
+        raise _damaged(name, error.fault) from None
+    return _array(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), header)
+
+
+def _read_archive(file: BinaryIO, name: Path | str) -> dict[str, Array]:
+    size = file.seek(0, 2)
+    try:
+        _check_directory(file, size)
+        with zipfile.ZipFile(file) as archive:
+            members = archive.infolist()
+            _check_members(members, size)
+            return {item.filename.removesuffix(_SUFFIX): _parse(archive.read(item)) for item in members}
+    except _DamagedError as error:
+        raise _damaged(name, error.fault) from None
+    except (zipfile.BadZipFile, ValueError, EOFError, RuntimeError, NotImplementedError) as error:
+        raise _damaged(name, verbatim(str(error))) from None
 
 
 def _check_directory(file: BinaryIO, size: int) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
+import re
+import secrets
 import socket
 import stat
 import tempfile
@@ -16,11 +18,13 @@ from pathlib import Path
 from headstart.errors import ResourceError
 from headstart.i18n import Message, _
 from headstart.path_names import expanded
+from headstart.storage import contained
 from headstart.storage.contained import temp_suffix
-from headstart.storage.files import write_atomic
 from headstart.storage.folders import can_be_written
 
+WRITE_ERRORS = (OSError, ResourceError, contained.UnsafeFileError)  # of files that are only computed again
 _MAX_STALE_AGE_S = 7 * 24 * 3600
+_STARTED_S = time.time()  # of this process, about
 _scratch_lock = threading.Lock()
 _HINT = _("Set HEADSTART_CACHE to a writable folder with free space.")
 
@@ -74,74 +78,133 @@ def _temporary_root() -> Path:
     return folder
 
 
-@contextmanager
-def scratch_folder(parent: Path) -> Iterator[Path]:
-    """Create an empty folder in `parent` to fill and pass to `commit_folder`; it is removed at the end of the block.
+def make_cache_folder(root: Path, name: str) -> None:
+    """Create the cache and a folder in it.
 
-    Its name is `new.tmp-<pid>-<host>`. Stale folders of dead processes are removed first. A process has at most one
-    scratch folder at a time; other threads wait.
+    Args:
+        root: The cache.
+        name: Name of the folder below it.
 
     Raises:
-        ResourceError: the cache cannot be written.
+        ResourceError: It cannot be created, or a link is in its place.
     """
-    scratch = parent / f"new{temp_suffix()}"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        contained.make_folder(root, name)
+    except contained.UnsafeFileError as error:
+        raise ResourceError(error.message, _("Remove it. HEADSTART_CACHE can name a folder on another disk.")) from None
+    except OSError as error:
+        raise _unwritable(root / name, error) from error
+
+
+@contextmanager
+def scratch_folder(root: Path, parent: str) -> Iterator[str]:
+    """Create an empty folder to fill and pass to `commit_folder`; it is removed at the end of the block.
+
+    Stale folders of dead processes are removed first. A process has at most one scratch folder at a time; other
+    threads wait.
+
+    Args:
+        root: The cache.
+        parent: Name below it of the folder in which the new one is created.
+
+    Yields:
+        The name of the new folder below `root`; it ends in `.tmp-<pid>-<host>`.
+
+    Raises:
+        ResourceError: The cache cannot be written.
+    """
+    scratch = f"{parent}/new.{secrets.token_hex(8)}{temp_suffix()}"
     with _scratch_lock:
+        make_cache_folder(root, parent)
         try:
-            parent.mkdir(parents=True, exist_ok=True)
-            remove_stale(parent)
-            scratch.mkdir()
+            remove_stale(root, parent)
+            contained.make_folder(root, scratch, exist_ok=False)
             yield scratch
         except OSError as error:
-            raise ResourceError(
-                _("The cache folder {folder} cannot be written ({error}).", folder=parent, error=error), _HINT
-            ) from error
+            raise _unwritable(root / parent, error) from error
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            with contextlib.suppress(OSError, contained.UnsafeFileError):
+                contained.remove_folder(root, scratch)
 
 
-def commit_folder(scratch: Path, target: Path) -> None:
+def commit_folder(root: Path, scratch: str, target: str) -> None:
     """Move the filled folder `scratch` to `target` atomically, also under a power cut: sync, then rename.
 
     An existing `target`, which another process created first, stays, and `scratch` is not moved.
 
+    Args:
+        root: The cache.
+        scratch: Name of the folder below it.
+        target: New name below it.
+
     Raises:
-        OSError: the folder cannot be synced or renamed.
+        UnsafeFileError: There is a link in one of the folders, or in the place of `target`.
+        OSError: The folder cannot be synced or renamed.
     """
-    for parent, _unused, names in os.walk(scratch):
-        for name in names:
-            _sync(Path(parent) / name)
-        _sync(Path(parent))
+    names = contained.files_below(root, scratch)
+    for name in names:
+        with contained.open_file(root, name) as file:
+            os.fsync(file.fileno())
+    for folder in sorted({scratch, *(name.rpartition("/")[0] for name in names)}):
+        contained.sync_folder(root, folder)
     try:
-        scratch.rename(target)
+        contained.rename(root, scratch, target)
     except OSError:
-        if not target.is_dir():
+        if not contained.is_folder(root, target):
             raise
-    _sync(target.parent)
+    contained.sync_folder(root, target.rpartition("/")[0])
 
 
-def write_cache_file(target: Path, content: bytes) -> None:
-    """Replace the file `target` atomically and create its folder. Raises OSError."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(target, content)
+def read_cache_file(root: Path, name: str, limit: int = contained.MAX_BYTES) -> bytes | None:
+    """Return the content of a file of the cache; None if it is missing, too large or a link, or cannot be read."""
+    try:
+        return contained.read_bytes(root, name, limit)
+    except (OSError, contained.UnsafeFileError, contained.TooLargeError):
+        return None
 
 
-def remove_stale(folder: Path) -> None:
-    """Remove unfinished files and folders of dead processes from `folder`: `*.tmp-<pid>-<host>`.
+def write_cache_file(root: Path, name: str, content: bytes) -> None:
+    """Replace a file of the cache atomically and create its folder.
 
-    Those of another host (a shared cache) are removed when they are older than a week, because its processes cannot be
-    checked.
+    Write errors are ignored: what is in the cache is computed again without it.
     """
-    for path in folder.glob("*.tmp-*-*"):
-        pid, _unused, host = path.name.rpartition(".tmp-")[2].partition("-")
-        if not pid.isdigit():
-            continue
-        is_local = host == socket.gethostname()
-        is_dead = is_local and (int(pid) == os.getpid() or not _is_alive(int(pid)))
-        if is_dead or (not is_local and _age_s(path) > _MAX_STALE_AGE_S):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+    with contextlib.suppress(*WRITE_ERRORS):
+        make_cache_folder(root, name.rpartition("/")[0])
+        contained.write(root, name, content)
+
+
+def remove_stale(root: Path, name: str = "") -> None:
+    """Remove unfinished files and folders of dead processes: `*.tmp-<pid>-<host>`.
+
+    Those of this process are stale if they are older than it: an earlier process had the same number. Those of another
+    host (a shared cache) are removed when they are older than a week, because its processes cannot be checked.
+
+    Args:
+        root: The folder that the user has named, or the cache.
+        name: Name below it of the folder with the unfinished files; "" for `root`.
+
+    Raises:
+        UnsafeFileError: A component is a link.
+    """
+    try:
+        listed = contained.entries(root, name)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in listed:
+        if _is_stale(entry):
+            inner = f"{name}/{entry.name}" if name else entry.name
+            (contained.remove_folder if entry.is_folder else contained.remove)(root, inner)
+
+
+def _is_stale(entry: contained.Entry) -> bool:
+    _unused, mark, process = entry.name.rpartition(".tmp-")
+    pid, _unused, host = process.partition("-")
+    if not mark or not re.fullmatch("[0-9]{1,18}", pid):
+        return False
+    if host != socket.gethostname():
+        return time.time() - entry.modified > _MAX_STALE_AGE_S
+    return entry.modified < _STARTED_S if int(pid) == os.getpid() else not _is_alive(int(pid))
 
 
 def _is_alive(pid: int) -> bool:
@@ -154,16 +217,5 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _age_s(path: Path) -> float:
-    try:
-        return time.time() - path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _unwritable(folder: Path, error: OSError) -> ResourceError:
+    return ResourceError(_("The cache folder {folder} cannot be written ({error}).", folder=folder, error=error), _HINT)

@@ -1,7 +1,10 @@
 """Cache the features of a frozen backbone on disk: a frozen backbone is a fixed function of the image.
 
-<cache>/features/<key>/view-0.npy    float32 [images, …], NaN where not computed yet; epoch e uses view e mod k
+<cache>/features/<key>/view-0.npy    float32 [images, features + 1], NaN where not computed yet; the last column has the
+                                     CRC-32C of the row, as bits; epoch e uses view e mod k
                        plain.npy     the same without augmentation, for validation
+
+A row whose checksum is wrong counts as not computed. The checksum includes the key, the view and the image.
 
 The key contains everything that changes the features: the tensors of the backbone, the images, the augmentation, the
 precision and the machine. The cached features equal those that the network computes, bit for bit where the backend
@@ -12,27 +15,33 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from itertools import pairwise
+from typing import BinaryIO
 
+import google_crc32c
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from headstart.data import transforms
 from headstart.data.loader import ImageSubset, TrainingBatches, training_rows
-from headstart.errors import ResourceError
+from headstart.errors import DataError, ResourceError
 from headstart.hardware.precision import autocast
 from headstart.i18n import _
 from headstart.models import freezing, structure
-from headstart.storage.cache import cache_root, remove_stale
-from headstart.storage.contained import sync_folder, temp_suffix
+from headstart.storage import arrays, contained
+from headstart.storage.cache import cache_root, make_cache_folder, remove_stale
 from headstart.storage.folders import require_space
 from headstart.storage.schemas.arm import FROZEN
 
 MAX_FEATURES_PER_IMAGE = 65_536  # with more features per image a cache is not worth its space
 PLAIN_VIEW = "plain"
+_CHECKED_ROWS = 1024  # of which the checksums are computed at once
+Rows = npt.NDArray[np.float32]
 
 
 def head_input(network: nn.Module, images: Tensor) -> Tensor:
@@ -105,15 +114,17 @@ class FeatureCache:
                 *settings.machine,
             ]
         )
-        self._folder = cache_root() / "features" / hashlib.sha256(text.encode()).hexdigest()[:32]
-        self._arrays: dict[str, np.ndarray] = {}
+        self._cache, self._folder = cache_root(), f"features/{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+        self._arrays: dict[str, Rows] = {}
+        self._checked: dict[str, npt.NDArray[np.bool_]] = {}  # images whose rows are known to be right, by view
         side = batches.augmentation.size
         self.shape = tuple(head_input(network, torch.zeros(1, 3, side, side, device=self._device)).shape[1:])
+        self._width = int(np.prod(self.shape)) + 1
 
     @property
     def is_cacheable(self) -> bool:
         """True if the features of an image are few enough for a cache."""
-        return int(np.prod(self.shape)) <= MAX_FEATURES_PER_IMAGE
+        return self._width - 1 <= MAX_FEATURES_PER_IMAGE
 
     def view(self, epoch: int, augmented_views: int) -> str:
         """Return the name of the view of an epoch."""
@@ -130,53 +141,77 @@ class FeatureCache:
         """
         array = self._open(view, len(images.store))
         indices = np.unique(images.indices)
-        missing = indices[np.isnan(array[indices].reshape(len(indices), -1)[:, 0])]
+        self._check(view, array, indices, self._checked[view])
+        missing = indices[~self._checked[view][indices]]
         if not len(missing):
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        remove_stale(self._folder)
-        require_space(self._folder, array.nbytes)
-        path = self._folder / f"{view}.npy"
-        temporary = path.with_name(f"{path.name}{temp_suffix()}")
+        make_cache_folder(self._cache, self._folder)
+        remove_stale(self._cache, self._folder)
+        require_space(self._cache / self._folder, array.nbytes)
+        name, size = f"{self._folder}/{view}.npy", self.batches.batch_size
+        checked = self._checked[view].copy()
         try:
-            features = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=array.shape)
-            features[:] = array
-            size = self.batches.batch_size
-            for begin in range(0, len(missing), size):
-                yield
-                rows = missing[begin : begin + size]
-                features[rows] = self._compute(view, images, rows)
-            self._merge(features, path)
-            features.flush()
-            self._arrays[view] = np.load(temporary, mmap_mode="r")  # another process may replace `path`
-            temporary.replace(path)
-            sync_folder(self._folder)
+            with contained.new_file(self._cache, name) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+                for begin in range(0, len(missing), size):
+                    yield
+                    rows = missing[begin : begin + size]
+                    self._write(file, view, rows, self._compute(view, images, rows))
+                    checked[rows] = True
+                self._merge(file, view, checked)
+                file.flush()
+                # another process may replace the file
+                self._arrays[view], self._checked[view] = arrays.map_file(file, name), checked
         except OSError as error:
             raise ResourceError(
                 _(
                     "The features of the frozen backbone cannot be cached ({reason}: {folder}).",
                     reason=error.strerror,
-                    folder=self._folder,
+                    folder=self._cache / self._folder,
                 ),
                 _("Set HEADSTART_CACHE to a writable folder with free space."),
             ) from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
-    def _merge(self, features: np.ndarray, path: Path) -> None:
+    def _write(self, file: BinaryIO, view: str, rows: npt.NDArray[np.int64], values: Rows) -> None:
+        """Write features with their checksums into a new file of a view."""
+        width = self._width * values.itemsize
+        begin = file.seek(0, 2) - len(self._checked[view]) * width
+        stored = np.empty((len(rows), self._width), dtype=np.float32)
+        stored[:, :-1] = values.reshape(len(rows), self._width - 1)
+        stored[:, -1] = np.array(self._checksums(view, rows, stored), dtype=np.uint32).view(np.float32)
+        starts = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]  # of rows one after the other
+        for start, end in pairwise(starts):
+            if start < end:
+                file.seek(begin + int(rows[start]) * width)
+                file.write(stored[start:end].data)
+
+    def _check(self, view: str, array: Rows, indices: npt.NDArray[np.int64], checked: npt.NDArray[np.bool_]) -> None:
+        """Mark those of the rows at `indices` in `checked` whose checksum is right."""
+        places = indices[~checked[indices] & ~np.isnan(array[indices, 0])]
+        for begin in range(0, len(places), _CHECKED_ROWS):
+            rows = places[begin : begin + _CHECKED_ROWS]
+            stored = array[rows]
+            checked[rows] = stored[:, -1].copy().view(np.uint32) == np.array(self._checksums(view, rows, stored))
+
+    def _checksums(self, view: str, rows: npt.NDArray[np.int64], stored: Rows) -> list[int]:
+        """Return the checksum of each row; the last column is not included."""
+        start, extend = zlib.crc32(f"{self._folder} {view}".encode()), google_crc32c.extend
+        values = stored[:, :-1]
+        return [extend(start ^ row, value) for row, value in zip(rows.tolist(), values, strict=True)]
+
+    def _merge(self, file: BinaryIO, view: str, checked: npt.NDArray[np.bool_]) -> None:
         """Add the features that other processes have computed since; a race loses features, not correctness."""
-        try:
-            stored = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError):
-            return
-        if stored.shape == features.shape:
-            count = len(features)
-            new = np.isnan(features.reshape(count, -1)[:, 0]) & ~np.isnan(stored.reshape(count, -1)[:, 0])
-            features[new] = stored[new]
+        stored = self._read(view, len(checked))
+        if stored is not None:
+            before = checked.copy()
+            self._check(view, stored, np.flatnonzero(~before), checked)
+            new = np.flatnonzero(checked & ~before)
+            self._write(file, view, new, stored[new, :-1])
 
     def rows(self, view: str, indices: np.ndarray) -> Tensor:
         """Return the features of images of the store, float32 [n, …] on the device; `fill` must have computed them."""
-        return torch.from_numpy(np.array(self._arrays[view][indices])).to(self._device)
+        values = self._arrays[view][indices, :-1].reshape(len(indices), *self.shape)
+        return torch.from_numpy(values).to(self._device)
 
     def batch(self, batches: TrainingBatches, epoch: int, step: int, augmented_views: int) -> tuple[Tensor, Tensor]:
         """Return features and labels of a training batch, with the same images as `batches.batch`."""
@@ -184,17 +219,23 @@ class FeatureCache:
         rows = training_rows(len(images), batches.batch_size, batches.seed, epoch, step)
         return self.rows(self.view(epoch, augmented_views), images.indices[rows]), torch.from_numpy(images.labels[rows])
 
-    def _open(self, view: str, count: int) -> np.ndarray:
-        """Return the stored features of a view, or NaN where there are none."""
+    def _open(self, view: str, count: int) -> Rows:
+        """Return the stored rows of a view, or NaN where there are none."""
         if view not in self._arrays:
-            try:
-                array = np.load(self._folder / f"{view}.npy", mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError):
-                array = None
-            if array is None or array.shape != (count, *self.shape):
-                array = np.full((count, *self.shape), np.nan, dtype=np.float32)
-            self._arrays[view] = array
+            array = self._read(view, count)
+            if array is None:
+                array = np.full((count, self._width), np.nan, dtype=np.float32)
+            self._arrays[view], self._checked[view] = array, np.zeros(count, dtype=np.bool_)
         return self._arrays[view]
+
+    def _read(self, view: str, count: int) -> Rows | None:
+        """Return the stored rows of a view; None if the file is missing or damaged."""
+        try:
+            array = arrays.map_npy(self._cache, f"{self._folder}/{view}.npy")
+        except (OSError, DataError):
+            return None
+        is_sound = array.dtype == np.float32 and array.shape == (count, self._width) and array.flags.c_contiguous
+        return array if is_sound else None
 
     def _compute(self, view: str, images: ImageSubset, rows: np.ndarray) -> np.ndarray:
         """Compute the features of the images at `rows` of the store, padded to a full batch for one shape."""

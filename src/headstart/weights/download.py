@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 from headstart.config.registry.starts import FILE_START
 from headstart.config.start_spec import start_form
 from headstart.errors import MissingWeightsError, ModelFileError, ResourceError
 from headstart.i18n import Message, _, verbatim
-from headstart.storage.contained import temp_suffix
+from headstart.storage import contained
+from headstart.storage.cache import remove_stale
 from headstart.text import end_sentence, message_of
 
 _local_only: ContextVar[bool] = ContextVar("local_only", default=False)
@@ -93,11 +94,12 @@ def fetch(url: str, path: Path, *, sha256: str = "") -> str:
         ModelFileError: The file has another hash.
         ResourceError: The disk is full or not writable.
     """
-    partial = path.with_name(f"{path.name}{temp_suffix()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            actual, sent = _download(url, partial)
+        remove_stale(path.parent)
+        # the folder is a cache of weights, which may consist of links; the file itself is new
+        with contained.new_file(path.parent, path.name) as file:
+            actual, sent = _download(url, file)
             expected = sha256 or sent
             if not actual.startswith(expected):
                 raise ModelFileError(
@@ -109,9 +111,6 @@ def fetch(url: str, path: Path, *, sha256: str = "") -> str:
                     ),
                     _("Try again later or from another network."),
                 )
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
     except _DownloadError as error:
         instructions = _instructions(error, url, path, sha256)
         local = start_form(FILE_START)
@@ -159,8 +158,8 @@ def _page(url: str) -> str:
     return url.replace("/resolve/", "/blob/")
 
 
-def _download(url: str, partial: Path) -> tuple[str, str]:
-    """Download `url` to `partial`; return its SHA-256 and the one that the server sends, or ""."""
+def _download(url: str, file: BinaryIO) -> tuple[str, str]:
+    """Download `url` into an empty file; return its SHA-256 and the one that the server sends, or ""."""
     if _local_only.get():
         raise _DownloadError(_("only local weights are used here"))
     if not url.startswith(("https://", "http://")):
@@ -175,7 +174,7 @@ def _download(url: str, partial: Path) -> tuple[str, str]:
         raise _DownloadError(verbatim(f"HTTP {error.code} {error.reason}"), rejected=400 <= error.code < 500) from error
     except (OSError, http.client.HTTPException) as error:
         raise _DownloadError(verbatim(str(getattr(error, "reason", None) or error))) from error
-    with response, partial.open("wb") as file:
+    with response:
         length = response.headers.get("Content-Length")
         while True:
             try:
@@ -190,6 +189,4 @@ def _download(url: str, partial: Path) -> tuple[str, str]:
             raise _DownloadError(
                 _("the connection broke after {received} of {length} bytes", received=file.tell(), length=length)
             )
-        file.flush()
-        os.fsync(file.fileno())
     return digest.hexdigest(), redirects.sha256

@@ -15,8 +15,8 @@ from headstart.config.start_spec import start_form
 from headstart.errors import ModelFileError, UsageError
 from headstart.i18n import _
 from headstart.models.factory import pretrained_cfg
+from headstart.storage import contained
 from headstart.storage.cache import cache_root
-from headstart.storage.files import write_atomic
 from headstart.weights.download import check_hash, fetch
 from headstart.weights.files import WeightsFile
 
@@ -130,7 +130,7 @@ def _timm_file(
         return Path(cached), check_hash(Path(cached), blob if re.fullmatch("[0-9a-f]{64}", blob) else "", url)
     path = folder / f"{full_name}.safetensors"
     sha256 = fetch(url, path)
-    write_atomic(path.with_name(f"{path.name}.sha256"), sha256)
+    contained.write(path.parent, f"{path.name}.sha256", sha256)
     return path, sha256
 
 
