@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from headstart.errors import ResourceError
-from headstart.storage import cache
+from headstart.storage import cache, contained
 
 
 @pytest.fixture
@@ -65,3 +65,75 @@ def test_folder_of_another_user_is_refused(spoil: Callable[[Path], object], temp
     spoil(temporary)
     with pytest.raises(ResourceError):
         cache.cache_root()
+
+
+# links in the cache
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return a cache, beside a folder that nothing may change."""
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private" / "key").write_text("key")
+    (tmp_path / "private" / f"diary.tmp-99999999-{cache.socket.gethostname()}").mkdir()
+    return tmp_path / "cache"
+
+
+def is_private_intact(root: Path) -> bool:
+    names = sorted(path.name.partition(".")[0] for path in root.with_name("private").iterdir())
+    return names == ["diary", "key"] and (root.parent / "private" / "key").read_text() == "key"
+
+
+def test_folder_is_committed_whole(root: Path) -> None:
+    for _ in range(2):  # the second is not needed
+        with cache.scratch_folder(root, "kind") as scratch:
+            assert scratch.endswith(f".tmp-{os.getpid()}-{cache.socket.gethostname()}")
+            contained.make_folder(root, f"{scratch}/inner")
+            contained.write(root, f"{scratch}/inner/file", b"content")
+            cache.commit_folder(root, scratch, "kind/target")
+    assert contained.files_below(root) == ["kind/target/inner/file"]
+    assert len(contained.entries(root, "kind")) == 1
+
+
+def test_names_of_scratch_folders_are_not_predictable(root: Path) -> None:
+    names = []
+    for _ in range(2):
+        with cache.scratch_folder(root, "kind") as scratch:
+            names.append(scratch)
+    assert len(set(names)) == 2
+
+
+def test_link_in_the_place_of_a_folder_is_an_error_with_its_name(root: Path) -> None:
+    root.mkdir()
+    (root / "kind").symlink_to("../private")
+    with pytest.raises(ResourceError) as error, cache.scratch_folder(root, "kind"):
+        pass
+    assert str(root / "kind") in error.value.message and "HEADSTART_CACHE" in error.value.hint
+    cache.write_cache_file(root, "kind/key", b"new")
+    assert cache.read_cache_file(root, "kind/key") is None
+    with pytest.raises(contained.UnsafeFileError):
+        cache.remove_stale(root, "kind")
+    assert is_private_intact(root)
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "hard link", "folder"])
+def test_file_of_the_cache_is_replaced_and_not_written_through(root: Path, kind: str) -> None:
+    (root / "kind").mkdir(parents=True)
+    file, key = root / "kind" / "file", root.parent / "private" / "key"
+    if kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "folder":
+        file.mkdir()
+    else:
+        os.link(key, file) if kind == "hard link" else file.symlink_to(key)
+    assert cache.read_cache_file(root, "kind/file") == (b"key" if kind == "hard link" else None)
+    cache.write_cache_file(root, "kind/file", b"new")
+    assert cache.read_cache_file(root, "kind/file") == (None if kind == "folder" else b"new")
+    assert is_private_intact(root)
+
+
+def test_stale_link_is_removed_itself(root: Path) -> None:
+    (root / "kind").mkdir(parents=True)
+    (root / "kind" / f"x.tmp-99999999-{cache.socket.gethostname()}").symlink_to("../../private")
+    cache.remove_stale(root, "kind")
+    assert contained.entries(root, "kind") == [] and is_private_intact(root)

@@ -2,8 +2,11 @@
 
 import dataclasses
 import math
+import os
 import socket
 import subprocess
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ import torch
 
 from headstart.storage.cache import cache_root
 from headstart.training import events, loop
-from headstart.training.feature_cache import PLAIN_VIEW, head_input
+from headstart.training.feature_cache import PLAIN_VIEW, FeatureCache, head_input
 from tests.short_runs import prepared
 from tests.trained import trained
 
@@ -112,3 +115,82 @@ def test_concurrent_fills_of_a_view_are_merged(monkeypatch: pytest.MonkeyPatch) 
         assert torch.isfinite(backbone.rows("view-0", half.indices)).all()
     assert list(third.fill("view-0", photos)) == []  # both halves are on the disk
     assert torch.equal(third.rows("view-0", halves[1].indices), second.rows("view-0", halves[1].indices))
+
+
+def flip(path: Path, row: int, width: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[128 + row * width + 9] ^= 2  # after the header
+    path.write_bytes(content)
+
+
+def linked(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+
+
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "link": linked,
+    "pipe": pipe,
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-4]),
+    "longer": lambda path: path.write_bytes(path.read_bytes() + b"1234"),
+    "empty": lambda path: path.write_bytes(b""),
+    "columns first": lambda path: np.save(path, np.asfortranarray(np.load(path))),
+    "other type": lambda path: np.save(path, np.load(path).view(np.int32)),
+    "rows in another order": lambda path: np.save(path, np.roll(np.load(path), 1, axis=0)),
+    "features of another view": lambda path: path.write_bytes(path.with_name("view-1.npy").read_bytes()),
+    "hard link": lambda path: os.link(path, path.with_name("elsewhere")),
+}
+
+
+def test_damaged_features_are_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = prepared(**FROZEN, test_seed=79).context.backbone
+    photos, folder = first.batches.images, cache_root() / first._folder
+    for view in ("view-0", "view-1"):
+        list(first.fill(view, photos))
+    expected = first.rows("view-0", photos.indices)
+    file = folder / "view-0.npy"
+    intact = file.read_bytes()
+    computed: list[list[int]] = []
+    compute = FeatureCache._compute
+
+    def counted(self: FeatureCache, view: str, images: object, rows: np.ndarray) -> np.ndarray:
+        computed.append(rows.tolist())
+        return compute(self, view, images, rows)
+
+    monkeypatch.setattr(FeatureCache, "_compute", counted)
+    for name, damage in DAMAGE.items():
+        file.unlink(missing_ok=True)
+        file.write_bytes(intact)
+        damage(file)
+        other = prepared(**FROZEN, test_seed=79).context.backbone
+        computed.clear()
+        list(other.fill("view-0", photos))
+        assert torch.equal(other.rows("view-0", photos.indices), expected), name
+        rows = sorted(row for batch in computed for row in batch)
+        assert rows == ([] if name == "hard link" else sorted(photos.indices.tolist())), name
+        assert not file.is_symlink()
+        (folder / "elsewhere").unlink(missing_ok=True)
+    file.write_bytes(intact)
+    row = int(photos.indices[5])
+    flip(file, row, first._width * 4)
+    other = prepared(**FROZEN, test_seed=79).context.backbone
+    computed.clear()
+    list(other.fill("view-0", photos))
+    assert computed == [[row]] and file.read_bytes() == intact
+    assert torch.equal(other.rows("view-0", photos.indices), expected)
+
+
+def test_abandoned_filling_counts_nothing_as_computed() -> None:
+    backbone = prepared(**FROZEN, test_seed=80).context.backbone
+    photos = backbone.batches.images
+    filling = backbone.fill("view-0", photos)
+    next(filling), next(filling)
+    filling.close()
+    assert not list((cache_root() / backbone._folder).iterdir())
+    list(backbone.fill("view-0", photos))
+    assert torch.isfinite(backbone.rows("view-0", photos.indices)).all()

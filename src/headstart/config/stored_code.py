@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from headstart.errors import DataError, ModelFileError, UsageError
-from headstart.i18n import _
+from headstart.i18n import _, join
 from headstart.models import user_code
 from headstart.models.user_code import UserCode
 from headstart.storage import run_index
@@ -92,12 +92,13 @@ def stored_code(folder: Path, network: str, sha256: str) -> dict[str, UserCode]:
     if _is_trusting.get():
         run_index.add(folder, code=sha256)
     elif not user_code.is_pinned(sha256) and not run_index.knows_code(sha256):
+        hint = _(
+            "Read it. If you trust it, use predict, evaluate, inspect or resume with --trust (in Python "
+            "trust=True): it is remembered."
+        )
         raise ModelFileError(
             _("{folder} contains code that you have not run on this machine; it was not executed.", folder=folder),
-            _(
-                "Read it. If you trust it, use predict, evaluate, inspect or resume with --trust (in Python "
-                "trust=True): it is remembered."
-            ),
+            join([hint, run_index.fault()]),
         )
     return {network: code}
 

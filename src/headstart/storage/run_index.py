@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import Field, ValidationError
 
+from headstart.i18n import NOTHING, Message, _
 from headstart.path_names import expanded
+from headstart.storage import contained
 from headstart.storage.schemas.schema import VersionedSchema
 
 INDEX_FILE = "runs.jsonl"
@@ -42,20 +45,21 @@ def data_root() -> Path:
 def add(folder: Path, plan: str = "", code: str = "", seal: str = "") -> None:
     """Add a run, a study or trusted code. Write errors are ignored: the user has to trust the code once more.
 
+    A RuntimeError is a missing home, a ValueError a name that is not UTF-8.
+
     Args:
         folder: Its folder.
         plan: Hash of the plan; "" for a study and for code that was trusted.
         code: Hash of the code of the user's own network; "" for other networks.
         seal: Digest of the seal of a run that has ended; "" for others.
     """
-    with contextlib.suppress(OSError, RuntimeError, ValueError):  # no home, or a name that is not UTF-8
+    with contextlib.suppress(OSError, RuntimeError, ValueError, contained.UnsafeFileError):
         line = IndexLine(time=time.time(), folder=folder.absolute(), plan=plan, code=code, seal=seal)
-        data_root().mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(data_root() / INDEX_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            os.write(descriptor, line.model_dump_json().encode() + b"\n")  # one write: processes share the file
-        finally:
-            os.close(descriptor)
+        root = data_root()
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contained.append(root, INDEX_FILE) as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(line.model_dump_json().encode() + b"\n")  # one write: processes share the file
 
 
 def knows_code(sha256: str) -> bool:
@@ -68,9 +72,33 @@ def knows_seal(digest: str) -> bool:
     return any(line.seal == digest for line in _lines())
 
 
-def _lines() -> Iterator[IndexLine]:
-    """Yield the lines of the index; damaged ones are skipped, and a missing index has none."""
+def fault() -> Message:
+    """Return a sentence if the index is not believed, because others can write to it; else nothing."""
     with contextlib.suppress(OSError, RuntimeError):
-        for text in (data_root() / INDEX_FILE).read_text(encoding="utf-8", errors="replace").splitlines():
-            with contextlib.suppress(ValidationError):
-                yield IndexLine.model_validate_json(text)
+        root = data_root()
+        for path in (root, root / INDEX_FILE):
+            status = root.stat() if path == root else path.lstat()
+            if status.st_uid != os.getuid():
+                return _("It cannot be remembered, since {path} belongs to another user.", path=path)
+            if path != root and not stat.S_ISREG(status.st_mode):
+                return _("It is only remembered when {path} has been removed, which is no regular file.", path=path)
+            if not _is_private(status):
+                return _("It is only remembered after `chmod go-w {path:shell}`: others can write to it.", path=path)
+    return NOTHING
+
+
+def _lines() -> Iterator[IndexLine]:
+    """Yield the lines of the index that are intact; none if it is missing, or others can change it."""
+    with contextlib.suppress(OSError, RuntimeError, contained.UnsafeFileError):
+        root = data_root()
+        with contained.open_file(root, INDEX_FILE) as file:
+            if not _is_private(root.stat()) or not _is_private(os.fstat(file.fileno())):
+                return
+            for line in file:
+                with contextlib.suppress(ValidationError):
+                    yield IndexLine.model_validate_json(line)
+
+
+def _is_private(status: os.stat_result) -> bool:
+    """Return True if only this user can change a file or the entries of a folder."""
+    return status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
