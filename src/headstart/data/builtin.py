@@ -19,11 +19,12 @@ from headstart.errors import ResourceError, UsageError
 from headstart.i18n import _
 from headstart.storage import contained
 from headstart.storage.cache import cache_root, commit_folder, read_cache_file, scratch_folder
-from headstart.storage.contained import TooLargeError, UnsafeFileError
+from headstart.storage.contained import Entry, TooLargeError, UnsafeFileError
 
 _PARENT = "builtin"  # in the cache
 _FOLDER, _CHECKSUM_FILE = f"{_PARENT}/digits-1", f"{_PARENT}/digits-1.sha256"
 _MAX_IMAGE_BYTES = 1 << 16
+_verified: set[tuple[object, ...]] = set()  # states of the files that this process has read
 _DEFAULT_CLASSES = ("6", "7", "8", "9")
 
 
@@ -96,12 +97,21 @@ def _write_images() -> Path:
 
 
 def _is_complete(root: Path) -> bool:
-    """Return True if the images in the cache are those that were written."""
+    """Return True if the images in the cache are those that were written; they are read once per process."""
     expected = read_cache_file(root, _CHECKSUM_FILE, 1 << 10)
     try:
-        return expected is not None and expected.decode("latin-1") == _checksum(root, _FOLDER)
+        state = (root, expected, *_files(root))
+        if state not in _verified and expected is not None and expected.decode("latin-1") == _checksum(root, _FOLDER):
+            _verified.add(state)
     except (OSError, UnsafeFileError, TooLargeError):
         return False
+    return state in _verified
+
+
+def _files(root: Path) -> list[tuple[str, Entry]]:
+    """Return the files of all digits."""
+    digits = [entry.name for entry in contained.entries(root, _FOLDER)]
+    return [(digit, entry) for digit in digits for entry in contained.entries(root, f"{_FOLDER}/{digit}")]
 
 
 def _checksum(root: Path, folder: str) -> str:
