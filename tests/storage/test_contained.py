@@ -40,6 +40,7 @@ READERS: list[Callable[[Path, str], object]] = [
     contained.read_text,
     contained.is_file,
     contained.is_folder,
+    contained.subfolder,
     lambda root, name: contained.copy(root, name, root, "copy"),
     lambda root, name: contained.copy(root, name, root, "copy", link=True),
     contained.append,
@@ -137,6 +138,10 @@ def test_content_equals_what_was_written(root: Path) -> None:
     contained.remove(root, "model/text")
     contained.remove(root, "model/text")
     assert not contained.is_file(root, "model/text") and contained.is_folder(root, "model")
+    assert (
+        contained.subfolder(root, "model") == root / "model" and contained.subfolder(root, "no/model").name == "model"
+    )
+    assert (contained.join("", "a", "b"), contained.join("a", "b")) == ("a/b", "a/b")
     assert contained.find(root, "none/file") is None and contained.find(root, "model/config.json/x") is None
     mask = os.umask(0)
     os.umask(mask)
@@ -164,6 +169,12 @@ def test_an_error_leaves_the_old_file_and_no_temporary_one(root: Path) -> None:
         raise KeyboardInterrupt
     assert contained.files_below(root) == ["model/config.json"]
     assert contained.read_text(root, "model/config.json") == "{}"
+
+
+def test_folders_of_any_depth_end_the_collection(root: Path) -> None:
+    (root / "/".join("d" * 200)).mkdir(parents=True)
+    with pytest.raises(UnsafeFileError):
+        contained.files_below(root)
 
 
 def test_links_are_listed_but_not_collected(root: Path) -> None:

@@ -28,7 +28,6 @@ from headstart.text import format_bytes
 
 MAX_BYTES = 256_000_000  # of a file that is read as a whole, unless a reader has a limit of its own
 MAX_TENSOR_BYTES = 1 << 40  # of weights: as much as the file has is needed in memory anyway
-MAX_DEPTH = 32  # of folders below a root; a run has three
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -39,6 +38,21 @@ class TooLargeError(DataError):
 def temp_suffix() -> str:
     """Return the suffix of unfinished files of this process, by which `remove_stale` recognizes stale ones."""
     return f".tmp-{os.getpid()}-{socket.gethostname()}"
+
+
+def join(name: str, *parts: str) -> str:
+    """Return the name of a file in the folder `name`; "" is the root."""
+    return "/".join((name, *parts) if name else parts)
+
+
+def subfolder(root: Path, name: str) -> Path:
+    """Return the path of a folder that a record names, as a root for other calls; it may be missing.
+
+    Raises:
+        UnsafeFileError: The name leads out of the root, a component is a link, or it is a pipe or a device.
+    """
+    is_folder(root, name)
+    return root / name
 
 
 def open_file(root: Path, name: str, *, change: bool = False) -> BinaryIO:
@@ -126,14 +140,9 @@ def files_below(root: Path, name: str = "") -> list[str]:
         UnsafeFileError: There is a link, a pipe or a device among them, or they are nested too deeply.
         OSError: The folder is missing or cannot be read.
     """
-    if name.count("/") >= MAX_DEPTH:
-        raise UnsafeFileError(
-            _("The folders below {folder} are nested {depth} times or more.", folder=root, depth=MAX_DEPTH),
-            _("Restore the folder from a copy."),
-        )
     names = []
     for entry in entries(root, name):
-        inner = f"{name}/{entry.name}" if name else entry.name
+        inner = join(name, entry.name)
         if entry.is_folder:
             names += files_below(root, inner)
         elif entry.is_file:

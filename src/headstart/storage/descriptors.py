@@ -13,6 +13,7 @@ from pathlib import Path
 from headstart.errors import DataError
 from headstart.i18n import Message, _
 
+MAX_DEPTH = 64  # components of a name; nothing that headstart writes is deeper than ten
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # without O_NONBLOCK, opening a pipe waits for its other end
 _HINT = _("Replace it by a copy of the file, or remove it.")
@@ -42,9 +43,9 @@ class Entry:
 
 
 def components(name: str) -> list[str]:
-    """Return the components of a name. Raises UnsafeFileError if it is empty or absolute, or contains `..`."""
+    """Return the components of a name. Raises UnsafeFileError if it is empty, absolute, too deep or has `..`."""
     parts = name.split("/")
-    if "\0" in name or any(part in ("", ".", "..") for part in parts):
+    if "\0" in name or len(parts) > MAX_DEPTH or any(part in ("", ".", "..") for part in parts):
         raise UnsafeFileError(
             _("{name!r} is no name of a file inside the folder.", name=name), _("Restore the folder from a copy.")
         )

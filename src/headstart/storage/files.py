@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -16,14 +14,6 @@ SCHEMA_VERSION = 1  # version of the file formats
 JsonData: TypeAlias = "Mapping[str, JsonData] | Sequence[JsonData] | str | float | bool | None"
 
 
-def link_or_copy(source: Path, target: Path) -> None:
-    """Create `target` as a hard link to `source`, or as a copy where links are not possible."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-
-
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Replace a file atomically: readers see the old or the new content, also after a power cut.
 
@@ -32,6 +22,11 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     contained.write(path.parent, path.name, content)
 
 
+def json_text(value: JsonData) -> str:
+    """Return the text of a JSON file. Raises ValueError for NaN and infinity, which are not JSON."""
+    return json.dumps(value, indent=1, allow_nan=False) + "\n"
+
+
 def write_json(path: Path, value: JsonData) -> None:
     """Replace a JSON file atomically. Raises ValueError for NaN and infinity, which are not JSON."""
-    write_atomic(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    write_atomic(path, json_text(value))
