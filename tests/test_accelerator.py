@@ -22,7 +22,7 @@ from headstart.runs import runner
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import EpochLine, FreezeCheckLine, StepLine
 from headstart.telemetry import tensor_stats
-from headstart.weights.files import model_weights
+from headstart.weights.model_weights import model_weights
 from tests.files import read_json
 from tests.runs.test_resume import outcome
 from tests.training.test_batched_heads import (

@@ -455,10 +455,10 @@ def test_folder_of_runs_gives_the_best_on_val(folder: Path, tmp_path: Path) -> N
         result["val"]["confusion"] = counts_of([[round(100 * val), round(100 - 100 * val)], [0, 0]]).model_dump()
         (tmp_path / name / "result.json").write_text(json.dumps(result))
         seal(tmp_path / name)
-    assert find_model(tmp_path) == tmp_path / "b" / "model"
+    assert find_model(tmp_path).path == tmp_path / "b" / "model"
     shutil.copytree(folder, tmp_path / "d")  # unfinished: ignored
     (tmp_path / "d" / "result.json").unlink()
-    assert find_model(tmp_path) == tmp_path / "b" / "model"
+    assert find_model(tmp_path).path == tmp_path / "b" / "model"
     for name in "abc":  # with balanced accuracy, c is the best
         content = json.loads((tmp_path / name / "plan.json").read_text())
         content["plan"]["recipe"]["select"] = "balanced"
@@ -468,7 +468,7 @@ def test_folder_of_runs_gives_the_best_on_val(folder: Path, tmp_path: Path) -> N
         result["val"]["confusion"] = counts_of(table).model_dump()
         (tmp_path / name / "result.json").write_text(json.dumps(result))
         seal(tmp_path / name)
-    assert find_model(tmp_path) == tmp_path / "c" / "model"
+    assert find_model(tmp_path).path == tmp_path / "c" / "model"
     with pytest.raises(ModelFileError) as missing:
         find_model(tmp_path / "nothing")
     (tmp_path / "nothing").mkdir()
@@ -481,7 +481,7 @@ def test_folder_of_runs_gives_the_best_on_val(folder: Path, tmp_path: Path) -> N
 
 def test_folder_with_studies_names_no_model(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "a")
-    assert find_model(tmp_path) == tmp_path / "a" / "model"
+    assert find_model(tmp_path).path == tmp_path / "a" / "model"
     (tmp_path / "study").mkdir()
     (tmp_path / "study" / "study.toml").touch()
     with pytest.raises(ModelFileError) as error:
@@ -493,7 +493,7 @@ def test_folder_with_studies_names_no_model(folder: Path, tmp_path: Path) -> Non
 def test_runs_that_select_by_different_metrics_are_not_ranked(folder: Path, tmp_path: Path) -> None:
     for name in "ab":
         shutil.copytree(folder, tmp_path / name)
-    assert find_model(tmp_path) in {tmp_path / "a" / "model", tmp_path / "b" / "model"}
+    assert find_model(tmp_path).path in {tmp_path / "a" / "model", tmp_path / "b" / "model"}
     content = json.loads((tmp_path / "a" / "plan.json").read_text())
     content["plan"]["recipe"]["select"] = "balanced"
     (tmp_path / "a" / "plan.json").write_text(json.dumps(content))

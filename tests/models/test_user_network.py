@@ -88,8 +88,8 @@ def test_files_that_a_network_imports_belong_to_it(imports: str, files: set[str]
     assert set(code.files) == files
     assert built(network)(torch.zeros(2, 3, 8, 8)).shape == (2, 4)
     assert {"my", "blocks", "nets", "pack", "loop"}.isdisjoint(sys.modules)
-    stored_code.write_code(tmp_path / "copy", network)
-    assert stored_code.read_copy(tmp_path / "copy", network, code.sha256) == user_code.UserCode(
+    stored_code.write_code(tmp_path, "copy", network)
+    assert stored_code.read_copy(tmp_path, "copy", network, code.sha256) == user_code.UserCode(
         "my.py", code.files, tmp_path / "copy"
     )
 
@@ -119,12 +119,12 @@ def test_pinned_code_is_read_once(tmp_path: Path) -> None:
 def test_changed_copy_is_refused(change: str, tmp_path: Path) -> None:
     network = write(tmp_path, my=f"import blocks{NETWORK}", blocks="")
     code = user_code.code_of(network)
-    stored_code.write_code(tmp_path / "copy", network)
+    stored_code.write_code(tmp_path, "copy", network)
     (tmp_path / "copy" / "blocks.py").write_text(change)
     if not change:
         (tmp_path / "copy" / "blocks.py").unlink()
     with pytest.raises(DataError):
-        stored_code.read_copy(tmp_path / "copy", network, code.sha256)
+        stored_code.read_copy(tmp_path, "copy", network, code.sha256)
 
 
 def test_class_in_python_names_its_file(tmp_path: Path, monkeypatch) -> None:
@@ -249,8 +249,8 @@ def test_declared_encoding_is_read_and_copied(tmp_path: Path) -> None:
     (tmp_path / "my.py").write_bytes(text.encode("latin-1"))
     code = user_code.code_of(network)
     assert code.files["my.py"] == text
-    stored_code.write_code(tmp_path / "copy", network)
-    copy = stored_code.read_copy(tmp_path / "copy", network, code.sha256)
+    stored_code.write_code(tmp_path, "copy", network)
+    copy = stored_code.read_copy(tmp_path, "copy", network, code.sha256)
     with user_code.pinned({network: copy}):
         assert built(network) is not None
 

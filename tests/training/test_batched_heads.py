@@ -25,7 +25,7 @@ from headstart.runs.job_protocol import RunRequest
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import FindingLine, SnapshotLine
 from headstart.training import setup
-from headstart.weights.files import model_weights
+from headstart.weights.model_weights import model_weights
 from tests.files import read_json
 from tests.handmade import run_role
 from tests.messages import values_of

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from headstart.analysis.run_records import RunRecord, read_run
-from headstart.config.model_file import CONFIG_FILE
+from headstart.config.model_file import CONFIG_FILE, MODEL_FOLDER
 from headstart.config.plan_file import PLAN_FILE
 from headstart.errors import ModelFileError
 from headstart.i18n import _, ngettext
 from headstart.metrics.values import counts_value
 from headstart.path_names import name_fault
+from headstart.storage import contained
 from headstart.storage.folders import require_model
 from headstart.storage.schemas.metrics import Evaluation
 from headstart.storage.schemas.result import RunState
 
 
-def find_model(path: Path) -> Path:
+class ModelFolder(NamedTuple):
+    """A model folder: `name` below `root`, where links are not followed; "" is the root."""
+
+    root: Path
+    name: str
+
+    @property
+    def path(self) -> Path:
+        """The path of the folder."""
+        return self.root / self.name
+
+
+def find_model(path: Path) -> ModelFolder:
     """Return the model folder of a path.
 
     Args:
@@ -26,13 +40,14 @@ def find_model(path: Path) -> Path:
     Raises:
         ModelFileError: There is no model, the path is not UTF-8, there are studies in the folder, or the runs cannot
             be compared: their classes or selection metrics differ.
+        UnsafeFileError: A folder or file of the model is a link.
     """
     require_model(path)
     if fault := name_fault(path.absolute()):  # safetensors cannot open it
         raise ModelFileError(*fault)
-    for candidate in (path, path / "model"):
-        if (candidate / CONFIG_FILE).is_file():
-            return candidate
+    for name in ("", MODEL_FOLDER):
+        if contained.is_file(path, contained.join(name, CONFIG_FILE)):
+            return ModelFolder(path, name)
     studies = sorted(file.parent for file in path.glob("*/study.toml"))
     if studies:  # their data or classes may be others than those of the runs beside them
         raise ModelFileError(
@@ -40,7 +55,7 @@ def find_model(path: Path) -> Path:
             _("Name a run or a study in it, such as {study}.", study=studies[-1]),
         )
     folders = [plan.parent for plan in sorted(path.glob(f"*/{PLAN_FILE}"))]
-    runs = [read_run(folder) for folder in folders if (folder / "model" / CONFIG_FILE).is_file()]
+    runs = [read_run(folder) for folder in folders if contained.is_file(folder, f"{MODEL_FOLDER}/{CONFIG_FILE}")]
     finished = [(run, run.result.val) for run in runs if run.result and run.state is RunState.FINISHED]
     if len({run.plan.facts.class_names for run, _unused in finished}) > 1:
         raise ModelFileError(_("The runs in {path} have different classes.", path=path), _("Name one of these runs."))
@@ -51,7 +66,7 @@ def find_model(path: Path) -> Path:
         )
     if finished:  # model selection is on val, never on test
         best, _unused = max(finished, key=lambda item: _val_rank(*item))
-        return best.folder / "model"
+        return ModelFolder(best.folder, MODEL_FOLDER)
     raise ModelFileError(
         _("There is no model and no finished run in {path}.", path=path),
         _("Name a run, its model folder, or a folder of finished runs."),

@@ -20,6 +20,7 @@ from headstart.config.model_file import (
     CONFIG_FILE,
     HEAD_FILE,
     MODEL_FILE,
+    MODEL_FOLDER,
     PREPROCESS_FILE,
     ModelConfig,
     ModelOrigin,
@@ -39,12 +40,15 @@ from headstart.errors import DataError, UsageError
 from headstart.i18n import _, ngettext
 from headstart.models import structure, user_network
 from headstart.models.resnet import PUBLISHED
+from headstart.models.tensor_limit import limited_tensors
 from headstart.models.user_code import CODE_FOLDER, is_user_network, label, pinned
-from headstart.storage.files import link_or_copy, write_atomic, write_json
+from headstart.storage import contained
+from headstart.storage.files import json_text
 from headstart.text import printable
 from headstart.training.events import Epoch
 from headstart.training.setup import TrainingSetup, make_network
-from headstart.weights.files import model_weights, tensor_bytes
+from headstart.weights.files import tensor_bytes
+from headstart.weights.model_weights import model_weights
 from headstart.weights.starts import architecture_of
 
 MAX_CARD_CLASSES = 50  # named in the heading of the model card
@@ -68,62 +72,79 @@ class SavedModel:
 
 
 def write_model(
-    folder: Path, state: dict[str, Tensor], setup: TrainingSetup, event: Epoch, backbone: Path | None = None
+    run: Path, state: dict[str, Tensor], setup: TrainingSetup, event: Epoch, backbone: tuple[Path, str] | None = None
 ) -> None:
-    """Write or replace the model folder; each file is replaced atomically.
+    """Write or replace the model folder of a run; each file is replaced atomically.
 
     Args:
-        folder: The model folder.
+        run: Folder of the run.
         state: State dict of the network, or of the head alone if `backbone` is given.
         setup: The setup of the run.
         event: The epoch of the weights.
-        backbone: File of the frozen tensors. `state` becomes `head.safetensors` then, and `backbone.safetensors` is a
-            link to this file, or a copy where links are not supported. `merge_weight_files` combines the two files.
+        backbone: File of the frozen tensors: a folder, and a name below it. `state` becomes `head.safetensors` then,
+            and `backbone.safetensors` is a link to this file, or a copy where links are not supported.
+            `merge_weight_files` combines the two files.
     """
-    folder.mkdir(exist_ok=True)
-    write_code(folder / CODE_FOLDER, setup.plan.network.network)
-    write_atomic(folder / (MODEL_FILE if backbone is None else HEAD_FILE), tensor_bytes(state))
+    contained.make_folder(run, MODEL_FOLDER)
+    write_code(run, _inner(CODE_FOLDER), setup.plan.network.network)
+    contained.write(run, _inner(MODEL_FILE if backbone is None else HEAD_FILE), tensor_bytes(state))
     if backbone is not None:
-        (folder / MODEL_FILE).unlink(missing_ok=True)
-        (folder / BACKBONE_FILE).unlink(missing_ok=True)
-        link_or_copy(backbone, folder / BACKBONE_FILE)
-    write_json(folder / CONFIG_FILE, _config(setup, event.epoch).to_json())
-    write_json(folder / PREPROCESS_FILE, _preprocess(setup).to_json())
-    write_atomic(folder / "README.md", _card(setup, event, whole=backbone is None))
+        contained.remove(run, _inner(MODEL_FILE))
+        contained.remove(run, _inner(BACKBONE_FILE))
+        contained.copy(*backbone, run, _inner(BACKBONE_FILE), link=True)
+    for file, content in ((CONFIG_FILE, _config(setup, event.epoch)), (PREPROCESS_FILE, _preprocess(setup))):
+        contained.write(run, _inner(file), json_text(content.to_json()))
+    contained.write(run, _inner("README.md"), _card(setup, event, whole=backbone is None))
 
 
-def merge_weight_files(folder: Path) -> None:
-    """Combine the two weight files of a model folder with a shared backbone into one."""
-    if not (folder / MODEL_FILE).exists():
-        write_atomic(folder / MODEL_FILE, tensor_bytes(model_weights(folder).state))
-        config = read_model_config(folder)
-        card = (folder / "README.md").read_text(encoding="utf-8")
+def _inner(file: str) -> str:
+    return contained.join(MODEL_FOLDER, file)
+
+
+def merge_weight_files(root: Path, name: str = "") -> None:
+    """Combine the two weight files of a model folder with a shared backbone into one.
+
+    Args:
+        root: The folder that contains the model folder.
+        name: Name of the model folder below it; "" for the root.
+    """
+    files = {file: contained.join(name, file) for file in (MODEL_FILE, HEAD_FILE, BACKBONE_FILE, "README.md")}
+    if not contained.is_file(root, files[MODEL_FILE]):
+        contained.write(root, files[MODEL_FILE], tensor_bytes(model_weights(root, name).state))
+        config = read_model_config(root, name)
+        card = contained.read_text(root, files["README.md"])
         usage = _usage(config.headstart.network, config.headstart.head, len(config.label_names))
-        write_atomic(folder / "README.md", card.replace(SEPARATE_WEIGHTS, usage))
-        (folder / HEAD_FILE).unlink()
-        (folder / BACKBONE_FILE).unlink()
+        contained.write(root, files["README.md"], card.replace(SEPARATE_WEIGHTS, usage))
+        contained.remove(root, files[HEAD_FILE])
+        contained.remove(root, files[BACKBONE_FILE])
 
 
-def saved_epoch(folder: Path) -> int:
-    """Return the epoch of the weights in a model folder; 0 without a model."""
-    return read_model_config(folder).headstart.epoch if (folder / CONFIG_FILE).exists() else 0
+def saved_epoch(root: Path, name: str = "") -> int:
+    """Return the epoch of the weights in a model folder; 0 without a model. Raises as `read_model_config`."""
+    has_model = contained.is_file(root, contained.join(name, CONFIG_FILE))
+    return read_model_config(root, name).headstart.epoch if has_model else 0
 
 
-def read_model(folder: Path) -> SavedModel:
+def read_model(root: Path, name: str = "") -> SavedModel:
     """Read a model folder.
 
     Nothing in the folder is executed but the code of a user's own network, which this user must have run or trust. No
-    more memory is allocated than its files are large.
+    more memory is allocated than a small multiple of the size of its files.
+
+    Args:
+        root: The folder that the user has named, or the folder of a run.
+        name: Name of the model folder below it; "" for the root.
 
     Raises:
         ModelFileError: A file is missing, damaged or malicious, has another schema version, or does not match the
             others.
     """
-    config, preprocess = read_model_config(folder), read_preprocess(folder)
+    config, preprocess = read_model_config(root, name), read_preprocess(root, name)
     classes = config.label_names
     origin = config.headstart
-    with pinned(stored_code(folder / CODE_FOLDER, origin.network.network, origin.network_sha256)):
-        network = _network(folder, origin.network, origin.head, len(classes))
+    code = stored_code(root, contained.join(name, CODE_FOLDER), origin.network.network, origin.network_sha256)
+    with pinned(code):
+        network = _network(root, name, origin.network, origin.head, len(classes))
     if structure.description_of(network):
         user_network.adapt(network, origin.network.label, preprocess.size)
     return SavedModel(
@@ -138,10 +159,11 @@ def read_model(folder: Path) -> SavedModel:
     )
 
 
-def _network(folder: Path, config: NetworkConfig, head: str, num_classes: int) -> nn.Module:
+def _network(root: Path, name: str, config: NetworkConfig, head: str, num_classes: int) -> nn.Module:
     """Build the network and load the weights in the folder."""
+    folder = root / name
     try:
-        state = model_weights(folder).state
+        state = model_weights(root, name).state
         if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
             raise unusable_model(folder, _("some weights are not finite."))
         widths = [num_classes, *(int(n) for n in head.partition(":")[2:] if n.isdecimal())]
@@ -153,7 +175,8 @@ def _network(folder: Path, config: NetworkConfig, head: str, num_classes: int) -
                 head=head,
             )
             raise unusable_model(folder, reason)
-        network = make_network(config, head, num_classes, 0)
+        with limited_tensors(sum(tensor.nbytes for tensor in state.values())):
+            network = make_network(config, head, num_classes, 0)
         network.load_state_dict(state)
     except DataError as error:
         raise unusable_model(folder, error.message) from None

@@ -9,15 +9,19 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError
 
 from headstart.config.run_config import NetworkConfig
-from headstart.errors import ModelFileError
+from headstart.errors import DataError, ModelFileError
 from headstart.i18n import Message, _, verbatim
-from headstart.storage.files import SCHEMA_VERSION
+from headstart.storage import contained
+from headstart.storage.files import SCHEMA_VERSION, JsonData
 from headstart.storage.schemas.schema import UPDATE_HINT, Schema, first_fault, unsupported_version
 
+MODEL_FOLDER = "model"  # in the folder of a run or a study
 CONFIG_FILE, PREPROCESS_FILE = "config.json", "preprocess.json"
+BACKBONES_FOLDER = "backbones"  # in a folder of runs
 # Weights: one file, or a head and the frozen backbone that several heads share.
 MODEL_FILE, HEAD_FILE, BACKBONE_FILE = "model.safetensors", "head.safetensors", "backbone.safetensors"
-MAX_SIDE_PX = 100_000  # a file with a larger side is damaged
+MAX_SIDE_PX = 4096  # a file with a larger side is damaged; an --image-size is at most 2048
+MAX_JSON_BYTES = 64_000_000  # of config.json, which names the classes
 
 Triple = tuple[float, float, float]
 _File = TypeVar("_File", bound=Schema)
@@ -134,39 +138,50 @@ class Preprocess(_ModelSchema):
     std: Std
 
 
-def read_model_config(folder: Path) -> ModelConfig:
+def read_model_config(root: Path, name: str = "") -> ModelConfig:
     """Read config.json of a model folder; its version is checked before its other values.
 
+    Args:
+        root: The folder that the user has named.
+        name: Name of the model folder below it; "" for the root.
+
     Raises:
-        ModelFileError: It is missing, damaged, or of another schema version.
+        ModelFileError: It is missing, damaged, a link, or of another schema version.
     """
-    path = folder / CONFIG_FILE
-    version = _read(path, _ConfigVersion).headstart.schema_version
+    content = _read(root, name, CONFIG_FILE)
+    version = _validated(root / name, content, _ConfigVersion).headstart.schema_version
     if version != SCHEMA_VERSION:
-        raise ModelFileError(unsupported_version(path, version), UPDATE_HINT)
-    return _read(path, ModelConfig)
+        raise ModelFileError(unsupported_version(root / name / CONFIG_FILE, version), UPDATE_HINT)
+    return _validated(root / name, content, ModelConfig)
 
 
-def read_preprocess(folder: Path) -> Preprocess:
-    """Read preprocess.json of a model folder. Raises ModelFileError if it is missing or damaged."""
-    return _read(folder / PREPROCESS_FILE, Preprocess)
+def read_preprocess(root: Path, name: str = "") -> Preprocess:
+    """Read preprocess.json of a model folder, as `read_model_config`. Raises ModelFileError."""
+    return _validated(root / name, _read(root, name, PREPROCESS_FILE), Preprocess)
 
 
-def _read(path: Path, schema: type[_File]) -> _File:
+def _read(root: Path, name: str, file: str) -> JsonData:
+    """Return the JSON object in a file of a model folder."""
+    folder = root / name
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content: JsonData = json.loads(contained.read_text(root, contained.join(name, file), MAX_JSON_BYTES))
     except FileNotFoundError:
-        raise unusable_model(path.parent, _("{file} is missing.", file=path.name)) from None
+        raise unusable_model(folder, _("{file} is missing.", file=file)) from None
+    except DataError as error:
+        raise unusable_model(folder, error.message) from None
     except (OSError, ValueError, RecursionError) as error:
-        reason = _("{file} is damaged: {reason}.", file=path.name, reason=first_line(error))
-        raise unusable_model(path.parent, reason) from None
+        raise unusable_model(folder, _("{file} is damaged: {reason}.", file=file, reason=first_line(error))) from None
     if not isinstance(content, dict):
-        raise unusable_model(path.parent, _("{file} is not a JSON object.", file=path.name))
+        raise unusable_model(folder, _("{file} is not a JSON object.", file=file))
+    return content
+
+
+def _validated(folder: Path, content: JsonData, schema: type[_File]) -> _File:
     try:
         return schema.model_validate(content)
     except ValidationError as error:
         reason = _("its settings are invalid: {reason}.", reason=first_fault(error))
-        raise unusable_model(path.parent, reason) from None
+        raise unusable_model(folder, reason) from None
 
 
 def unusable_model(folder: Path, reason: Message) -> ModelFileError:

@@ -112,7 +112,7 @@ def read_study(path: Path) -> StudySpec:
     """
     has_begun = path.is_dir()
     path = path / "study.toml" if has_begun else path
-    file = _parse(path, read_toml(path, _("study"), DataError))
+    file = _parse(path, read_toml(path, _("study"), DataError, root=path.parent if has_begun else None))
     if file.schema_version != SCHEMA_VERSION and (has_begun or file.schema_version is not None):
         raise DataError(unsupported_version(path, str(file.schema_version)), UPDATE_HINT)
     protocol, plan = file.protocol, file.plan

@@ -19,9 +19,8 @@ def write_code(folder: Path, arms: Iterable[setup.ResolvedRun]) -> None:
     networks = {arm.plan.facts.network_sha256: arm.plan.network.network for arm in arms}
     for sha256, network in networks.items():
         if sha256:
-            copy = code_folder(folder, sha256)
             contained.make_folder(folder, user_code.CODE_FOLDER)
-            stored_code.write_code(copy, network)
+            stored_code.write_code(folder, code_folder(sha256), network)
         run_index.add(folder, code=sha256)
 
 
@@ -39,10 +38,10 @@ def read_code(folder: Path, spec: StudySpec) -> dict[str, UserCode]:
     variants, codes = VariantsFile.read(folder / "variants.json").variants, dict[str, UserCode]()
     for name, network in own.items():
         sha256 = (variants[name].network if name in variants else None) or ""
-        codes |= stored_code.stored_code(code_folder(folder, sha256), network, sha256)
+        codes |= stored_code.stored_code(folder, code_folder(sha256), network, sha256)
     return codes
 
 
-def code_folder(folder: Path, sha256: str) -> Path:
-    """Return the folder of one of the networks of a study."""
-    return folder / user_code.CODE_FOLDER / sha256[:12]
+def code_folder(sha256: str) -> str:
+    """Return the name of the folder of one of the networks of a study, below that of the study."""
+    return f"{user_code.CODE_FOLDER}/{sha256[:12]}"

@@ -91,7 +91,7 @@ def inspect_network(target: str, *, num_classes: int | None = None, image_size: 
 
 
 def _from_folder(path: Path, size: int | None) -> _Subject:
-    model = read_model(find_model(path))
+    model = read_model(*find_model(path))
     name = model.config.headstart.network.label
     return _Subject(name, model.network, len(model.classes), size or model.size)
 

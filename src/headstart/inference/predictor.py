@@ -87,8 +87,9 @@ class Predictor:
             UsageError: The device is not available.
         """
         self.device = devices.pick_device(device)
-        self.path, self.folder = Path(path), find_model(Path(path))
-        self.model: SavedModel = read_model(self.folder)
+        model = find_model(Path(path))
+        self.path, self.folder = Path(path), model.path
+        self.model: SavedModel = read_model(*model)
         devices.place(self.model.network, self.device)
 
     @property

@@ -83,7 +83,7 @@ def read_preprocessing(path: Path) -> Preprocessing:
     Raises:
         ModelFileError: There is no usable model.
     """
-    content = read_preprocess(find_model(path))
+    content = read_preprocess(*find_model(path))
     conversion = Conversion(content.max_value, content.background)
     return Preprocessing(content.size, content.cache_side, content.mean, content.std, conversion)
 

@@ -183,12 +183,11 @@ def code_of(network: str) -> UserCode:
     return code
 
 
-def read_code(path: Path, *, is_copy: bool = False) -> UserCode:
+def read_code(path: Path) -> UserCode:
     """Read a file and the files in its folder that it imports.
 
     Args:
         path: The file.
-        is_copy: The files are UTF-8, whatever encoding they declare.
 
     Raises:
         UsageError: There is no such file, a file is not valid Python, or the files are too large.
@@ -199,7 +198,7 @@ def read_code(path: Path, *, is_copy: bool = False) -> UserCode:
     while pending:
         relative = pending.pop()
         if relative not in files:
-            files[relative] = _read(folder / relative, is_copy=is_copy)
+            files[relative] = _read(folder / relative)
             pending += _imported_files(folder, relative, ast.parse(files[relative]))
     if (size := sum(map(len, files.values()))) > MAX_CODE_BYTES:
         raise UsageError(
@@ -221,11 +220,10 @@ def _split(network: str) -> tuple[str, str]:
     )
 
 
-def _read(path: Path, *, is_copy: bool = False) -> str:
+def _read(path: Path) -> str:
     """Return the text of a Python file. Raises UsageError if it cannot be read, or is not valid Python."""
     try:
-        content = path.read_bytes()
-        text = content.decode() if is_copy else importlib.util.decode_source(content)
+        text = importlib.util.decode_source(path.read_bytes())
         ast.parse(text)
     except OSError as error:
         raise UsageError(_("{path} cannot be read ({reason}).", path=path, reason=error.strerror), _HINT) from None

@@ -11,7 +11,7 @@ from headstart import shell
 from headstart.analysis.run_records import RunRecord, runs_in
 from headstart.analysis.wording import arm_words, length_words, split_names, state_words
 from headstart.config.flag_words import flag_text
-from headstart.config.model_file import CONFIG_FILE, read_model_config
+from headstart.config.model_file import CONFIG_FILE, MODEL_FOLDER, read_model_config
 from headstart.config.plan_file import PlanFile, read_plan_file
 from headstart.config.presets import Setting
 from headstart.config.resolve import resolve_settings
@@ -293,5 +293,6 @@ def _class_counts(counts: Mapping[str, int]) -> str:
 
 def _license(run: PlottedRun) -> str:
     """Return the license of a run's initial weights from its model's config.json, or "" if it names none."""
-    model = run.run.folder / "model"
-    return read_model_config(model).pretrained_cfg.license if (model / CONFIG_FILE).exists() else ""
+    folder = run.run.folder
+    has_model = contained.is_file(folder, f"{MODEL_FOLDER}/{CONFIG_FILE}")
+    return read_model_config(folder, MODEL_FOLDER).pretrained_cfg.license if has_model else ""

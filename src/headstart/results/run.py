@@ -13,6 +13,7 @@ from torch import nn
 from headstart.analysis.run_records import RunRecord, read_run
 from headstart.analysis.wording import arm_words, state_words
 from headstart.artifacts.model_folder import read_model
+from headstart.config.model_file import MODEL_FOLDER
 from headstart.config.plan_file import read_plan_file
 from headstart.data.frames import DataSource, is_path, temporary_source
 from headstart.i18n import Message, _, translated
@@ -89,7 +90,7 @@ class Run:
         Raises:
             ModelFileError: There is no model yet.
         """
-        return read_model(self.folder / "model").network
+        return read_model(self.folder, MODEL_FOLDER).network
 
     def predict(self, images: ImageInput | Iterable[ImageInput], *, device: str | int = "cpu") -> list[Prediction]:
         """Classify images with the best model; see `headstart.predict`.

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from headstart.artifacts.model_folder import write_model
+from headstart.config.model_file import BACKBONES_FOLDER
 from headstart.config.registry.mixers import MIXERS
 from headstart.config.run_config import RunConfig
 from headstart.config.start_spec import start_row
@@ -237,22 +238,22 @@ class _HeadsTrainer:
         if session.best_event is not None:
             name = structure.head_name(session.setup.network)
             tensors = {f"{name}.{key}": tensor for key, tensor in session.best.items()}
-            backbone = _backbone_file(self._parent, self._setup, self._digest)
-            write_model(session.run_logger.folder / "model", tensors, session.setup, session.best_event, backbone)
+            backbone = (self._parent, _backbone_file(self._parent, self._setup, self._digest))
+            write_model(session.run_logger.folder, tensors, session.setup, session.best_event, backbone)
 
 
-def _backbone_file(parent: Path, setup: TrainingSetup, digest: str) -> Path:
-    """Return the file with the frozen tensors, which the models of all heads share."""
-    name = f"backbones/{digest[:32]}.safetensors"
+def _backbone_file(parent: Path, setup: TrainingSetup, digest: str) -> str:
+    """Return the name below `parent` of the file with the frozen tensors, which the models of all heads share."""
+    name = f"{BACKBONES_FOLDER}/{digest[:32]}.safetensors"
     head = [structure.head_name(setup.network)]
     content = tensor_bytes({k: t for k, t in setup.network.state_dict().items() if not structure.in_part(k, head)})
-    contained.make_folder(parent, "backbones")
+    contained.make_folder(parent, BACKBONES_FOLDER)
     entry = contained.find(parent, name)
     is_stored = entry is not None and entry.is_file and entry.size == len(content)
     # one that is damaged, or that came with a copied folder, is replaced
     if not is_stored or contained.read_bytes(parent, name, len(content)) != content:
         contained.write(parent, name, content)
-    return parent / name
+    return name
 
 
 def _weight(module: torch.nn.Module) -> Tensor:

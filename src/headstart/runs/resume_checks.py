@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from headstart.artifacts.model_folder import saved_epoch
+from headstart.config.model_file import MODEL_FOLDER
 from headstart.config.plan_file import PlanFile, differences, read_plan_file
 from headstart.config.run_config import RunConfig
 from headstart.errors import DataError, UsageError
@@ -47,7 +48,7 @@ def require_unchanged_inputs(original: RunConfig, resolved: RunConfig) -> None:
 
 def require_reproducible_best(folder: Path) -> None:
     """Raise UsageError if the best model is newer than the checkpoint: another environment may not reproduce it."""
-    epoch, position = saved_epoch(folder / "model"), checkpoint.newest_position(folder)
+    epoch, position = saved_epoch(folder, MODEL_FOLDER), checkpoint.newest_position(folder)
     if position is not None and epoch > position.best_epoch:
         raise UsageError(
             _(

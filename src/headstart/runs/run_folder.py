@@ -25,7 +25,7 @@ def is_blind(role: RunRole | None) -> bool:
 def make_run_folder(plan: RunConfig, runs: Path, role: RunRole | None) -> Path:
     """Create a run folder under `runs` with its plan.json."""
     folder = folders.create_run(runs, run_name(plan, role), plan.seeding.seed)
-    write_code(folder / CODE_FOLDER, plan.network.network)
+    write_code(folder, CODE_FOLDER, plan.network.network)
     run_index.add(folder, plan.hash, plan.facts.network_sha256)
     machine = environment(plan.machine.device)
     write_plan_file(folder, PlanFile(hash=plan.hash, plan=plan, environment=machine, study=role))

@@ -13,6 +13,7 @@ import torch
 from headstart.artifacts import predictions
 from headstart.artifacts.model_folder import write_model
 from headstart.audit.quick import say_quick_lines
+from headstart.config.model_file import MODEL_FOLDER
 from headstart.config.new_place import NewPlace
 from headstart.config.plan_file import differences, read_plan_file
 from headstart.config.resolve import SaveInterval
@@ -42,6 +43,7 @@ from headstart.telemetry.trackers.tracking import tracked
 from headstart.training import events, loop
 from headstart.training.scoring import Score
 from headstart.training.setup import TrainingSetup, check_plan, prepare
+from headstart.weights.model_weights import model_weights
 
 
 @user_code.pinned()
@@ -139,7 +141,7 @@ def resume(
         content = relocate_run(folder, place, reporter)
     plan = content.plan
     calibration.resolve_machine(plan)  # raises if the device is no longer available
-    code = stored_code(folder / CODE_FOLDER, plan.network.network, plan.facts.network_sha256)
+    code = stored_code(folder, CODE_FOLDER, plan.network.network, plan.facts.network_sha256)
     with user_code.pinned(code), precision.deterministic(torch.device(plan.machine.device), plan.machine.threads):
         with suggesting_new_place(folder):
             setup = prepare(plan, reporter)
@@ -162,7 +164,7 @@ def draft_from_run(folder: Path, place: NewPlace | None = None) -> RunConfig:
     plan = read_plan_file(folder).plan
     if place is not None:
         plan = plan.changed(source=place.source, allow_outside=plan.data.allow_outside or place.allow_outside)
-    network = network_in(folder / CODE_FOLDER, plan.network.network, plan.facts.network_sha256)
+    network = network_in(folder, CODE_FOLDER, plan.network.network, plan.facts.network_sha256)
     return plan.changed(network=network).with_facts(ResolvedFacts())
 
 
@@ -251,7 +253,7 @@ class _NetworkTrainer:
                     self._note_speed(event)
                     if event.best:
                         weights = self._state.evaluated_network.state_dict()
-                        write_model(self._folder / "model", weights, session.setup, event)
+                        write_model(self._folder, weights, session.setup, event)
                 yield event
         except DivergedError as error:
             session.diverged = error
@@ -278,8 +280,7 @@ class _NetworkTrainer:
         """Evaluate the best model in fp32; see `Trainer`."""
         setup = session.setup
         network = copy.deepcopy(self._state.network)
-        weights = contained.read_bytes(self._folder, "model/model.safetensors", contained.MAX_TENSOR_BYTES)
-        network.load_state_dict(safetensors.torch.load(weights))
+        network.load_state_dict(model_weights(self._folder, MODEL_FOLDER).state)
         devices.place(network, self._context.device)
         for name, images in setup.evaluation_images.items():
             for score in predictions.score_split(network, images, self._context):

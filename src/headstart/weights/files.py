@@ -14,10 +14,10 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import Tensor
 
-from headstart.config.model_file import BACKBONE_FILE, HEAD_FILE, MODEL_FILE
 from headstart.config.start_spec import unreadable_weights_error
 from headstart.errors import ModelFileError
 from headstart.i18n import _
+from headstart.storage.tensor_file import pickle_error
 from headstart.weights.download import sha256_of
 from headstart.weights.json_files import read_json
 from headstart.weights.other_formats import INDEX_SUFFIX, folder_error, format_error
@@ -69,13 +69,7 @@ def read_weights(path: Path) -> WeightsFile:
     elif start[:2] != b"PK" and start[:1] != b"\x80":
         raise format_error(path, start)
     elif path.suffix == ".safetensors":
-        raise ModelFileError(
-            _(
-                "{path} is named safetensors but is a pickle, which can contain a program; nothing in it was run.",
-                path=path,
-            ),
-            _("Download it again, or rename it to .pth if torch.save wrote it and you trust its source."),
-        )
+        raise pickle_error(path)
     else:
         state, containers = read_torch(path)
     for name, tensor in state.items():
@@ -103,18 +97,6 @@ def _read_parts(path: Path) -> WeightsFile:
     return WeightsFile(
         path, state, parts[0].metadata, hashlib.sha256(" ".join(p.sha256 for p in parts).encode()).hexdigest()
     )
-
-
-def model_weights(folder: Path) -> WeightsFile:
-    """Read the weights of a model folder: one file, or a head and the frozen backbone that several heads share.
-
-    The SHA-256 of two files is that of their two hashes. Raises the errors of `read_weights`.
-    """
-    if (folder / MODEL_FILE).exists() or not (folder / HEAD_FILE).exists():
-        return read_weights(folder / MODEL_FILE)
-    head, backbone = read_weights(folder / HEAD_FILE), read_weights(folder / BACKBONE_FILE)
-    both = hashlib.sha256(f"{head.sha256} {backbone.sha256}".encode()).hexdigest()
-    return WeightsFile(head.path, {**backbone.state, **head.state}, head.metadata, both)
 
 
 def _read_safetensors(path: Path, header: int, size: int) -> tuple[dict[str, Tensor], dict[str, str]]:

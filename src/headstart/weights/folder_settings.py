@@ -6,16 +6,14 @@ They are in JSON files of headstart, timm or transformers, or in the metadata of
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 from headstart.i18n import Message, _
 from headstart.storage.files import JsonData
 from headstart.text import join_list
 from headstart.weights.hub import Triple
-from headstart.weights.json_files import read_json
 from headstart.weights.starts import IMAGENET_MEAN, IMAGENET_STD
 
 PREPROCESSOR_FILE = "preprocessor_config.json"  # of transformers
@@ -28,14 +26,17 @@ class Settings(NamedTuple):
     values: Mapping[str, JsonData]
 
 
-def folder_settings(folder: Path) -> list[Settings]:
-    """Return the content of the JSON files in `folder` with preprocessing, with headstart's names.
+def folder_settings(read: Callable[[str], Mapping[str, JsonData]]) -> list[Settings]:
+    """Return the content of the JSON files of a folder with preprocessing, with headstart's names.
 
     timm's `pretrained_cfg` is flattened. transformers' preprocessor_config.json is read only if it exists.
+
+    Args:
+        read: Returns the content of a file by its name, {} for a missing one.
     """
     settings = []
     for name in ("preprocess.json", PREPROCESSOR_FILE, "config.json"):
-        content = read_json(folder / name)
+        content = read(name)
         if name == PREPROCESSOR_FILE:
             if not content:
                 continue

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from headstart.config.model_file import HEAD_FILE, MODEL_FILE, read_model_config
+from headstart.config.model_file import CONFIG_FILE, HEAD_FILE, MODEL_FILE, MODEL_FOLDER, read_model_config
 from headstart.config.registry.starts import FILE_START
 from headstart.config.start_spec import run_start
 from headstart.config.stored_code import network_in
@@ -12,8 +14,10 @@ from headstart.errors import DataError, ModelFileError
 from headstart.i18n import _
 from headstart.models.user_code import CODE_FOLDER, is_user_network, label
 from headstart.path_names import expanded
+from headstart.storage import contained
+from headstart.storage.files import JsonData
 from headstart.weights.adapt import adapt_weights
-from headstart.weights.files import WeightsFile, model_weights, read_weights
+from headstart.weights.files import WeightsFile, read_weights
 from headstart.weights.folder_settings import (
     Settings,
     class_names,
@@ -21,7 +25,8 @@ from headstart.weights.folder_settings import (
     normalization,
     size_notes,
 )
-from headstart.weights.json_files import read_json
+from headstart.weights.json_files import read_inner_json, read_json
+from headstart.weights.model_weights import model_weights
 from headstart.weights.starts import (
     NetworkTarget,
     Start,
@@ -35,7 +40,9 @@ def from_file(path: str, target: NetworkTarget) -> Start:
     file = read_weights(expanded(path))
     license = "unknown: ask whoever made the file"
     _require_usual_strides(file.path.parent)
-    return _from_weights_file(f"{FILE_START}:{path}", file, target, license=license, key=target.weights_key)
+    sources = folder_settings(lambda name: read_json(file.path.parent / name))
+    name = f"{FILE_START}:{path}"
+    return _from_weights_file(name, file, target, sources, license=license, key=target.weights_key)
 
 
 def from_run(folder: str, target: NetworkTarget) -> Start:
@@ -54,7 +61,7 @@ def from_run(folder: str, target: NetworkTarget) -> Start:
     architecture = _architecture(model)
     if not architecture:
         raise ModelFileError(
-            _("{file} does not name the architecture of the model.", file=model / "config.json"),
+            _("{file} does not name the architecture of the model.", file=model.root / model.name / CONFIG_FILE),
             _("Add it to the file, for example {example}.", example='"architecture": "resnet18"'),
         )
     if architecture != architecture_of(target.network):
@@ -67,7 +74,9 @@ def from_run(folder: str, target: NetworkTarget) -> Start:
             ),
             _("Use --network {network}, or another start.", network=_stored_network(model) or architecture),
         )
-    return _from_weights_file(run_start(folder), model_weights(model), target, license="yours")
+    sources = folder_settings(model.read_json)
+    file = model_weights(model.root, model.name)
+    return _from_weights_file(run_start(folder), file, target, sources, license="yours")
 
 
 def network_of_run(folder: str) -> str | None:
@@ -79,25 +88,26 @@ def network_of_run(folder: str) -> str | None:
     model = _model_folder(expanded(folder))
     network = _stored_network(model) if model else ""
     if model and is_user_network(network):
-        config = read_model_config(model)
-        return network_in(model / CODE_FOLDER, config.headstart.network.network, config.headstart.network_sha256)
+        origin = read_model_config(model.root, model.name).headstart
+        code = contained.join(model.name, CODE_FOLDER)
+        return network_in(model.root, code, origin.network.network, origin.network_sha256)
     return network or None
 
 
-def _stored_network(model: Path) -> str:
+def _stored_network(model: _ModelFolder) -> str:
     """Return the network of a model folder; "" if its config.json does not name it."""
-    section = read_json(model / "config.json").get("headstart")
+    section = model.read_json(CONFIG_FILE).get("headstart")
     fields = section.get("network") if isinstance(section, dict) else None
     network = fields.get("network") if isinstance(fields, dict) else None
     if isinstance(network, str) and is_user_network(network):
-        return f"{(model / CODE_FOLDER).absolute()}/{label(network)}"
+        return f"{(model.root / model.name / CODE_FOLDER).absolute()}/{label(network)}"
     architecture = _architecture(model)
     return network_of_architecture(architecture) if architecture else ""
 
 
-def _architecture(model: Path) -> str:
+def _architecture(model: _ModelFolder) -> str:
     """Return the architecture that the config.json of a model folder names; "" if it names none."""
-    return str(read_json(model / "config.json").get("architecture") or "")
+    return str(model.read_json(CONFIG_FILE).get("architecture") or "")
 
 
 def _require_usual_strides(folder: Path) -> None:
@@ -113,9 +123,11 @@ def _require_usual_strides(folder: Path) -> None:
             )
 
 
-def _from_weights_file(name: str, file: WeightsFile, target: NetworkTarget, *, license: str, key: str = "") -> Start:
+def _from_weights_file(
+    name: str, file: WeightsFile, target: NetworkTarget, beside: Sequence[Settings], *, license: str, key: str = ""
+) -> Start:
     state, notes = adapt_weights(file, target.skeleton(), label=target.label, num_classes=target.num_classes, key=key)
-    sources = [Settings(file.path.name, dict(file.metadata)), *folder_settings(file.path.parent)]
+    sources = [Settings(file.path.name, dict(file.metadata)), *beside]
     mean, std, normalization_notes = normalization(sources)
     notes += [*normalization_notes, *size_notes(sources)]
     settings = {key: value for source in reversed(sources) for key, value in source.values.items()}
@@ -126,6 +138,22 @@ def _from_weights_file(name: str, file: WeightsFile, target: NetworkTarget, *, l
     return Start(name, state, None, mean, std, license, provenance, file.sha256, tuple(notes), classes)
 
 
-def _model_folder(folder: Path) -> Path | None:
-    candidates = (folder / "model", folder)
-    return next((f for f in candidates if any((f / name).is_file() for name in (MODEL_FILE, HEAD_FILE))), None)
+@dataclass(frozen=True)
+class _ModelFolder:
+    """A model folder: `name` below `root`, where links are not followed; "" is the root."""
+
+    root: Path
+    name: str
+
+    def contains(self, file: str) -> bool:
+        """Return True if there is such a file. Raises UnsafeFileError if it is a link."""
+        return contained.is_file(self.root, contained.join(self.name, file))
+
+    def read_json(self, file: str) -> Mapping[str, JsonData]:
+        """Return the JSON object in a file, {} without the file."""
+        return read_inner_json(self.root, contained.join(self.name, file))
+
+
+def _model_folder(folder: Path) -> _ModelFolder | None:
+    candidates = [_ModelFolder(folder, name) for name in (MODEL_FOLDER, "")]
+    return next((model for model in candidates if any(map(model.contains, (MODEL_FILE, HEAD_FILE)))), None)

@@ -1,0 +1,48 @@
+"""Read the weights of a model folder of headstart."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load
+
+from headstart.config.model_file import BACKBONE_FILE, HEAD_FILE, MODEL_FILE
+from headstart.config.start_spec import unreadable_weights_error
+from headstart.storage import contained
+from headstart.storage.tensor_file import damaged, read_tensor_file
+from headstart.weights.files import WeightsFile
+
+
+def model_weights(root: Path, name: str = "") -> WeightsFile:
+    """Read the weights of a model folder: one file, or a head and the frozen backbone that several heads share.
+
+    The SHA-256 of two files is that of their two hashes.
+
+    Args:
+        root: The folder that the user has named.
+        name: Name of the model folder below it; "" for the root.
+
+    Raises:
+        DataError: A file is missing, is a link or cannot be opened.
+        ModelFileError: A file is damaged.
+    """
+    has_model, has_head = (contained.is_file(root, contained.join(name, file)) for file in (MODEL_FILE, HEAD_FILE))
+    if has_model or not has_head:
+        return _read(root, contained.join(name, MODEL_FILE))
+    head, backbone = (_read(root, contained.join(name, file)) for file in (HEAD_FILE, BACKBONE_FILE))
+    both = hashlib.sha256(f"{head.sha256} {backbone.sha256}".encode()).hexdigest()
+    return WeightsFile(head.path, {**backbone.state, **head.state}, head.metadata, both)
+
+
+def _read(root: Path, name: str) -> WeightsFile:
+    try:
+        file = read_tensor_file(root, name)
+    except OSError as error:
+        raise unreadable_weights_error(root / name, str(error.strerror)) from error
+    try:
+        state = load(file.content)
+    except (SafetensorError, KeyError, ValueError, RuntimeError, AssertionError) as error:
+        raise damaged(file.path, str(error)) from error
+    return WeightsFile(file.path, state, dict(file.metadata), hashlib.sha256(file.content).hexdigest())
