@@ -120,6 +120,10 @@ def write_verdict(folder: Path, runs: list[str]) -> str:
     return exported
 
 
+# of a picture of 96 x 96 px
+WEBP_HEADER = b"RIFF\0\0\0\0WEBPVP8 \0\0\0\0\0\0\0\x9d\x01\x2a\x60\0\x60\0"
+
+
 def large_gallery() -> bytes:
     """Return a gallery with the maximum number of photos, each of incompressible noise."""
     noise, buffer = random.Random(0), io.BytesIO()
@@ -131,8 +135,8 @@ def large_gallery() -> bytes:
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("index.json", json.dumps(index))
         for number in range(360):
-            archive.writestr(f"{number}.webp", noise.randbytes(9000))
-            archive.writestr(f"{number}-map.webp", noise.randbytes(9000))
+            archive.writestr(f"{number}.webp", WEBP_HEADER + noise.randbytes(9000))
+            archive.writestr(f"{number}-map.webp", WEBP_HEADER + noise.randbytes(9000))
     return buffer.getvalue()
 
 

@@ -37,6 +37,7 @@ from tests.handmade import (
     step_line,
     write_run_files,
 )
+from tests.report.test_page_size import WEBP_HEADER
 from tests.short_runs import SGD
 from tests.verdicts import arm_result, changed, contrast, seed_result, times_to_target, verdict
 
@@ -134,7 +135,7 @@ def write_gallery(run: Path) -> None:
     with zipfile.ZipFile(run / "artifacts" / "gallery.zip", "w") as archive:
         archive.write(run / "index.json", "index.json")
         for name in ("0.webp", "1.webp", "1-map.webp"):
-            archive.writestr(name, b"")
+            archive.writestr(name, WEBP_HEADER)
         archive.writestr("before.npy", filters.getvalue())
         archive.writestr("after.npy", filters.getvalue())
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from headstart.errors import DataError
+from headstart.errors import DataError, HeadstartError
 from headstart.i18n import _
 from headstart.metrics.top_logits import ARRAYS, TOP_PREFIX, Logits, TopLogits, predicted_classes
+from headstart.storage.arrays import read_npz
 from headstart.text import message_of
+
+PREDICTIONS_FILE = "artifacts/predictions.npz"  # in the folder of a run
+MAX_BYTES = 4_000_000_000  # a million images of a thousand classes, all of whose logits are kept
 
 
 @dataclass(frozen=True)
@@ -22,7 +28,7 @@ class Predictions:
     has a copy in another split.
 
     Raises:
-        ValueError: The shapes do not match.
+        ValueError: The shapes do not match, or a label is the index of no class.
     """
 
     images: tuple[str, ...]
@@ -35,6 +41,9 @@ class Predictions:
         full = isinstance(self.logits, TopLogits) or (self.logits.ndim == 2 and self.logits.shape[1])
         if not same_length or not full:
             raise ValueError(_("the shapes of its arrays do not match"))
+        count = self.logits.class_count if isinstance(self.logits, TopLogits) else self.logits.shape[1]
+        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < count:
+            raise ValueError(_("a label is the index of no class"))
 
     @property
     def predicted(self) -> npt.NDArray[np.int64]:
@@ -53,19 +62,24 @@ def read_predictions(run: Path, split: str) -> Predictions:
     Raises:
         DataError: The file is missing or damaged.
     """
-    path = run / "artifacts" / "predictions.npz"
+    path = run / PREDICTIONS_FILE
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            rows = arrays["split"] == split
-            images, labels, copies = (arrays[name][rows] for name in ("image", "label", "copy"))
-            logits: Logits
-            if "logits" in arrays:
-                logits = arrays["logits"][rows].astype(np.float32)
-            else:
-                logits = TopLogits(len(arrays["classes"]), *(arrays[TOP_PREFIX + name][rows] for name in ARRAYS))
-            return Predictions(tuple(map(str, images)), labels.astype(np.int64), logits, copies.astype(np.bool_))
-    except Exception as error:  # numpy's error type depends on the damaged byte: a TokenError, a zlib.error
+        return _of_split(read_npz(run, PREDICTIONS_FILE, MAX_BYTES), split)
+    except (HeadstartError, OSError, ValueError, KeyError, IndexError, TypeError) as error:  # of arrays of other shapes
+        reason = error.message if isinstance(error, HeadstartError) else message_of(error)
         raise DataError(
-            _("{path} cannot be read ({reason}).", path=path, reason=message_of(error)),
+            _("{path} cannot be read ({reason}).", path=path, reason=reason),
             _("Delete the run's folder and resume the study."),
         ) from None
+
+
+def _of_split(arrays: Mapping[str, npt.NDArray[Any]], split: str) -> Predictions:
+    """Return the predictions on one split. Raises KeyError, ValueError, IndexError and TypeError."""
+    rows = arrays["split"] == split
+    images, labels, copies = (arrays[name][rows] for name in ("image", "label", "copy"))
+    logits: Logits
+    if "logits" in arrays:
+        logits = arrays["logits"][rows].astype(np.float32)
+    else:
+        logits = TopLogits(len(arrays["classes"]), *(arrays[TOP_PREFIX + name][rows] for name in ARRAYS))
+    return Predictions(tuple(map(str, images)), labels.astype(np.int64), logits, copies.astype(np.bool_))

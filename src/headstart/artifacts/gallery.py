@@ -24,6 +24,7 @@ from headstart.analysis import confusion
 from headstart.analysis.correctness import read_predictions
 from headstart.analysis.run_records import read_run
 from headstart.artifacts.model_folder import SavedModel, read_model
+from headstart.config.model_file import MODEL_FOLDER
 from headstart.config.plan_file import read_plan_file
 from headstart.config.run_config import RunConfig
 from headstart.data import transforms
@@ -38,11 +39,10 @@ from headstart.metrics.top_logits import Logits, TopLogits, predicted_classes
 from headstart.models import structure
 from headstart.models.gradcam import grad_cam
 from headstart.reporter import NullReporter, Reporter
-from headstart.storage.files import write_atomic
-from headstart.storage.schemas.gallery import GalleryIndex, GalleryLists, GalleryPhoto
+from headstart.storage import contained
+from headstart.storage.schemas.gallery import GALLERY_FILE, THUMBNAIL_PX, GalleryIndex, GalleryLists, GalleryPhoto
 from headstart.training import setup
 
-THUMBNAIL_PX = 96
 WEBP_METHOD = 2  # of 0 to 6: half the time of the default, 4, for files that are a few per cent larger
 MAX_PER_CELL = 12  # images of one confusion cell
 MAX_PER_LIST = 24  # images of the worst mistakes, and of the least certain predictions
@@ -57,9 +57,9 @@ def write_if_possible(run: Path, reporter: Reporter, trained: setup.TrainingSetu
 
     Ctrl-C stops writing the gallery. `trained` as in `write_gallery`.
     """
-    if not (run / "result.json").exists():
-        return
     try:
+        if not contained.is_file(run, RESULT_FILE):
+            return
         write_gallery(run, trained)
     except KeyboardInterrupt:
         reporter.say(_("Interrupted. {run} is finished; its report has no images.", run=run))
@@ -86,7 +86,7 @@ def write_gallery(run: Path, trained: setup.TrainingSetup | None = None) -> None
     plan = read_plan_file(run).plan
     with deterministic(CPU, plan.machine.threads):  # equal runs write equal bytes
         inputs = _read_inputs(plan) if trained is None else _inputs_of(trained)
-        write_atomic(run / "artifacts" / "gallery.zip", _render(run, plan, inputs))
+        contained.write(run, GALLERY_FILE, _render(run, plan, inputs))
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _render(run: Path, plan: RunConfig, inputs: _Inputs) -> bytes:
     lists = select_images(labels, predictions.logits)
     mapped = sorted({int(row) for rows in (lists.mistakes, lists.least_confident) for row in rows})
     selected = sorted({*mapped, *(int(row) for rows in lists.cells.values() for row in rows)})
-    model = read_model(run / "model")
+    model = read_model(run, MODEL_FOLDER)
     images = {row: inputs.store[index_of[keys[row]]] for row in selected}
     maps = _heat_maps(model, [images[row] for row in mapped], predicted[mapped])
     confidence = _confidences(labels, predictions.logits).predicted

@@ -14,16 +14,19 @@ import numpy.typing as npt
 from PIL import Image
 from torch import nn
 
+from headstart.analysis.correctness import PREDICTIONS_FILE
 from headstart.data.loader import ImageSubset
 from headstart.metrics.accuracy import wilson_interval
 from headstart.metrics.top_logits import ARRAYS, TOP_PREFIX, Logits, TopLogits, concatenate, predicted_classes
-from headstart.storage.files import write_atomic
+from headstart.storage import contained
+from headstart.storage.arrays import write_npz
 from headstart.storage.schemas.metrics import Evaluation, ScoreWithoutCopies
 from headstart.training.loop import iter_logits
 from headstart.training.scoring import Score, Scorer
 from headstart.training.setup import TrainingSetup
 from headstart.training.state import TrainingContext
 
+SAMPLES_FILE = "artifacts/samples.jpg"
 SAMPLE_IMAGES = 32  # images in the picture of training samples
 MIN_SAMPLE_PX = 64  # side of an image in that picture
 
@@ -47,9 +50,9 @@ def render_samples(context: TrainingContext) -> bytes:
 
 def write_samples(folder: Path, picture: bytes) -> str:
     """Write the picture of training samples; return its path within the run."""
-    (folder / "artifacts").mkdir(exist_ok=True)
-    write_atomic(folder / "artifacts" / "samples.jpg", picture)
-    return "artifacts/samples.jpg"
+    contained.make_folder(folder, "artifacts")
+    contained.write(folder, SAMPLES_FILE, picture)
+    return SAMPLES_FILE
 
 
 def score_split(network: nn.Module, images: ImageSubset, context: TrainingContext) -> Iterator[Score | None]:
@@ -84,18 +87,15 @@ def write_predictions(folder: Path, setup: TrainingSetup, scores: dict[str, Scor
         copies.append(setup.has_copy[images.indices])
         assert split_score.logits is not None  # noqa: S101  (a score of an evaluation)
         logits.append(split_score.logits)
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
-        image=np.array(ids, dtype=np.str_),
-        split=np.array(splits, dtype=np.str_),
-        label=np.concatenate(labels),
-        copy=np.concatenate(copies),
-        classes=np.array(setup.plan.facts.class_names, dtype=np.str_),
-        allow_pickle=False,
+    arrays = {
+        "image": np.array(ids, dtype=np.str_),
+        "split": np.array(splits, dtype=np.str_),
+        "label": np.concatenate(labels),
+        "copy": np.concatenate(copies),
+        "classes": np.array(setup.plan.facts.class_names, dtype=np.str_),
         **_logit_arrays(logits),
-    )
-    write_atomic(folder / "artifacts" / "predictions.npz", buffer.getvalue())
+    }
+    write_npz(folder, PREDICTIONS_FILE, arrays)
 
 
 def split_images(setup: TrainingSetup, name: str) -> ImageSubset:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -22,13 +21,15 @@ from headstart.errors import DataError
 from headstart.i18n import Message, _, translated
 from headstart.metrics.confusion_counts import ConfusionCounts
 from headstart.report.svg.labels import isolate_bidi
-from headstart.storage.schemas.gallery import GalleryIndex, GalleryPhoto
+from headstart.storage.archive import read_archive
+from headstart.storage.arrays import parse_npy
+from headstart.storage.schemas.gallery import GALLERY_FILE, THUMBNAIL_PX, GalleryIndex, GalleryPhoto
 
 FILTER_COLUMNS, UPSCALE, GAP_PX = 16, 5, 1  # picture of filters: filters per row, enlargement, pixels between them
 MAX_PHOTO_BYTES = 2_200_000  # photos on one page
 MAX_PATH_BYTES = 300_000  # paths of the images without a photo on the page
 PHOTO_MARKUP_BYTES = 500  # markup per photo, without its texts
-MAX_MEMBER_BYTES = 20_000_000  # one member of the archive; a hostile archive must not fill the memory
+MAX_FILTER_VALUES = 3_000_000  # of filters; the largest networks have 600,000
 
 
 @dataclass(frozen=True)
@@ -206,33 +207,32 @@ def _path_bytes(path: str) -> int:
 def load_gallery(run: Path) -> Gallery | None:
     """Return the gallery of a run, None if it has none or a damaged one."""
     try:
-        with zipfile.ZipFile(run / "artifacts" / "gallery.zip") as archive:
-            index = GalleryIndex.parse(_read_member(archive, "index.json"), "index.json")
-            names = set(archive.namelist())
-            photos = [_read_photo(archive, names, number, entry) for number, entry in enumerate(index.photos)]
-            filters = {
-                name: data_url("png", draw_filters(np.load(io.BytesIO(_read_member(archive, f"{name}.npy")))))
-                for name in ("before", "after")
-                if f"{name}.npy" in names
-            }
-            gallery = Gallery(index.split, index.classes, index.counts, index.cells, index.lists.mistakes,
-                              index.lists.least_confident, photos, filters)  # fmt: skip
-            gallery = replace(gallery, paths=_image_paths(run, gallery.split))
-            numbers = (
-                *range(len(gallery.photos)),
-                *gallery.mistakes,
-                *gallery.least_confident,
-                *chain(*gallery.cells.values()),
-            )
-            for number in numbers:
-                gallery.tile(number)
-            gallery.pairs  # noqa: B018 - raises for counts that do not fit the classes
-            return gallery
+        members = read_archive(run, GALLERY_FILE)
+        index = GalleryIndex.parse(members["index.json"], "index.json")
+        photos = [_read_photo(members, number, entry) for number, entry in enumerate(index.photos)]
+        filters = {
+            name: data_url("png", draw_filters(_filters(members, name)))
+            for name in ("before", "after")
+            if f"{name}.npy" in members
+        }
+        gallery = Gallery(index.split, index.classes, index.counts, index.cells, index.lists.mistakes,
+                          index.lists.least_confident, photos, filters)  # fmt: skip
+        gallery = replace(gallery, paths=_image_paths(run, gallery.split))
+        numbers = (
+            *range(len(gallery.photos)),
+            *gallery.mistakes,
+            *gallery.least_confident,
+            *chain(*gallery.cells.values()),
+        )
+        for number in numbers:
+            gallery.tile(number)
+        gallery.pairs  # noqa: B018 - raises for counts that do not fit the classes
     except Exception:  # a file from elsewhere may be malformed in any way: the page then has no photos
         return None
+    return gallery
 
 
-def _read_photo(archive: zipfile.ZipFile, names: set[str], number: int, entry: GalleryPhoto) -> Photo:
+def _read_photo(members: Mapping[str, bytes], number: int, entry: GalleryPhoto) -> Photo:
     """Return a photo with the data URLs of its members of the archive; `entry` is the one in index.json."""
     heat_map = f"{number}-map.webp"
     return Photo(
@@ -240,9 +240,28 @@ def _read_photo(archive: zipfile.ZipFile, names: set[str], number: int, entry: G
         true=entry.true,
         predicted=entry.predicted,
         confidence=entry.confidence,
-        src=data_url("webp", _read_member(archive, f"{number}.webp")),
-        map_src=data_url("webp", _read_member(archive, heat_map)) if heat_map in names else "",
+        src=_thumbnail_url(members[f"{number}.webp"]),
+        map_src=_thumbnail_url(members[heat_map]) if heat_map in members else "",
     )
+
+
+def _thumbnail_url(content: bytes) -> str:
+    """Return the data URL of a WebP of the size of thumbnails. Raises ValueError for other content.
+
+    A small file may claim a gigabyte of pixels, which a browser would decode.
+    """
+    sides = [int.from_bytes(content[at : at + 2], "little") for at in (26, 28)]
+    if content[:4] + content[8:16] != b"RIFFWEBPVP8 " or sides != [THUMBNAIL_PX, THUMBNAIL_PX]:
+        raise ValueError
+    return data_url("webp", content)
+
+
+def _filters(members: Mapping[str, bytes], name: str) -> npt.NDArray[np.float32]:
+    """Return filters [n, 3, k, k]. Raises DataError and ValueError for other content."""
+    weights = parse_npy(members[f"{name}.npy"], f"{name}.npy")
+    if weights.ndim != 4 or weights.shape[1] != 3 or not 0 < weights.size <= MAX_FILTER_VALUES:
+        raise ValueError
+    return np.asarray(weights, np.float32)
 
 
 def _image_paths(run: Path, split: str) -> dict[str, list[str]]:
@@ -260,11 +279,9 @@ def _image_paths(run: Path, split: str) -> dict[str, list[str]]:
 def initial_filters(run: Path) -> npt.NDArray[np.float32] | None:
     """Return the initial filters [n, 3, k, k] of the first convolution from a run's gallery, None if it has none."""
     try:
-        with zipfile.ZipFile(run / "artifacts" / "gallery.zip") as archive:
-            weights = np.load(io.BytesIO(_read_member(archive, "before.npy")))
-    except Exception:  # missing, or damaged in any way
+        return _filters(read_archive(run, GALLERY_FILE), "before")
+    except (DataError, OSError, KeyError, ValueError):  # missing, or damaged in any way
         return None
-    return np.asarray(weights, np.float32) if weights.ndim == 4 and weights.shape[1] == 3 else None
 
 
 def draw_filters(weights: npt.NDArray[np.float32]) -> bytes:
@@ -285,12 +302,6 @@ def filter_mosaic(weights: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     tiles = np.concatenate([tiles, np.full((-len(tiles) % columns, *tiles.shape[1:]), 255, np.uint8)])
     rows = [np.concatenate(list(tiles[i : i + columns]), axis=1) for i in range(0, len(tiles), columns)]
     return np.asarray(np.concatenate(rows), np.uint8)
-
-
-def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
-    if archive.getinfo(name).file_size > MAX_MEMBER_BYTES:
-        raise ValueError(f"{name} is too large")
-    return archive.read(name)
 
 
 def data_url(kind: str, content: bytes) -> str:

@@ -7,6 +7,9 @@ from pydantic import Field
 from headstart.metrics.confusion_counts import ConfusionCounts
 from headstart.storage.schemas.schema import Schema, VersionedSchema
 
+GALLERY_FILE = "artifacts/gallery.zip"  # in the folder of a run
+THUMBNAIL_PX = 96  # side of its pictures
+
 
 class GalleryPhoto(Schema):
     """A photo, and its prediction."""
