@@ -7,7 +7,7 @@ import math
 import os
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ from headstart.engines.local import LocalEngine
 from headstart.engines.processes import ProcessEngine
 from headstart.engines.registry import EngineChoice, EngineSpec, validate_engine_name
 from headstart.engines.transfer import pack, unpack
-from headstart.errors import ResourceError, UsageError
+from headstart.errors import DataError, ResourceError, UsageError
 from headstart.experiment import study
 from headstart.hardware import cpu
 from headstart.i18n import verbatim
@@ -235,11 +235,10 @@ def test_names_and_links_of_an_archive_cannot_lead_out_of_it(kind: bytes, outsid
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         archive.addfile(tarfile.TarInfo("run/plan.json"))
         archive.addfile(member)
-    with suppress(tarfile.FilterError):  # an absolute name is made relative
+    with pytest.raises(DataError):
         unpack(buffer.getvalue(), tmp_path / "b")
     assert (tmp_path / "secret").read_text() == "s"
-    assert not any(path.is_symlink() or path.stat().st_ino == (tmp_path / "secret").stat().st_ino
-                   for path in (tmp_path / "b").rglob("*"))  # fmt: skip
+    assert list((tmp_path / "b").iterdir()) == []
     assert {path.name for path in tmp_path.iterdir()} == {"secret", "b"}
 
 

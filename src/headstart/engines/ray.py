@@ -32,6 +32,7 @@ from headstart.reporter import NullReporter, Reporter
 from headstart.runs import execute, job_protocol
 from headstart.runs.job_protocol import Answer, decode_job, parse_answer
 from headstart.signals import SignalGuard
+from headstart.storage import contained
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -240,8 +241,8 @@ class _Tokens:
         for parent in {decode_job(job).parent for job in jobs}:
             if write:
                 parent.mkdir(parents=True, exist_ok=True)
-                (parent / self._name).touch()
-                self._written.add(parent / self._name)
+                contained.write(parent, self._name, b"")
+                self._written.add(parent)
 
     def path(self, job: str) -> str:
         """Return the path of the token of a job's folder."""
@@ -249,8 +250,8 @@ class _Tokens:
 
     def remove(self) -> None:
         """Delete all token files."""
-        for path in self._written:
-            path.unlink(missing_ok=True)
+        for parent in self._written:
+            contained.remove(parent, self._name)
 
 
 def _answer(job: str, token: str, archive: bytes | None) -> TaskResult:

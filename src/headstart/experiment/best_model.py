@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
+import secrets
 from pathlib import Path
 
 from headstart import markdown
 from headstart.analysis.sentences import verdict_messages
 from headstart.analysis.wording import arm_words, evaluation_images, splits
 from headstart.artifacts.model_folder import merge_weight_files
+from headstart.config.model_file import MODEL_FOLDER
 from headstart.errors import NoWinnerError
 from headstart.i18n import _, ngettext
-from headstart.storage.contained import temp_suffix
+from headstart.storage import contained
+from headstart.storage.run_files import MODEL_FILES, copy_folder
 from headstart.storage.schemas.verdict import Verdict
 from headstart.text import printable
 
@@ -24,16 +26,29 @@ def export(folder: Path, verdict: Verdict) -> None:
     Args:
         folder: Folder of the study.
         verdict: Its verdict.
+
+    Raises:
+        UnsafeFileError: The model is or contains a link.
     """
-    source, target = folder / verdict.exported.run / "model", folder / "model"
-    if not source.is_dir():
+    source = contained.join(verdict.exported.run, MODEL_FOLDER)
+    if not contained.is_folder(folder, source):
         return
-    scratch = target.with_name(f"model{temp_suffix()}")
-    shutil.rmtree(scratch, ignore_errors=True)
-    shutil.copytree(source, scratch)
-    merge_weight_files(scratch)
+    scratch = f"{MODEL_FOLDER}.{secrets.token_hex(8)}{contained.temp_suffix()}"
+    contained.make_folder(folder, scratch, exist_ok=False)
+    try:
+        copy_folder(folder, source, folder, scratch, MODEL_FILES)
+        merge_weight_files(folder, scratch)
+        card = contained.join(scratch, "README.md")
+        contained.write(folder, card, _card(contained.read_text(folder, card), verdict))
+        contained.remove_folder(folder, MODEL_FOLDER)
+        contained.rename(folder, scratch, MODEL_FOLDER)
+    finally:
+        contained.remove_folder(folder, scratch)
+
+
+def _card(card: str, verdict: Verdict) -> str:
+    """Return a model card with the sentences of the study."""
     arm = verdict.arm(verdict.selected)
-    card = scratch / "README.md"
     selection = ngettext(
         "Selected on {split} among {count:,} seed of the arm {arm}. The arm's mean on {number} {images} is "
         "{accuracy:.3f}: expect this accuracy, not that of a single seed.",
@@ -47,13 +62,7 @@ def export(folder: Path, verdict: Verdict) -> None:
         accuracy=arm.test,
     )
     paragraphs = (selection, verdict_messages(verdict).paragraph)
-    lines = [
-        card.read_text(encoding="utf-8"),
-        *(f"{markdown.as_paragraph(markdown.escape(printable(text)))}\n" for text in paragraphs),
-    ]
-    card.write_text("\n".join(lines), encoding="utf-8")
-    shutil.rmtree(target, ignore_errors=True)
-    scratch.rename(target)
+    return "\n".join([card, *(f"{markdown.as_paragraph(markdown.escape(printable(text)))}\n" for text in paragraphs)])
 
 
 def require_winner(verdict: Verdict) -> None:

@@ -32,6 +32,7 @@ from headstart.report import page
 from headstart.runs.reuse import copy_files, with_origin, write_copied_plan
 from headstart.storage import contained, files, folders, run_index
 from headstart.storage.files import JsonData
+from headstart.storage.run_files import CODE_FILES, copy_folder
 from headstart.storage.schemas.arm import FULL, USUAL_HEAD
 from headstart.storage.schemas.search import SearchResults
 from headstart.storage.schemas.study import RunRole, Stage, VariantsFile
@@ -81,8 +82,7 @@ def pool(paths: Sequence[Path], parent: Path, protocol: Mapping[str, Setting], *
     copies = _copy_runs(runs, arms, spec, folder, others=foreign)
     inputs = {variant.name: pooled_inputs(variant.arm, copies[variant.name].plan) for variant in spec.variants}
     if sha256 := runs[0].plan.facts.network_sha256:
-        target = code_folder(folder, sha256).relative_to(folder).as_posix()
-        contained.copy_folder(runs[0].folder, CODE_FOLDER, folder, target)
+        copy_folder(runs[0].folder, CODE_FOLDER, folder, code_folder(sha256), CODE_FILES)
     files.write_json(folder / "variants.json", VariantsFile(variants=inputs).to_json())
     files.write_json(folder / "search.json", SearchResults().to_json())
     write_study(folder, spec)

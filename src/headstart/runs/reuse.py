@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from headstart.analysis.run_records import RunRecord, read_run, runs_in
+from headstart.config.model_file import MODEL_FOLDER
 from headstart.config.plan_file import PLAN_FILE, PlanFile, read_plan_file, write_plan_file
 from headstart.config.run_config import RunConfig
 from headstart.errors import HeadstartError
@@ -18,6 +18,7 @@ from headstart.runs.job_protocol import RunRequest
 from headstart.runs.run_folder import is_blind
 from headstart.storage import contained, files, folders, locks, run_index, seals
 from headstart.storage.cache import cache_root, read_cache_file, write_cache_file
+from headstart.storage.run_files import RUN_FILES, copy_file, known_files
 from headstart.storage.schemas.result import RESULT_FILE, RunResult
 from headstart.storage.schemas.schema import VersionedSchema
 from headstart.storage.schemas.study import RunRole
@@ -96,7 +97,7 @@ def copy_finished(parent: Path, request: RunRequest, until: int | None = None) -
     except (HeadstartError, OSError):
         changed = True
     if changed:
-        shutil.rmtree(folder, ignore_errors=True)
+        contained.remove_folder(parent, folder.name)
         return None
     content = content.model_copy(update={"plan": plan})  # the images may have been moved since the run
     write_copied_plan(folder, with_origin(content, role, str(source)))
@@ -175,15 +176,14 @@ def _registered_folder(plan: RunConfig, until: int | None = None) -> Path:
 
 
 def copy_files(source: Path, folder: Path) -> None:
-    """Copy all files of a run but its plan and checkpoints; those of the model are linked if possible.
+    """Copy the files of a run but its plan and checkpoints; those of the model are linked if possible.
 
     A rung that is resumed is trained from its first step, since its checkpoint may be from another study.
+
+    Raises:
+        UnsafeFileError: There is a link in the run.
     """
-    for path in sorted(source.rglob("*")):
-        target = folder / path.relative_to(source)
-        if "checkpoints" in target.relative_to(folder).parts[:1]:
-            continue
-        if path.is_dir():
-            target.mkdir(exist_ok=True)
-        elif path.name not in (PLAN_FILE, "lock") and ".tmp-" not in path.name:
-            (files.link_or_copy if path.parent.name == "model" else shutil.copyfile)(path, target)
+    for name in known_files(source, "", RUN_FILES):
+        part = name.partition("/")[0]
+        if name != PLAN_FILE and part != "checkpoints":
+            copy_file(source, name, folder, name, link=part == MODEL_FOLDER)
