@@ -219,10 +219,10 @@ def test_command_without_data_is_a_data_error(tmp_path: Path, capsys: pytest.Cap
 def test_error_of_the_disk_is_an_error_of_resources(
     study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def full(path: Path, content: bytes | str) -> None:
-        raise OSError(28, "No space left on device", str(path))
+    def full(root: Path, name: str, content: bytes | str) -> None:
+        raise OSError(28, "No space left on device", str(root / name))
 
-    monkeypatch.setattr("headstart.figures.keep.write_atomic", full)
+    monkeypatch.setattr("headstart.figures.keep.contained.write", full)
     with pytest.raises(SystemExit) as exit_info:
         main(["figures", str(study), "--output", str(tmp_path / "out"), "--dpi", "72"])
     assert exit_info.value.code == 5 and len(capsys.readouterr().err.splitlines()) == 2

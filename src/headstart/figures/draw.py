@@ -15,6 +15,7 @@ from headstart.i18n import Message, _, translated
 from headstart.report.inputs import PageInputs
 from headstart.report.page import read_inputs
 from headstart.reporter import NullReporter, Reporter
+from headstart.storage import contained
 from headstart.storage.folders import require_output_folder
 from headstart.text import join_first, printable
 
@@ -72,17 +73,24 @@ def write_figures(
     figures = draw_figures(inputs, output, names, dpi, reporter)
     for figure in figures:
         text = f"{printable(translated(figure.title))}\n\n{printable(translated(figure.caption))}\n"
-        keep.write_text(output / f"{figure.name}.caption.txt", text.encode(), reporter)
+        keep.write_text(output, f"{figure.name}.caption.txt", text.encode(), reporter)
     return figures
 
 
 def draw_figures(
-    inputs: PageInputs, output: Path, formats: Sequence[str], dpi: int = DEFAULT_DPI, reporter: Reporter | None = None
+    inputs: PageInputs,
+    output: Path,
+    formats: Sequence[str],
+    dpi: int = DEFAULT_DPI,
+    reporter: Reporter | None = None,
+    *,
+    folder: str = "",
 ) -> list[WrittenFigure]:
     """Draw the figures that there are data for, and write them in these formats; return them.
 
     Equal records give equal bytes with the same version of matplotlib and the same fonts. Other files with the same
-    names are renamed. The arguments are those of `write_figures`, after their check.
+    names are renamed. The arguments are those of `write_figures`, after their check, and the name of a folder of the
+    figures below `output`, which may be a copy: links in it are not followed.
     """
     from headstart.figures.canvas import print_style, render_figure
     from headstart.figures.fonts import find_typeface
@@ -98,12 +106,15 @@ def draw_figures(
         }
     _report_missing(typeface, reporter)
     output.mkdir(parents=True, exist_ok=True)
+    if folder:
+        contained.make_folder(output, folder)
     figures = []
     for name, figure in drawn.items():
-        files = {format_name: output / f"{name}.{format_name}" for format_name in formats}
-        for format_name, path in files.items():
-            keep.write_figure(path, contents[name, format_name], reporter)
-        figures.append(WrittenFigure(name, figure.title, figure.caption, files))
+        files = {format_name: contained.join(folder, f"{name}.{format_name}") for format_name in formats}
+        for format_name, file in files.items():
+            keep.write_figure(output, file, contents[name, format_name], reporter)
+        paths = {format_name: output / file for format_name, file in files.items()}
+        figures.append(WrittenFigure(name, figure.title, figure.caption, paths))
     return figures
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.numpy import load
 
 from headstart.analysis.wording import arm_words
-from headstart.config.model_file import BACKBONE_FILE, MODEL_FILE
-from headstart.errors import ModelFileError
+from headstart.config.model_file import BACKBONE_FILE, MODEL_FILE, MODEL_FOLDER
 from headstart.figures.canvas import LINE_IN, NARROW_IN, WIDE_IN, DrawnFigure, panels
 from headstart.figures.fonts import Typeface
 from headstart.figures.labels import fit_names, line_count
@@ -19,6 +19,8 @@ from headstart.i18n import Message, _, join, ngettext
 from headstart.report.histograms import one_per_arm
 from headstart.report.inputs import PageInputs
 from headstart.report.photos import filter_mosaic, initial_filters
+from headstart.storage import contained
+from headstart.storage.tensor_file import TensorFile, damaged, read_tensor_file
 
 MAX_RUNS = 6  # with filters
 COLUMNS = 2  # panels side by side
@@ -30,7 +32,7 @@ def first_filters(inputs: PageInputs, typeface: Typeface) -> DrawnFigure | None:
     pairs: list[tuple[Message, Filters | None, Filters]] = []
     runs = one_per_arm(inputs.compared_runs, inputs.preferred_runs)
     for run in runs[:MAX_RUNS]:
-        after = trained_filters(run.run.folder / "model")
+        after = trained_filters(run.run.folder)
         if after is None:
             continue
         before = initial_filters(run.run.folder)
@@ -76,24 +78,26 @@ def _pictures(pairs: Sequence[tuple[Message, Filters | None, Filters]]) -> list[
     return pictures
 
 
-def trained_filters(model: Path) -> Filters | None:
-    """Return the weights [n, 3, k, k] of the first convolution with three input channels in a model folder, or None.
+def trained_filters(run: Path) -> Filters | None:
+    """Return the weights [n, 3, k, k] of the first convolution of RGB images in the model of a run, or None.
 
     Raises:
         ModelFileError: The file is damaged.
+        UnsafeFileError: The file, or its folder, is a link.
     """
-    for path in (model / name for name in (MODEL_FILE, BACKBONE_FILE)):
-        if not path.is_file():
+    for path in (f"{MODEL_FOLDER}/{file}" for file in (MODEL_FILE, BACKBONE_FILE)):
+        if not contained.is_file(run, path):
             continue
-        try:
-            with safe_open(path, framework="numpy") as file:
-                for name in file.keys():  # noqa: SIM118 - a safetensors file is no mapping
-                    shape = file.get_slice(name).get_shape()
-                    if len(shape) == 4 and shape[1] == 3:
-                        return np.asarray(file.get_tensor(name), np.float32)
-        except SafetensorError as error:
-            raise ModelFileError(
-                _("The weights in {path} cannot be read ({reason}).", path=path, reason=str(error)),
-                _("Restore the file from a copy."),
-            ) from error
+        file = read_tensor_file(run, path)
+        for name, shape in file.shapes.items():
+            if len(shape) == 4 and shape[1] == 3:
+                return _tensor(file, name)
     return None
+
+
+def _tensor(file: TensorFile, name: str) -> Filters:
+    """Return a tensor of a safetensors file. Raises ModelFileError if the file is damaged."""
+    try:
+        return np.asarray(load(file.content)[name], np.float32)
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise damaged(file.path, str(error)) from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from headstart.analysis.run_records import RunRecord
 from headstart.analysis.wording import arm_words, data_names, network_words, split_names
@@ -125,11 +124,6 @@ class ReportContent:
     def splits(self) -> tuple[Message, Message]:
         """The data's names of the selection split and the evaluation split."""
         return split_names(self.declared)
-
-    @property
-    def model_folder(self) -> Path | None:
-        """Folder of the model of the run that stands for the document."""
-        return self.inputs.evaluated / "model" if self.inputs.evaluated else None
 
     @cached_property
     def shows_test(self) -> bool:

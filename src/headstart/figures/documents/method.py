@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import safetensors
-
 from headstart.analysis.run_records import RunRecord
 from headstart.analysis.wording import length_words, network_words
-from headstart.config.model_file import MODEL_FILE
+from headstart.config.model_file import MODEL_FILE, MODEL_FOLDER
 from headstart.config.plan_file import read_plan_file
 from headstart.config.registry.starts import PRETRAINED_START, SCHEMES, TIMM_START, Argument
 from headstart.config.run_config import RunConfig
@@ -23,7 +22,9 @@ from headstart.figures.documents.statistics_words import comparison_blocks
 from headstart.figures.documents.usage import is_builtin_resnet, scheme_of
 from headstart.i18n import Message, _, join, ngettext, verbatim
 from headstart.models.user_code import is_user_network
+from headstart.storage import contained
 from headstart.storage.schemas.arm import TuningKind
+from headstart.storage.tensor_file import read_tensor_file
 from headstart.text import join_list
 
 SCHEME_SOURCES = {
@@ -60,7 +61,7 @@ def _network_sentences(content: ReportContent) -> Iterator[Message]:
         yield ablation_networks(content)
     else:
         yield from for_each_group(content.plans, _network_sentence)
-    if (count := _parameters(content.model_folder)) is not None:
+    if (count := _parameters(content.inputs.evaluated)) is not None:
         yield _(
             "The saved model has {count:,} parameters: all tensors in its file but the running statistics of "
             "normalization layers.",
@@ -101,20 +102,13 @@ def _network_sentence(plan: RunConfig) -> Message:
     return _("The network is {network}.", network=name)
 
 
-def _parameters(folder: Path | None) -> int | None:
-    """Return the number of values in the weights of a saved model; None without one."""
-    path = folder / MODEL_FILE if folder else None
-    if path is None or not path.exists():
+def _parameters(run: Path | None) -> int | None:
+    """Return the number of values in the weights of the model of a run; None without one."""
+    name = f"{MODEL_FOLDER}/{MODEL_FILE}"
+    if run is None or not contained.is_file(run, name):
         return None
-    count = 0
-    with safetensors.safe_open(path, "numpy") as file:
-        for name in file.keys():  # noqa: SIM118 - not a mapping
-            if not name.endswith(RUNNING_STATISTICS):
-                size = 1
-                for side in file.get_slice(name).get_shape():
-                    size *= side
-                count += size
-    return count
+    shapes = read_tensor_file(run, name).shapes
+    return sum(math.prod(shape) for name, shape in shapes.items() if not name.endswith(RUNNING_STATISTICS))
 
 
 def _arm_table(runs: Mapping[str, RunRecord]) -> DocumentTable:

@@ -51,15 +51,14 @@ def write_documents(
     inputs = read_inputs(folder)
     require_output_folder(folder)
     figure_formats = sorted({DOCUMENT_FORMATS[name].figure_format for name in names})
-    figures = draw_figures(inputs, folder / FOLDER, figure_formats, reporter=reporter)
+    figures = draw_figures(inputs, folder, figure_formats, reporter=reporter, folder=FOLDER)
     paths = []
     for name in names:
         row = DOCUMENT_FORMATS[name]
         document = build_document(inputs, figures, row.figure_format, ablation, foreign_folders)
         renderer: Callable[[Document, Path], bytes] = load_factory(row.renderer)
-        path = folder / f"report.{name}"
-        keep.write_text(path, renderer(document, folder), reporter)
-        paths.append(path)
+        keep.write_text(folder, f"report.{name}", renderer(document, folder), reporter)
+        paths.append(folder / f"report.{name}")
     if foreign_folders:
         reporter.say(
             ngettext(
