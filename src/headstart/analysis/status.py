@@ -8,6 +8,7 @@ from headstart.analysis.run_records import main_runs
 from headstart.config.study_file import StudySpec
 from headstart.errors import DataError
 from headstart.i18n import _
+from headstart.storage import contained
 from headstart.storage.schemas.verdict import Verdict
 
 
@@ -27,8 +28,8 @@ def complete_verdict(folder: Path, spec: StudySpec) -> Verdict | None:
     if verdict.study != spec.hash:
         return None
     named_runs = {run.run for condition in verdict.all_conditions for arm in condition.arms for run in arm.seeds}
-    model = folder / verdict.exported.run / "model"
-    has_outputs = (folder / "report.html").is_file() and ((folder / "model").is_dir() or not model.is_dir())
+    has_model = contained.is_folder(folder, f"{verdict.exported.run}/model")
+    has_outputs = (folder / "report.html").is_file() and ((folder / "model").is_dir() or not has_model)
     runs = {run.folder.name for run in main_runs(folder)}
     return verdict if has_outputs and named_runs and named_runs <= runs else None
 

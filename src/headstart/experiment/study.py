@@ -41,7 +41,7 @@ from headstart.reporter import NullReporter, Reporter
 from headstart.runs import runner
 from headstart.runs.job_protocol import RunRequest
 from headstart.runs.relocation import suggesting_new_place
-from headstart.storage import files, folders, locks
+from headstart.storage import contained, files, folders, locks
 from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.search import SearchResults
 from headstart.storage.schemas.study import RunRole, Stage
@@ -102,7 +102,7 @@ def _run_stages(study: StudyRuns) -> Verdict:
     verdict = compute_verdict(folder, spec, results.groups)
     best_model.export(folder, verdict)
     files.write_json(folder / "verdict.json", verdict.to_json())
-    gallery.write_if_possible(folder / verdict.exported.run, reporter)
+    gallery.write_if_possible(contained.subfolder(folder, verdict.exported.run), reporter)
     page.write_page(folder)
     if sentence := study.progress.overrun(_added_rates(spec, results)):
         reporter.say(sentence)

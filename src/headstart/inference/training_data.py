@@ -14,6 +14,7 @@ from headstart.data.tables.options import TableOptions
 from headstart.errors import DataError
 from headstart.i18n import Message, _
 from headstart.runs.relocation import image_difference, with_new_place
+from headstart.storage import contained
 from headstart.storage.schemas.verdict import Verdict
 
 
@@ -24,9 +25,9 @@ def training_plan(model: Path) -> RunConfig | None:
     """
     run = model.absolute().parent
     try:
-        if not (run / PLAN_FILE).is_file() and (run / "verdict.json").is_file():
-            run = run / Verdict.read(run / "verdict.json").exported.run
-        return read_plan_file(run).plan if (run / PLAN_FILE).is_file() else None
+        if not contained.is_file(run, PLAN_FILE) and contained.is_file(run, "verdict.json"):
+            run = contained.subfolder(run, Verdict.read(run / "verdict.json").exported.run)
+        return read_plan_file(run).plan if contained.is_file(run, PLAN_FILE) else None
     except DataError:
         return None
 

@@ -11,6 +11,7 @@ from headstart.analysis.sentences import VerdictMessages, verdict_messages
 from headstart.config.start_spec import start_row
 from headstart.report.logged_run import LoggedRun
 from headstart.report.series import PlottedRun
+from headstart.storage import contained
 from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.verdict import Verdict
 
@@ -95,7 +96,7 @@ class StudyInputs(PageInputs):
     @property
     def evaluated(self) -> Path:
         """Folder of the run of the exported model."""
-        return self.folder / self.verdict.exported.run
+        return contained.subfolder(self.folder, self.verdict.exported.run)
 
     @property
     def preferred_runs(self) -> Sequence[str]:

@@ -22,6 +22,7 @@ from headstart.report.series import PlottedRun
 from headstart.report.split_curves import split_section
 from headstart.report.svg import charts
 from headstart.results.chart import Chart, figure_html, headed_figures
+from headstart.storage import contained
 from headstart.storage.schemas.metrics import Evaluation
 from headstart.storage.schemas.study import Stage
 from headstart.storage.schemas.verdict import Verdict
@@ -178,7 +179,7 @@ class Plots:
 
     @property
     def _exported(self) -> Path:
-        return self._folder / self._verdict.exported.run
+        return contained.subfolder(self._folder, self._verdict.exported.run)
 
 
 def _unit_index(unit: str) -> int:

@@ -19,6 +19,7 @@ from headstart.i18n import Message, _, translated
 from headstart.results.frame_html import frame_html
 from headstart.results.plots import Plots
 from headstart.results.run import Run
+from headstart.storage import contained
 from headstart.storage.schemas.contrast import Contrast
 from headstart.storage.schemas.study import Stage
 from headstart.storage.schemas.verdict import Verdict
@@ -189,7 +190,7 @@ class Study:
 
     def best(self) -> Run:
         """Return the run whose model was exported: the best seed on val of the arm that was selected on val."""
-        return Run(self.folder / self.verdict.exported.run)
+        return Run(contained.subfolder(self.folder, self.verdict.exported.run))
 
     def __repr__(self) -> str:
         if not (self.folder / "verdict.json").exists():

@@ -24,6 +24,8 @@ from torch.utils.tensorboard.summary import custom_scalars, hparams, text
 
 from headstart import markdown
 from headstart.config.plan_file import PLAN_FILE, read_plan_file
+from headstart.errors import DataError
+from headstart.i18n import _
 from headstart.metrics.confusion_counts import ConfusionCounts
 from headstart.storage import contained
 from headstart.storage.journal import read_lines
@@ -53,6 +55,7 @@ RUN_LAYOUT = {
     "learning rate": {"lr": ["Multiline", ["lr/head", "lr/backbone"]]},
 }
 _file_numbers = itertools.count()
+MAX_PICTURE_BYTES = 32_000_000  # that of training samples has 100,000
 HPARAM_METRICS = ("accuracy/best", "accuracy/test", "accuracy/val", "loss/val")  # columns beside hyperparameters
 
 
@@ -103,9 +106,8 @@ class TensorBoard:
         elif isinstance(line, EndLine) and line.test is not None:
             yield self._confusion("confusion/test", line.test.confusion)
         elif isinstance(line, ImageLine):
-            path = self.folder / line.file
-            if path.exists():
-                yield _picture(line.tag, path.read_bytes())
+            if contained.is_file(self.folder, line.file):
+                yield _picture_of_file(self.folder, line)
         elif isinstance(line, SnapshotLine):
             for name, by_layer in (("weights", line.weights), ("gradients", line.gradients)):
                 for layer, histogram in by_layer.items():
@@ -145,6 +147,17 @@ class TensorBoard:
 def _text(tag: str, sentence: str) -> Summary:
     """Return the summary of a sentence, in which TensorBoard finds no Markdown: it shows texts as Markdown."""
     return text(tag, markdown.as_paragraph(markdown.escape(printable(sentence))))
+
+
+def _picture_of_file(folder: Path, line: ImageLine) -> Summary.Value:
+    """Return the summary value of a picture of a run. Raises DataError if it is no PNG or JPEG, or too large."""
+    content = contained.read_bytes(folder, line.file, MAX_PICTURE_BYTES)
+    try:
+        return _picture(line.tag, content)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise DataError(
+            _("{path} is no PNG or JPEG.", path=folder / line.file), _("Restore it from a copy, or remove it.")
+        ) from None
 
 
 def _picture(tag: str, encoded: bytes) -> Summary.Value:
