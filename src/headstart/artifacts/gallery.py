@@ -41,6 +41,7 @@ from headstart.models.gradcam import grad_cam
 from headstart.reporter import NullReporter, Reporter
 from headstart.storage import contained
 from headstart.storage.schemas.gallery import GALLERY_FILE, THUMBNAIL_PX, GalleryIndex, GalleryLists, GalleryPhoto
+from headstart.storage.schemas.result import RESULT_FILE
 from headstart.training import setup
 
 WEBP_METHOD = 2  # of 0 to 6: half the time of the default, 4, for files that are a few per cent larger

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-from headstart.errors import DataError, ModelFileError, UsageError
+from headstart.errors import DataError, ModelFileError
 from headstart.i18n import _, join
 from headstart.models import user_code
 from headstart.models.user_code import UserCode

@@ -30,7 +30,7 @@ from headstart.models.user_code import CODE_FOLDER
 from headstart.optim.registry import OPTIMIZERS
 from headstart.report import page
 from headstart.runs.reuse import copy_files, with_origin, write_copied_plan
-from headstart.storage import contained, files, folders, run_index
+from headstart.storage import files, folders, run_index
 from headstart.storage.files import JsonData
 from headstart.storage.run_files import CODE_FILES, copy_folder
 from headstart.storage.schemas.arm import FULL, USUAL_HEAD

@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import safetensors.torch
 import torch
 
 from headstart.artifacts import predictions
@@ -31,7 +30,7 @@ from headstart.runs.relocation import relocate_run, suggesting_new_place
 from headstart.runs.resume_checks import require_reproducible_best, require_unchanged_inputs, unchanged_plan
 from headstart.runs.run_folder import make_run_folder
 from headstart.runs.session import RunSession
-from headstart.storage import contained, folders, locks
+from headstart.storage import folders, locks
 from headstart.storage.schemas.arm import TuningKind
 from headstart.storage.schemas.result import RESULT_FILE, RunResult, RunState
 from headstart.storage.schemas.study import RunRole
