@@ -12,6 +12,7 @@ from typing import BinaryIO
 from PIL import Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
 from headstart.data.foreign_formats import ForeignFormatError, foreign_format, reject_foreign, reject_tiff_variant
+from headstart.data.jpeg_scans import require_few_scans
 from headstart.i18n import _
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "JPEG2000", "AVIF", "HEIF")
@@ -57,6 +58,8 @@ def open_image(file: BinaryIO) -> Image.Image:
     head = file.read(_HEAD_BYTES)
     file.seek(0)
     if format_of(head) == "JPEG":
+        require_few_scans(file)
+        file.seek(0)
         return JpegImagePlugin.JpegImageFile(file)
     if format_of(head) == "HEIF":
         return _open_heif(file)
