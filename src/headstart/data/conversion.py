@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ _MIN_CONTRAST = 16  # of 255, between a visible pixel and the background
 _MIN_VISIBLE_SHARE = 0.001  # of the pixels
 _MEASURED_PIXELS = 1_000_000  # about as many pixels are measured of a larger image
 _MIN_BITS = 8
+_BAND_VALUES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,8 @@ def eight_bit_image(samples: Samples, conversion: Conversion) -> tuple[Image.Ima
         colors, opacity = (values[..., :-1], values[..., -1:]) if mode in ("LA", "RGBA") else (values, None)
         top = MAX_16_BIT if mode == "CMYK" else conversion.max_value
         if mode != "CMYK":
-            shown = colors if opacity is None else colors[opacity[..., 0] > 0]
-            highest = int(shown.max()) if shown.size else 0
+            alphas = (None if opacity is None else opacity[band] for band in _bands(values))
+            highest = max(map(_highest, (colors[band] for band in _bands(values)), alphas), default=0)
         parts = [_scaled(colors, top)] + ([] if opacity is None else [_scaled(opacity, opaque_value(opacity))])
         values = np.concatenate(parts, axis=2)
     pixels = np.ascontiguousarray(values if values.shape[2] > 1 else values[..., 0])
@@ -97,8 +99,21 @@ def eight_bit_image(samples: Samples, conversion: Conversion) -> tuple[Image.Ima
 
 
 def _scaled(values: IntArray, top: int) -> npt.NDArray[np.uint8]:
-    scaled = (np.minimum(values, top).astype(np.uint32) * 255 + top // 2) // top
-    return scaled.astype(np.uint8)
+    scaled = np.empty(values.shape, dtype=np.uint8)
+    for band in _bands(values):
+        scaled[band] = (np.minimum(values[band], top).astype(np.uint32) * 255 + top // 2) // top
+    return scaled
+
+
+def _bands(values: IntArray) -> list[slice]:
+    """Return bands of rows: intermediate values of a whole large image would take several times its memory."""
+    rows = max(1, _BAND_VALUES // max(1, math.prod(values.shape[1:])))
+    return [slice(begin, begin + rows) for begin in range(0, len(values), rows)]
+
+
+def _highest(colors: IntArray, opacity: IntArray | None) -> int:
+    shown = colors if opacity is None else colors[opacity[..., 0] > 0]
+    return int(shown.max()) if shown.size else 0
 
 
 def stretched(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
@@ -127,7 +142,10 @@ def visible_on(image: Image.Image) -> int:
     if image.getchannel("A").getextrema() == (255, 255):
         return OPAQUE
     step = max(1, int((image.width * image.height / _MEASURED_PIXELS) ** 0.5))
-    values = np.asarray(image)[::step, ::step].astype(np.int32)
+    rows = range(0, image.height, step)
+    # An array of a large image takes three times its memory.
+    lines = [image] if step == 1 else [image.crop((0, row, image.width, row + 1)) for row in rows]
+    values = np.concatenate([np.asarray(line)[:, ::step] for line in lines]).astype(np.int32)
     colors, alpha = values[..., :3], values[..., 3:]
     mask = 0
     for i, background in enumerate(BACKGROUNDS):

@@ -25,11 +25,14 @@ def without_metadata(file: BinaryIO) -> io.BytesIO | None:
     file.seek(0)
     if file.read(len(_SIGNATURE)) != _SIGNATURE:
         return None
-    kept, unpacked, is_complete = [_SIGNATURE], 0, True
+    kept, unpacked, tried, is_complete = [_SIGNATURE], 0, 0, True
     for kind, chunk in _chunks(file):
         if kind[0] & _ANCILLARY and kind not in _PIXELS:
             body, checksum = chunk[8:-4], chunk[-4:]
-            size = _unpacked_bytes(kind, body) if kind in _TEXT else 0
+            size = 0
+            if kind in _TEXT:  # what is left out was unpacked too, which takes time
+                size = _unpacked_bytes(kind, body) if tried <= _MAX_ALL_TEXT else _MAX_CHUNK_TEXT + 1
+                tried += size
             is_known = kind in _TEXT or kind == b"eXIf"
             is_right = struct.pack(">I", zlib.crc32(kind + body)) == checksum
             if not is_known or not is_right or size > _MAX_CHUNK_TEXT or unpacked + size > _MAX_ALL_TEXT:

@@ -68,7 +68,9 @@ def png_samples(content: bytes, orientation: int) -> Samples:
         mode, high = image.mode, np.asarray(image).astype(np.uint16)
     with PngImagePlugin.PngImageFile(io.BytesIO(content)) as image:
         image.tile = [tile._replace(args=f"{mode};16L") for tile in image.tile]  # the second byte of a value
-        return Samples(high << 8 | np.asarray(image), mode, orientation)
+        high <<= 8  # in place: large images take hundreds of megabytes
+        high |= np.asarray(image)
+        return Samples(high, mode, orientation)
 
 
 def with_transparent_color(samples: Samples, color: int | tuple[int, ...]) -> Samples:
