@@ -60,7 +60,7 @@ def test_usual_paths_match_neither_pattern(path: str) -> None:
 
 @hypothesis.given(st.lists(st.dictionaries(st.sampled_from("abc"), st.none() | st.booleans() | st.text(max_size=2))))
 def test_columns_of_json_are_those_of_its_objects(rows: list[dict[str, bool | str | None]]) -> None:
-    columns, count = json_reader._columns(rows)
+    columns, count = json_reader._columns(rows, "a.jsonl")
     assert count == len(rows) and list(columns) == list(dict.fromkeys(name for row in rows for name in row))
     assert columns == {name: [row.get(name) for row in rows] for name in columns}
 

@@ -12,13 +12,15 @@ from headstart.data.image_formats import IMAGE_SUFFIXES
 from headstart.data.image_index import SPLIT_NAMES
 from headstart.data.tables.columns import recognized
 from headstart.data.tables.options import TableOptions
+from headstart.data.tables.table import MAX_COLUMNS
 from headstart.errors import DataError
 from headstart.i18n import Message, _, ngettext
 
 SEPARATORS = (",", ";", "\t", "|")  # the first of those that fit equally well is used
 _DECLARATION = re.compile(r'^\s*"?sep=(.|\\t)"?[\s,;|]*$', re.IGNORECASE)  # Excel's line on the separator
 _ONLY_SEPARATORS = re.compile(r'^[\s,;|"]*$')
-_RULE = re.compile(r"[-=+:|\s]*[-=]{2}[-=+:|\s]*")  # of a table as people, MySQL and psql print it
+_RULE_SIGNS = re.compile(r"[-=+:|\s]+")  # of a table as people, MySQL and psql print it
+_RULE_LINE = re.compile(r"[-=]{2}")
 _MAX_LINES_ABOVE = 20  # the header is looked for in as many lines
 
 
@@ -83,15 +85,16 @@ def find_layout(text: str, manifest: str, options: TableOptions) -> tuple[Layout
 
 def is_rule(line: str) -> bool:
     """Return True for a line such as `|-----|:---|`, which separates the header of a printed table from its rows."""
-    return _RULE.fullmatch(line) is not None
+    return _RULE_SIGNS.fullmatch(line) is not None and _RULE_LINE.search(line) is not None
 
 
 def split_line(line: str, separator: str) -> list[str]:
-    """Return the values in a line; none if one is too long."""
+    """Return the values in a line; none if one is too long, or if there are more than columns of a table."""
     try:
-        return next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
+        values = next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
     except csv.Error:
         return []
+    return values if len(values) <= MAX_COLUMNS else []
 
 
 def is_image_name(value: str) -> bool:

@@ -12,7 +12,7 @@ from headstart.data.tables.columns import may_be
 from headstart.data.tables.csv_layout import Layout, find_layout, is_image_name, is_rule, split_line
 from headstart.data.tables.encoding import decode_table
 from headstart.data.tables.options import TableOptions
-from headstart.data.tables.table import ROW_NAMES, Column, Table
+from headstart.data.tables.table import ROW_NAMES, Column, Table, require_few_columns, require_filled
 from headstart.errors import DataError
 from headstart.i18n import Message, _, ngettext
 
@@ -41,6 +41,8 @@ def read_csv(path: Path, options: TableOptions) -> Table:
             header, rows, lines = _parse(path.name, layout, repaired, options)
         except _QuoteError:
             raise error.cause from None
+    require_few_columns(path.name, max(map(len, [header, *rows])))
+    require_filled(path.name, len(header), sum(max(len(header) - len(row), 0) for row in rows))
     notes += [*notes_above, *_drop_headers(path.name, header, rows, lines)]
     notes += _fit_to_header(path.name, header, rows, lines)
     names = tuple(name.strip() for name in header)

@@ -38,6 +38,8 @@ _OTHER_FILES = (  # first bytes, in lower case
 )
 _SAMPLE_BYTES = 4096
 _WORD = re.compile(r"[^\s,;\t|\"'/\\]*[^\x00-\x7f][^\s,;\t|\"'/\\]*")
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
+_MAX_WORD = 40  # characters before and behind the first accent
 _FOREIGN_RUN = re.compile(r"[^\x00-\x7f]{3}")  # Western European words have no three accents in a row
 _ESCAPED = re.compile("[\udc80-\udcff]")
 _DECODED = re.compile("[\u0080-\ud7ff\ue000-\U0010ffff]")
@@ -71,7 +73,9 @@ def decode_table(content: bytes, manifest: str) -> tuple[str, list[Message]]:
                 _("Save it as UTF-8."),
             ) from error
         text = _windows_text(content, manifest)
-        example = _WORD.search(text)
+        accent = _NOT_ASCII.search(text)  # _WORD would look at the letters before it again and again
+        place = accent.start() if accent else 0
+        example = _WORD.search(text, max(place - _MAX_WORD, 0), place + _MAX_WORD)
         notes.append(
             _(
                 "{manifest} is not UTF-8 and is read as Windows-1252, with words such as {word!r}.",
@@ -81,7 +85,7 @@ def decode_table(content: bytes, manifest: str) -> tuple[str, list[Message]]:
         )
     text = text.rstrip("\0\x1a")  # programs of DOS end text with ^Z
     if "\r" in text:
-        text = re.sub("\r+\n|\r", "\n", text)
+        text = re.sub("(?<!\r)\r+\n|\r", "\n", text)  # without the first part, many \r take quadratic time
     return text.lstrip("\ufeff").replace("\n\ufeff", "\n"), notes
 
 

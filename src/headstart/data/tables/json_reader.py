@@ -11,7 +11,7 @@ from typing import TypeAlias
 from headstart.data.tables.columns import recognized
 from headstart.data.tables.encoding import decode_table
 from headstart.data.tables.options import TableOptions
-from headstart.data.tables.table import Column, Table
+from headstart.data.tables.table import Column, Table, TableSizeError, require_few_columns, require_filled
 from headstart.errors import DataError
 from headstart.i18n import Message, _
 from headstart.text import join_first
@@ -41,7 +41,7 @@ def read_json(path: Path, options: TableOptions) -> Table:
     text, notes = decode_table(path.read_bytes(), path.name)
     lines: list[int] | None = None
     if text.lstrip().startswith("["):
-        columns, count = _columns(_array(text, path.name))
+        columns, count = _columns(_array(text, path.name), path.name)
     else:
         columns, count, lines = _objects(text, path.name)
     names = tuple(columns)
@@ -110,12 +110,14 @@ def _objects(text: str, manifest: str) -> tuple[dict[str, list[_Json]], int, lis
     """
     lines: list[int] = []
     try:
-        return *_columns(_lines(text, manifest, lines)), lines
+        return *_columns(_lines(text, manifest, lines), manifest), lines
+    except TableSizeError:
+        raise
     except DataError:
         if (sequence := _sequence(text)) is None:
             raise
     rows, lines = sequence
-    return *_columns(rows), lines
+    return *_columns(rows, manifest), lines
 
 
 def _lines(text: str, manifest: str, numbers: list[int]) -> Iterator[dict[str, _Json]]:
@@ -132,21 +134,27 @@ def _lines(text: str, manifest: str, numbers: list[int]) -> Iterator[dict[str, _
             yield row
 
 
-def _columns(rows: Iterable[dict[str, _Json]]) -> tuple[dict[str, list[_Json]], int]:
+def _columns(rows: Iterable[dict[str, _Json]], manifest: str) -> tuple[dict[str, list[_Json]], int]:
     """Return the values of all rows by name, None where a row has none, and the number of rows.
 
     Lists of values take a fraction of the memory of one object for each row.
     """
     columns: dict[str, list[_Json]] = {}
-    count = 0
+    count = cells = 0
     for count, row in enumerate(rows, 1):
         for name, value in row.items():
             if (column := columns.get(name)) is None:
-                column = columns[name] = [None] * (count - 1)
+                column = columns[name] = []
+            if len(column) < count - 1:
+                column += [None] * (count - 1 - len(column))
             column.append(value)
+        cells += len(row)
         if len(row) != len(columns):
-            for column in columns.values():
-                column += [None] * (count - len(column))
+            require_few_columns(manifest, len(columns))
+            require_filled(manifest, len(columns), count * len(columns) - cells)
+    require_few_columns(manifest, len(columns))
+    for column in columns.values():
+        column += [None] * (count - len(column))
     return columns, count
 
 

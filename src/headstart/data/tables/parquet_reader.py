@@ -8,15 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headstart.data.tables.encoding import require_table
-from headstart.data.tables.table import Column, Table, dates, first_row
+from headstart.data.tables.table import Column, Table, dates, first_row, require_few_columns
 from headstart.errors import DataError, UsageError
 from headstart.i18n import _
-from headstart.text import end_sentence, message_of
+from headstart.text import end_sentence, format_bytes, message_of
 
 if TYPE_CHECKING:
     import pyarrow
 
 _SAMPLE_BYTES = 4096
+_MAX_DENSE_ROWS = 2_000_000  # each row is an image: a larger table takes some bytes for each path
+_MIN_ROW_BYTES = 0.25  # of the file; a table of numbered paths with the best compression has 2
+_MAX_COLUMN_BYTES = 100_000_000  # unpacked; columns of more are packed less than _MAX_RATIO
+_MAX_RATIO = 50
 _NO_LABEL = frozenset({"-1", ""})  # Hugging Face's datasets write -1 for an image without a label
 
 
@@ -38,6 +42,7 @@ def read_parquet(path: Path) -> Table:
         require_table(start, path.name)
     try:
         metadata = pyarrow.parquet.read_metadata(path)
+        require_few_columns(path.name, metadata.num_columns)
         names = tuple(map(str, pyarrow.parquet.read_schema(path).names))
     except pyarrow.ArrowException as error:  # not every ArrowException is a ValueError
         raise DataError(
@@ -46,10 +51,76 @@ def read_parquet(path: Path) -> Table:
             ),
             _("Write the file again, or if it is CSV rename it, so that it ends in .csv."),
         ) from error
+    _require_paths_for_rows(path, metadata.num_rows)
     table = Table(
         path.name, tuple(map(str.strip, names)), metadata.num_rows, lambda place: _read(table, path, names[place])
     )
     return table
+
+
+def _require_paths_for_rows(path: Path, rows: int) -> None:
+    """Raise DataError for a file that is too small to have a path for each of its rows."""
+    if rows > _MAX_DENSE_ROWS and path.stat().st_size < _MIN_ROW_BYTES * rows:
+        raise DataError(
+            _(
+                "{manifest} declares {rows:,} rows in {size}, which is too little for the path of an image in each.",
+                manifest=path.name,
+                rows=rows,
+                size=format_bytes(path.stat().st_size),
+            ),
+            _("Write the table again, with one row for each image."),
+        )
+
+
+def _require_unpacked_size(path: Path, name: str) -> None:
+    """Raise DataError for a column that unpacks to much more than its size in the file."""
+    import pyarrow.parquet
+
+    metadata = pyarrow.parquet.read_metadata(path)
+    places = [
+        place
+        for place in range(metadata.num_columns)
+        if metadata.schema.column(place).path.startswith((f"{name}.", name))
+    ]
+    chunks = [metadata.row_group(group).column(place) for group in range(metadata.num_row_groups) for place in places]
+    packed = sum(chunk.total_compressed_size for chunk in chunks)
+    unpacked = sum(chunk.total_uncompressed_size for chunk in chunks)
+    if unpacked > _MAX_COLUMN_BYTES and unpacked > _MAX_RATIO * min(packed, path.stat().st_size):
+        raise DataError(
+            _(
+                "The column {column!r} of {manifest} unpacks from {packed} to {unpacked}.",
+                column=name,
+                manifest=path.name,
+                packed=format_bytes(packed),
+                unpacked=format_bytes(unpacked),
+            ),
+            _("Write a column of text: the paths of image files, or their labels."),
+        )
+
+
+def _text_columns(schema: pyarrow.Schema, name: str) -> list[str]:
+    """Return the column if it is text, or its paths of images; they are read as a dictionary.
+
+    A small file may repeat a long value in all of its rows.
+    """
+    import pyarrow
+
+    kinds, kind = pyarrow.types, schema.field(name).type
+    if kinds.is_struct(kind):
+        fields = [field for field in kind if field.name == "path"]
+        return [f"{name}.path"] if any(kinds.is_string(field.type) for field in fields) else []
+    return [name] if kinds.is_string(kind) else []
+
+
+def _texts(column: pyarrow.ChunkedArray) -> list[str]:
+    """Return the cells as text, "" for a missing one; equal cells of a dictionary are one object."""
+    import pyarrow
+
+    if not pyarrow.types.is_dictionary(column.type):
+        return list(column.cast(pyarrow.string()).fill_null("").to_pylist())
+    whole = column.combine_chunks()  # of one dictionary
+    values = [*whole.dictionary.cast(pyarrow.string()).fill_null("").to_pylist(), ""]
+    return list(map(values.__getitem__, whole.indices.fill_null(len(values) - 1).to_pylist()))
 
 
 def _read(table: Table, path: Path, name: str) -> Column:
@@ -58,15 +129,15 @@ def _read(table: Table, path: Path, name: str) -> Column:
 
     kinds = pyarrow.types
     try:
-        column = pyarrow.parquet.read_table(path, columns=[name])[name]
-        if kinds.is_dictionary(column.type):
-            column = column.cast(column.type.value_type)
+        _require_unpacked_size(path, name)
+        dictionaries = _text_columns(pyarrow.parquet.read_schema(path), name)
+        column = pyarrow.parquet.read_table(path, columns=[name], read_dictionary=dictionaries)[name]
         class_names = _class_names(path, name)
         if kinds.is_struct(column.type):
             column = _paths_of_images(column, path, name)
-        kind = column.type
+        kind = column.type.value_type if kinds.is_dictionary(column.type) else column.type
         is_number = kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_decimal(kind)
-        values = column.cast(pyarrow.string()).fill_null("").to_pylist()
+        values = _texts(column)
     except (pyarrow.ArrowException, KeyError, UnicodeDecodeError) as error:  # for example a column of lists
         if kinds.is_binary(column.type) or kinds.is_large_binary(column.type):
             raise _embedded_error(path, name) from None

@@ -11,7 +11,13 @@ from headstart.i18n import Message, _
 from headstart.text import join_first
 
 ROW_NAMES = "Unnamed: 0"  # pandas's name of a first column without a name
+MAX_COLUMNS = 10_000
+_MAX_FILLED_CELLS = 10_000_000  # empty cells that are added to rows which do not have all columns
 _MAX_NUMBERS = 20
+
+
+class TableSizeError(DataError):
+    """A table has more columns or cells than are read."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,34 @@ class Table:
         if self.lines is None:
             return _("Row {number} of {manifest}", number=self.number(row), manifest=self.name)
         return _("Line {number} of {manifest}", number=self.number(row), manifest=self.name)
+
+
+def require_few_columns(name: str, columns: int) -> None:
+    """Raise TableSizeError for a table of more than MAX_COLUMNS columns."""
+    if columns > MAX_COLUMNS:
+        raise TableSizeError(
+            _(
+                "{manifest} has {count:,} columns, and at most {limit:,} are read.",
+                manifest=name,
+                count=columns,
+                limit=MAX_COLUMNS,
+            ),
+            _("Keep the columns with the path, the label, and the split or group if there is one."),
+        )
+
+
+def require_filled(name: str, columns: int, missing: int) -> None:
+    """Raise TableSizeError if a table would take far more memory with the cells that its rows do not have."""
+    if missing > _MAX_FILLED_CELLS:
+        raise TableSizeError(
+            _(
+                "Most of the {width:,} columns of {manifest} are missing in its rows: more than {limit:,} cells.",
+                manifest=name,
+                width=columns,
+                limit=_MAX_FILLED_CELLS,
+            ),
+            _("Keep the columns with the path, the label, and the split or group if there is one."),
+        )
 
 
 def empty_error(table: Table, column: str, rows: Sequence[int]) -> DataError:
