@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -15,17 +17,45 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], threa
     """Yield `function` of each item, in the order of the items.
 
     The function runs in `threads` threads, at most 8 items per thread ahead. Its exceptions are raised in the caller.
-    To stop early, close the iterator (`contextlib.closing`).
+    To stop early, close the iterator (`contextlib.closing`); the calls in progress are waited for. After a
+    KeyboardInterrupt they are not: one large image takes seconds.
     """
+    work: queue.SimpleQueue[tuple[Future[Result], Item] | None] = queue.SimpleQueue()
+    # The threads of concurrent.futures are joined at the end of the process.
+    pool = [threading.Thread(target=_work, args=(function, work), daemon=True) for _number in range(threads)]
+    for thread in pool:
+        thread.start()
     waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) >= 8 * threads:
-                    yield waiting.popleft().result()
-            while waiting:
+    is_interrupted = False
+    try:
+        for item in items:
+            waiting.append(Future())
+            work.put((waiting[-1], item))
+            if len(waiting) >= 8 * threads:
                 yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        while waiting:
+            yield waiting.popleft().result()
+    except BaseException as error:  # the iterator is closed while the caller handles its own exception
+        is_interrupted = isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt)
+        raise
+    finally:
+        for future in waiting:
+            future.cancel()
+        for _thread in pool:
+            work.put(None)
+        if not is_interrupted:
+            for thread in pool:
+                thread.join()
+
+
+def _work(function: Callable[[Item], Result], work: queue.SimpleQueue[tuple[Future[Result], Item] | None]) -> None:
+    """Call the function with each item of a queue, until None."""
+    while (task := work.get()) is not None:
+        future, item = task
+        if not future.set_running_or_notify_cancel():
+            continue
+        try:
+            future.set_result(function(item))
+        except BaseException as error:
+            future.set_exception(error)
+        del task, future, item  # else they stay in memory until the next item
