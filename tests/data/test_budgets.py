@@ -1,0 +1,235 @@
+"""Refuse small files that would take minutes or gigabytes before they are read; read sound ones of their kinds."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import resource
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from headstart.data import conversion, png_chunks
+from headstart.data.conversion import BACKGROUNDS, Conversion, eight_bit_image, visible_on
+from headstart.data.decode import UndecodableError, decode
+from headstart.data.jpeg_scans import MAX_SCANNED_PIXELS, MAX_SCANS, MAX_SEGMENTS
+from headstart.data.manifest import read_table
+from headstart.data.parallel import ordered_map
+from headstart.data.samples import Samples
+from headstart.data.tables.options import TableOptions
+from headstart.data.tables.table import MAX_COLUMNS, TableSizeError
+from headstart.errors import DataError
+
+SIDE = 48
+
+
+def jpeg(side: int = SIDE, *, progressive: bool = False) -> bytes:
+    file = io.BytesIO()
+    Image.effect_noise((side, side), 60).convert("RGB").save(file, "JPEG", progressive=progressive, quality=80)
+    return file.getvalue()
+
+
+def with_scans(count: int, side: int = SIDE) -> bytes:
+    """Return a progressive JPEG whose last scan is repeated until there are `count` scans."""
+    content = jpeg(side, progressive=True)
+    scans = [match.start() for match in re.finditer(b"\xff\xda", content)]
+    last = content[scans[-1] : -2]
+    return content[:-2] + last * (count - len(scans)) + content[-2:]
+
+
+def with_segments(segment: bytes, count: int) -> bytes:
+    content = jpeg()
+    return content[:2] + segment * count + content[2:]
+
+
+COMMENT = b"\xff\xfe\0\4ab"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        with_scans(MAX_SCANS + 1),
+        with_scans(5000),
+        with_scans(1 + MAX_SCANNED_PIXELS // 5000**2, 5000),
+        with_segments(COMMENT, MAX_SEGMENTS),
+        with_segments(b"\xff", 1 << 17),
+        with_segments(b"\xff" * 5000 + COMMENT, 20),
+        with_segments(b"\xff\xe1\0\x0aExif\0\0ab", 100_000),
+    ],
+    ids=["scans", "5000 scans", "scans of a large image", "segments", "fill", "fill between segments", "exif"],
+)
+def test_costly_jpeg_files_are_refused(content: bytes) -> None:
+    with pytest.raises(UndecodableError):
+        decode(content, 32)
+
+
+@pytest.mark.parametrize("content", [with_scans(MAX_SCANS), with_segments(COMMENT, 900)], ids=["scans", "segments"])
+def test_unusual_jpeg_files_are_decoded_as_pillow_does(content: bytes) -> None:
+    assert np.array_equal(decode(content), np.asarray(Image.open(io.BytesIO(content)).convert("RGB")))
+
+
+def test_scans_behind_the_image_do_not_count() -> None:
+    content = jpeg(progressive=True)
+    assert np.array_equal(decode(content + b"\xff\xda\0\2" * 5000), decode(content))
+
+
+def test_text_of_png_files_is_unpacked_up_to_a_total(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    unpack = png_chunks._unpacked_bytes
+    monkeypatch.setattr(png_chunks, "_unpacked_bytes", lambda kind, body: (sizes.append(1), unpack(kind, body))[1])
+    file = io.BytesIO()
+    Image.new("RGB", (3, 3), (1, 2, 3)).save(file, "PNG")
+    body = b"a\0\0" + zlib.compress(bytes(1 << 21), 9)
+    chunk = struct.pack(">I", len(body)) + b"zTXt" + body + struct.pack(">I", zlib.crc32(b"zTXt" + body))
+    content = file.getvalue()
+    assert decode(content[:33] + chunk * 500 + content[33:]).tolist() == [[[1, 2, 3]] * 3] * 3
+    assert 0 < len(sizes) < 50
+
+
+def test_visible_backgrounds_are_those_of_every_nth_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversion, "_MEASURED_PIXELS", 100)
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 64, 4)).astype(np.uint8)
+    pixels[::5, ::5, :3] = BACKGROUNDS[1]  # the step is 5
+    assert visible_on(Image.fromarray(pixels)) == 0b11101
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "CMYK"])
+def test_bands_give_the_values_of_the_whole_image(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).integers(0, 5000, (37, 11, len(mode))).astype(np.uint16)
+    samples, rule = Samples(values, mode, 1), Conversion(4095)
+    whole, highest = eight_bit_image(samples, rule)
+    monkeypatch.setattr(conversion, "_BAND_VALUES", 60)
+    banded, highest_of_bands = eight_bit_image(samples, rule)
+    assert banded.tobytes() == whole.tobytes() and highest == highest_of_bands
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------
+
+
+def table_file(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text, newline="")
+    return path
+
+
+NAMES = ",".join(f"c{number}" for number in range(MAX_COLUMNS))
+SPARSE = 6000  # rows that each lack 2,000 columns
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", f"path,label,{NAMES}\na.jpg,x\n"),
+        ("a.csv", "path,label" + "," * 2000 + "\n" + "a.jpg,x\n" * SPARSE),
+        ("a.jsonl", "{" + ",".join(f'"c{number}":1' for number in range(MAX_COLUMNS + 1)) + "}\n"),
+        ("a.jsonl", "".join(f'{{"c{number}": 1}}\n' for number in range(MAX_COLUMNS + 1))),
+        ("a.json", "[{" + ",".join(f'"c{n}":1' for n in range(2001)) + "}" + ',{"c1":1}' * SPARSE + "]"),
+    ],
+    ids=["columns", "short rows", "columns of JSON", "columns of JSON rows", "sparse JSON"],
+)
+def test_tables_of_too_many_cells_are_refused(name: str, text: str, tmp_path: Path) -> None:
+    with pytest.raises(TableSizeError):
+        read_table(table_file(tmp_path, name, text), TableOptions())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path,label\n" + "-" * 200_000 + "x,x\n",
+        "-" * 200_000 + "x\npath,label\na,b\n",
+        "path,label\r" + "\r" * 200_000 + "a,b",
+        "path,label\n" + "a" * 100_000 + "\xe9,x\n",
+    ],
+    ids=["line of a table", "line above a table", "line ends", "word before an accent"],
+)
+def test_long_lines_take_linear_time(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(text.encode("latin-1"))
+    started = time.process_time()
+    with contextlib.suppress(DataError):
+        read_table(path, TableOptions())
+    assert time.process_time() - started < 3
+
+
+def test_parquet_of_more_rows_than_its_bytes_name_is_refused(tmp_path: Path) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    column = pa.DictionaryArray.from_arrays(pa.array(np.zeros(2_500_000, np.int32)), ["a.jpg"])
+    pq.write_table(pa.table({"path": column}), tmp_path / "a.parquet")
+    with pytest.raises(DataError):
+        read_table(tmp_path / "a.parquet", TableOptions())
+
+
+def test_parquet_column_that_unpacks_to_much_more_is_refused(tmp_path: Path) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    column = pa.array(["a" * 1_000_000] * 120)
+    pq.write_table(pa.table({"path": column}), tmp_path / "a.parquet", compression="zstd", use_dictionary=False)
+    with pytest.raises(DataError):
+        read_table(tmp_path / "a.parquet", TableOptions()).column("path")
+
+
+def test_text_of_parquet_is_shared_by_its_rows(tmp_path: Path) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    texts, places = ["b", "a" * 50_000, ""], [0, None, 1, 0, 2] * 20_000
+    column = pa.DictionaryArray.from_arrays(pa.array(places, pa.int32()), texts)
+    pq.write_table(pa.table({"path": column}), tmp_path / "a.parquet", row_group_size=30_000, store_schema=False)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    cells = read_table(tmp_path / "a.parquet", TableOptions()).column("path").values
+    assert list(cells) == ["" if place is None else texts[place] for place in places]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000, "20,000 copies take 1 GB"
+
+
+# --- interrupts ------------------------------------------------------------------------------------------------------
+
+INTERRUPTED = """
+import contextlib, sys, time
+from headstart.data.parallel import ordered_map
+
+def slow(item):
+    if item:
+        print("started", flush=True)
+        time.sleep(60)  # as a decoder, which no signal interrupts outside the main thread
+
+with contextlib.closing(ordered_map(slow, range(9), 1)) as results:
+    for result in results:
+        if sys.argv[1] == "caller":
+            time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("place", ["pool", "caller"])
+def test_interrupt_does_not_wait_for_calls_in_progress(place: str) -> None:
+    command = [sys.executable, "-c", INTERRUPTED, place]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout and process.stdout.readline() == b"started\n"
+        process.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        try:
+            assert process.wait(20) == -signal.SIGINT
+        finally:
+            process.kill()
+    assert time.monotonic() - started < 5
+
+
+def test_closing_the_iterator_waits_for_calls_in_progress() -> None:
+    done: list[int] = []
+
+    def slow(item: int) -> int:
+        time.sleep(0.1)
+        done.append(item)
+        return item
+
+    results = ordered_map(slow, range(20), 2)
+    assert next(results) == 0
+    results.close()
+    count = len(done)
+    time.sleep(0.3)
+    assert len(done) == count < 20
