@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickletools
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from headstart.errors import DataError, HeadstartError, ModelFileError
 from headstart.i18n import Message, _
-from headstart.text import join_first
+from headstart.text import format_bytes, join_first
 from headstart.weights.other_formats import archive_error
 from headstart.weights.pickle_outline import Outline, outline
 
@@ -25,6 +26,12 @@ SYSTEM_MODULES = {"__builtin__", "nt", "posix"} | (sys.stdlib_module_names - DAT
 USUAL_NAMES = ("torch._utils.", "torch.storage.", "collections.OrderedDict")  # of every state dict
 MAX_NAMES_SHOWN = 4
 MAX_DEPTH = 12  # of dicts in dicts
+MAX_UNPACKED_BYTES = 100_000_000  # of the members of an archive beyond its own size; torch.save does not compress
+MAX_UNPACKED_RATIO = 20
+MAX_PACKED_PICKLE_BYTES = 10_000_000
+MAX_PICKLE_SAMPLE = 64 << 20  # bytes of a pickle that are looked through
+MAX_CONTAINERS = 4_000_000  # lists, dicts and tuples of a pickle; each takes one byte, and about 100 in memory
+CONTAINER_CODES = b"]})(\x85\x86\x87"
 NOT_OWN = {"torch", "torchvision", "timm", "numpy", "__builtin__", "copy_reg"} | sys.stdlib_module_names - {"__main__"}
 OWN_FILE = "YOUR_FILE"  # stands for the file of a class that was pickled as __main__.NAME
 
@@ -45,6 +52,8 @@ def read_torch(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
         )
     if error := archive_error(path):
         raise error
+    _require_unpacked_size(path)
+    _require_plain_pickle(path)
     try:
         content = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # damaged and hostile files raise many kinds of errors
@@ -56,6 +65,52 @@ def read_torch(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
         )
     containers = dict.fromkeys(container for container, _key, _tensor in items)
     return {f"{container}.{key}" if container else key: tensor for container, key, tensor in items}, tuple(containers)
+
+
+def _require_unpacked_size(path: Path) -> None:
+    """Raise ModelFileError for an archive whose members are far larger than the file."""
+    with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        members, size = archive.infolist(), path.stat().st_size
+        unpacked = sum(member.file_size for member in members)
+        is_large_pickle = any(
+            member.compress_type != zipfile.ZIP_STORED
+            and member.filename.endswith("data.pkl")
+            and member.file_size > MAX_PACKED_PICKLE_BYTES
+            for member in members
+        )
+        if is_large_pickle or unpacked > max(size + MAX_UNPACKED_BYTES, size * MAX_UNPACKED_RATIO):
+            raise ModelFileError(
+                _(
+                    "{path} unpacks from {size} to {unpacked}, which no weights do.",
+                    path=path,
+                    size=format_bytes(size),
+                    unpacked=format_bytes(unpacked),
+                ),
+                _("Do not use this file."),
+            )
+
+
+def _require_plain_pickle(path: Path) -> None:
+    """Raise ModelFileError for a pickle that takes far more memory than the file, also in torch's safe unpickler.
+
+    It may consist of empty lists, or ask for a `bytearray` of any length, which state dicts do not have.
+    """
+    content = b""
+    with suppress(OSError, zipfile.BadZipFile, StopIteration, NotImplementedError, zlib.error):
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+                with archive.open(name) as member:
+                    content = member.read(MAX_PICKLE_SAMPLE)
+        else:
+            with path.open("rb") as file:
+                content = file.read(MAX_PICKLE_SAMPLE)
+    containers = sum(content.count(code) for code in CONTAINER_CODES)
+    if b"bytearray" in content or (containers > MAX_CONTAINERS and containers > len(content) / 4):
+        raise ModelFileError(
+            _("{path} contains objects that take far more memory than the file, and no weights have.", path=path),
+            _("Do not use this file."),
+        )
 
 
 def _tensors(content: object, name: str, depth: int, seen: set[int]) -> Iterator[tuple[str, str, Tensor]]:
