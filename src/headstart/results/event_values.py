@@ -21,6 +21,7 @@ from headstart.storage.schemas.metrics import Histogram
 from headstart.telemetry.event_file import EventFileError, read_records
 
 BINS = 64
+MAX_TENSOR_VALUES = 100_000  # of a histogram: 3 for each bin. A tensor may declare any shape with one value
 Floats = npt.NDArray[np.float64]
 
 
@@ -109,17 +110,38 @@ def _add_value(values: EventValues, event: Event, value: Summary.Value) -> None:
     """Add one value of an event; pictures, texts and graphs are left out."""
     plugin, kind = value.metadata.plugin_data.plugin_name, value.WhichOneof("value")
     if plugin == "hparams":
-        content = HParamsPluginData.FromString(value.metadata.plugin_data.content)
+        content = _hyperparameters(value.metadata.plugin_data.content)
         for name, setting in content.session_start_info.hparams.items():
             text = getattr(setting, setting.WhichOneof("kind") or "", "")
             values.settings[name] = f"{text:g}" if isinstance(text, float) else str(text)
     elif kind == "simple_value":
         values.scalars.setdefault(value.tag, []).append(Scalar(event.step, event.wall_time, value.simple_value))
-    elif kind == "histo" or (kind == "tensor" and plugin == "histograms"):
+    elif kind == "histo" or (kind == "tensor" and plugin == "histograms" and _size(value) % 3 == 0):
         values.histograms.setdefault(value.tag, []).append((event.step, value))
-    elif kind == "tensor" and plugin == "scalars":
-        number = float(make_ndarray(value.tensor))
+    elif kind == "tensor" and plugin == "scalars" and _size(value) == 1:
+        number = float(make_ndarray(value.tensor).reshape(()))
         values.scalars.setdefault(value.tag, []).append(Scalar(event.step, event.wall_time, number))
+
+
+def _hyperparameters(content: bytes) -> HParamsPluginData:
+    """Return the hyperparameters of a value; empty ones for other content."""
+    try:
+        return HParamsPluginData.FromString(content)
+    except Exception:  # as in `_event`
+        return HParamsPluginData()
+
+
+def _size(value: Summary.Value) -> int:
+    """Return the number of values of a tensor; -1 if it declares more than MAX_TENSOR_VALUES, or is no array."""
+    tensor = value.tensor
+    sizes = [dim.size for dim in tensor.tensor_shape.dim]
+    if min(sizes, default=0) < 0 or math.prod(sizes) > MAX_TENSOR_VALUES:
+        return -1
+    try:
+        array = make_ndarray(tensor)
+    except (TypeError, ValueError):
+        return -1
+    return int(array.size) if array.dtype.kind in "iuf" else -1
 
 
 def _ascending(tag: str, values: Sequence[Scalar], notes: list[Message]) -> list[Scalar]:
