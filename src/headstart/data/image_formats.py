@@ -58,7 +58,7 @@ def open_image(file: BinaryIO) -> Image.Image:
     head = file.read(_HEAD_BYTES)
     file.seek(0)
     if format_of(head) == "JPEG":
-        require_few_scans(file)
+        require_few_scans(file, head)
         file.seek(0)
         return JpegImagePlugin.JpegImageFile(file)
     if format_of(head) == "HEIF":

@@ -25,12 +25,19 @@ _WITHOUT_LENGTH = (0x01, *range(0xD0, 0xDA))
 _READ_BYTES = 16  # of a segment: its marker, its length, and the size and number of channels of a frame
 
 
-def require_few_scans(file: BinaryIO) -> None:
-    """Raise ForeignFormatError for a JPEG file that would take too long to decode; the file is read from its start."""
+def require_few_scans(file: BinaryIO, start: bytes) -> None:
+    """Raise ForeignFormatError for a JPEG file that would take too long to decode; its position may be changed.
+
+    Args:
+        file: The file.
+        start: Its first bytes; seeking in the file takes longer than decoding a small image allows.
+    """
     position, junk, pixels, channels, is_progressive = 2, 0, 0, 0, False
     for _number in range(MAX_SEGMENTS):
-        file.seek(position)
-        head = file.read(_READ_BYTES)
+        head = start[position : position + _READ_BYTES]
+        if len(head) < _READ_BYTES:
+            file.seek(position)
+            head = file.read(_READ_BYTES)
         if len(head) < 4:
             return  # the file ends before its first scan
         if head[0] != 0xFF or head[1] in (0x00, 0xFF):
