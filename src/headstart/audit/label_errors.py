@@ -21,7 +21,7 @@ from headstart.audit.cross_validation import Features, Floats, Labels, calibrate
 # Exponent of the rate at which a pair of classes is confused. Of 5 swaps planted in 3,781 photos, 7 times, 0.5 and 1
 # had 4.4 in the first 20 suspects in the mean, 0 (the ratio alone) 4.3, the paper's self-confidence 4.1 and its margin
 # 3.7.
-_RATE_EXPONENT = 0.5
+_RATE_EXPONENT = 1.0
 _PRIOR_IMAGES = 10.0  # weight of the class frequencies in the rate, which few images do not determine
 _SMALLEST = 1e-30
 _MAX_THRESHOLD = 0.9  # where classes are separable, means close to 1 would exclude clear errors by a difference of 1e-9
