@@ -1,6 +1,8 @@
 """Networks of users: which files belong to one, that they are imported in isolation, and how its parts are found."""
 
+import contextlib
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -428,3 +430,31 @@ def test_anything_may_follow_a_convolution(monkeypatch) -> None:
             torch.relu_(module(images)).float().sum().backward()
         gradients.append(module.weight.grad)
     assert torch.allclose(*gradients, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x=1\n" * 200_000,
+        f"import {'a.' * 200_000}a\n",
+        f"import {'a' * 5000}\n",
+        f"x = {'(' * 5000}{')' * 5000}\n",
+        f"x = {'-' * 200_000}1\n",
+        "x = [" * 3000,
+    ],
+    ids=["lines", "dots", "name", "brackets", "signs", "open"],
+)
+def test_code_that_is_costly_to_parse(text: str, tmp_path: Path) -> None:
+    network = write(tmp_path, my=NETWORK, helper=text)
+    (tmp_path / "my.py").write_text(f"import helper\n{NETWORK}")
+    begin = time.process_time()
+    with contextlib.suppress(UsageError):  # Python decides which of these it can parse
+        user_code.code_of(network)
+    assert time.process_time() - begin < 10
+
+
+def test_code_above_the_limit_is_not_parsed(tmp_path: Path) -> None:
+    network = write(tmp_path, my=f"import one, two\n{NETWORK}", one="x=1\n" * 100_000, two="x=1\n" * 100_000)
+    with pytest.raises(UsageError) as caught:
+        user_code.code_of(network)
+    assert fields_of(caught.value.message)["limit"] == user_code.MAX_CODE_BYTES

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from headstart.analysis.run_records import RunRecord, read_run
+from headstart.analysis.run_records import RunRecord, read_run, run_folders
 from headstart.config.model_file import CONFIG_FILE, MODEL_FOLDER
 from headstart.config.plan_file import PLAN_FILE
 from headstart.errors import ModelFileError
 from headstart.i18n import _, ngettext
 from headstart.metrics.values import counts_value
 from headstart.path_names import name_fault
-from headstart.storage import contained
+from headstart.storage import contained, seals
 from headstart.storage.folders import require_model
 from headstart.storage.schemas.metrics import Evaluation
 from headstart.storage.schemas.result import RunState
@@ -41,21 +41,22 @@ def find_model(path: Path) -> ModelFolder:
         ModelFileError: There is no model, the path is not UTF-8, there are studies in the folder, or the runs cannot
             be compared: their classes or selection metrics differ.
         UnsafeFileError: A folder or file of the model is a link.
+        BrokenSealError: The run, or a file of its model, has changed since the run ended.
     """
     require_model(path)
     if fault := name_fault(path.absolute()):  # safetensors cannot open it
         raise ModelFileError(*fault)
     for name in ("", MODEL_FOLDER):
         if contained.is_file(path, contained.join(name, CONFIG_FILE)):
-            return ModelFolder(path, name)
+            return _intact(ModelFolder(path, name))
     studies = sorted(file.parent for file in path.glob("*/study.toml"))
     if studies:  # their data or classes may be others than those of the runs beside them
         raise ModelFileError(
             ngettext("{path} contains {count:,} study.", "{path} contains {count:,} studies.", len(studies), path=path),
             _("Name a run or a study in it, such as {study}.", study=studies[-1]),
         )
-    folders = [plan.parent for plan in sorted(path.glob(f"*/{PLAN_FILE}"))]
-    runs = [read_run(folder) for folder in folders if contained.is_file(folder, f"{MODEL_FOLDER}/{CONFIG_FILE}")]
+    folders = [folder for folder in run_folders(path) if contained.is_file(folder, f"{MODEL_FOLDER}/{CONFIG_FILE}")]
+    runs = [read_run(folder) for folder in folders]
     finished = [(run, run.result.val) for run in runs if run.result and run.state is RunState.FINISHED]
     if len({run.plan.facts.class_names for run, _unused in finished}) > 1:
         raise ModelFileError(_("The runs in {path} have different classes.", path=path), _("Name one of these runs."))
@@ -66,11 +67,26 @@ def find_model(path: Path) -> ModelFolder:
         )
     if finished:  # model selection is on val, never on test
         best, _unused = max(finished, key=lambda item: _val_rank(*item))
-        return ModelFolder(best.folder, MODEL_FOLDER)
+        return _intact(ModelFolder(best.folder, MODEL_FOLDER))
     raise ModelFileError(
         _("There is no model and no finished run in {path}.", path=path),
         _("Name a run, its model folder, or a folder of finished runs."),
     )
+
+
+def _intact(model: ModelFolder) -> ModelFolder:
+    """Return a model folder; that of a run that has ended must be the one that the run wrote."""
+    if model.name == MODEL_FOLDER and contained.is_file(model.root, PLAN_FILE):
+        require_intact_model(read_run(model.root))
+    return model
+
+
+def require_intact_model(run: RunRecord) -> None:
+    """Raise BrokenSealError if a file of the model of a run has changed since the run ended."""
+    if run.result is not None:
+        for name in run.result.seal.files:
+            if name.startswith(f"{MODEL_FOLDER}/"):
+                seals.require_file(run.folder, run.result.seal, name)
 
 
 def _val_rank(run: RunRecord, val: Evaluation) -> tuple[float, float]:

@@ -44,6 +44,8 @@ from headstart.models.tensor_limit import limited_tensors
 from headstart.models.user_code import CODE_FOLDER, is_user_network, label, pinned
 from headstart.storage import contained
 from headstart.storage.files import json_text
+from headstart.storage.schemas.schema import StoredFile
+from headstart.storage.tensor_file import MAX_TENSOR_BYTES
 from headstart.text import printable
 from headstart.training.events import Epoch
 from headstart.training.setup import TrainingSetup, make_network
@@ -87,13 +89,16 @@ def write_model(
     """
     contained.make_folder(run, MODEL_FOLDER)
     write_code(run, _inner(CODE_FOLDER), setup.plan.network.network)
-    contained.write(run, _inner(MODEL_FILE if backbone is None else HEAD_FILE), tensor_bytes(state))
+    file, content = MODEL_FILE if backbone is None else HEAD_FILE, tensor_bytes(state)
+    weights = {file: StoredFile.of(content)}
+    contained.write(run, _inner(file), content)
     if backbone is not None:
         contained.remove(run, _inner(MODEL_FILE))
         contained.remove(run, _inner(BACKBONE_FILE))
         contained.copy(*backbone, run, _inner(BACKBONE_FILE), link=True)
-    for file, content in ((CONFIG_FILE, _config(setup, event.epoch)), (PREPROCESS_FILE, _preprocess(setup))):
-        contained.write(run, _inner(file), json_text(content.to_json()))
+        weights[BACKBONE_FILE] = StoredFile.of(contained.read_bytes(run, _inner(BACKBONE_FILE), MAX_TENSOR_BYTES))
+    contained.write(run, _inner(PREPROCESS_FILE), json_text(_preprocess(setup).to_json()))
+    contained.write(run, _inner(CONFIG_FILE), json_text(_config(setup, event.epoch, weights).to_json()))
     contained.write(run, _inner("README.md"), _card(setup, event, whole=backbone is None))
 
 
@@ -110,8 +115,12 @@ def merge_weight_files(root: Path, name: str = "") -> None:
     """
     files = {file: contained.join(name, file) for file in (MODEL_FILE, HEAD_FILE, BACKBONE_FILE, "README.md")}
     if not contained.is_file(root, files[MODEL_FILE]):
-        contained.write(root, files[MODEL_FILE], tensor_bytes(model_weights(root, name).state))
+        content = tensor_bytes(model_weights(root, name).state)
+        contained.write(root, files[MODEL_FILE], content)
         config = read_model_config(root, name)
+        origin = config.headstart.model_copy(update={"weights": {MODEL_FILE: StoredFile.of(content)}})
+        merged = config.model_copy(update={"headstart": origin})
+        contained.write(root, contained.join(name, CONFIG_FILE), json_text(merged.to_json()))
         card = contained.read_text(root, files["README.md"])
         usage = _usage(config.headstart.network, config.headstart.head, len(config.label_names))
         contained.write(root, files["README.md"], card.replace(SEPARATE_WEIGHTS, usage))
@@ -190,7 +199,7 @@ def _network(root: Path, name: str, config: NetworkConfig, head: str, num_classe
     return network
 
 
-def _config(setup: TrainingSetup, epoch: int) -> ModelConfig:
+def _config(setup: TrainingSetup, epoch: int, weights: dict[str, StoredFile]) -> ModelConfig:
     plan, size = setup.plan, setup.plan.recipe.image_size
     names = plan.facts.class_names
     return ModelConfig(
@@ -218,6 +227,7 @@ def _config(setup: TrainingSetup, epoch: int) -> ModelConfig:
             provenance=setup.start.provenance,
             plan=plan.hash,
             epoch=epoch,
+            weights=weights,
             data=TrainingData(
                 fingerprint=plan.facts.fingerprint,
                 seed=plan.seeding.seed,

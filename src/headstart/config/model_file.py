@@ -13,7 +13,7 @@ from headstart.errors import DataError, ModelFileError
 from headstart.i18n import Message, _, verbatim
 from headstart.storage import contained
 from headstart.storage.files import SCHEMA_VERSION, JsonData
-from headstart.storage.schemas.schema import UPDATE_HINT, Schema, first_fault, unsupported_version
+from headstart.storage.schemas.schema import UPDATE_HINT, Schema, StoredFile, first_fault, unsupported_version
 
 MODEL_FOLDER = "model"  # in the folder of a run or a study
 CONFIG_FILE, PREPROCESS_FILE = "config.json", "preprocess.json"
@@ -97,6 +97,7 @@ class ModelOrigin(_ModelSchema):
     provenance: str = Field(description="provenance of the initial weights, in English")
     plan: str = Field(description="hash of the plan")
     epoch: int = Field(description="epoch of the weights")
+    weights: dict[str, StoredFile] = Field(description="size and sha256 by name of a weight file in the folder")
     data: TrainingData
 
 

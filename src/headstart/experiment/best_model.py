@@ -6,8 +6,10 @@ import secrets
 from pathlib import Path
 
 from headstart import markdown
+from headstart.analysis.run_records import read_run
 from headstart.analysis.sentences import verdict_messages
 from headstart.analysis.wording import arm_words, evaluation_images, splits
+from headstart.artifacts.find_model import require_intact_model
 from headstart.artifacts.model_folder import merge_weight_files
 from headstart.config.model_file import MODEL_FOLDER
 from headstart.errors import NoWinnerError
@@ -29,10 +31,12 @@ def export(folder: Path, verdict: Verdict) -> None:
 
     Raises:
         UnsafeFileError: The model is or contains a link.
+        BrokenSealError: The model has changed since its run ended.
     """
     source = contained.join(verdict.exported.run, MODEL_FOLDER)
     if not contained.is_folder(folder, source):
         return
+    require_intact_model(read_run(contained.subfolder(folder, verdict.exported.run)))
     scratch = f"{MODEL_FOLDER}.{secrets.token_hex(8)}{contained.temp_suffix()}"
     contained.make_folder(folder, scratch, exist_ok=False)
     try:

@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import inspect
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,7 +26,10 @@ from headstart.path_names import expanded
 from headstart.text import end_sentence, join_first, suggestion
 
 CODE_FOLDER = "code"  # in the folder of a run, and in its model folder
-MAX_CODE_BYTES = 2_000_000  # of all files: each job for another process contains them
+MAX_CODE_BYTES = 500_000  # of all files: each job for another process contains them, and 2 MB take 1.2 GB to parse
+_MAX_NAME_BYTES = 250  # of a file without its suffix
+_MAX_PARTS = 200  # of a dotted name: the time that Python needs for one grows with the square
+_LONG_NAME = re.compile(rf"\b(?:\w++\s*+\.\s*+){{{_MAX_PARTS}}}")
 MAX_NAMES_SHOWN = 6
 
 _FORM = re.compile(r"(?P<path>.+\.py):(?P<name>[^\W\d]\w*)", re.DOTALL)
@@ -198,13 +202,11 @@ def read_code(path: Path) -> UserCode:
     while pending:
         relative = pending.pop()
         if relative not in files:
-            files[relative] = _read(folder / relative)
-            pending += _imported_files(folder, relative, ast.parse(files[relative]))
-    if (size := sum(map(len, files.values()))) > MAX_CODE_BYTES:
-        raise UsageError(
-            _("{path} and the files that it imports have {size:,} characters of code.", path=path, size=size),
-            _("Move the network to a folder of its own, with what it needs."),
-        )
+            files[relative] = text = _read(folder / relative, MAX_CODE_BYTES - sum(map(len, files.values())))
+            try:
+                pending += _imported_files(folder, relative, ast.parse(text))
+            except (ValueError, RecursionError, MemoryError) as error:
+                raise _invalid(folder / relative, error) from None
     return UserCode(path.name, dict(sorted(files.items())), folder)
 
 
@@ -213,17 +215,28 @@ def _split(network: str) -> tuple[str, str]:
     if (match := _FORM.fullmatch(network)) is not None:
         return str(expanded(match["path"]).absolute()), match["name"]
     path = Path(network)
-    names = _definitions(ast.parse(_read(expanded(path))))
+    names = _definitions(ast.parse(_read(expanded(path), MAX_CODE_BYTES)))
     raise UsageError(
         _("{network} does not say which class of the file is the network.", network=network),
         _("Write {network}:{name}.", network=network, name=names[-1]) if names else _HINT,
     )
 
 
-def _read(path: Path) -> str:
-    """Return the text of a Python file. Raises UsageError if it cannot be read, or is not valid Python."""
+def _read(path: Path, limit: int) -> str:
+    """Return the text of a Python file. Raises UsageError if it is too large or unreadable, or not valid Python."""
     try:
+        if path.stat().st_size > limit:
+            raise UsageError(
+                _(
+                    "{path} and the files that are imported with it have more than {limit:,} bytes of code.",
+                    path=path,
+                    limit=MAX_CODE_BYTES,
+                ),
+                _("Move the network to a folder of its own, with what it needs."),
+            )
         text = importlib.util.decode_source(path.read_bytes())
+        if _LONG_NAME.search(text):
+            raise ValueError(_("a dotted name has {count} parts or more", count=_MAX_PARTS))
         ast.parse(text)
     except OSError as error:
         raise UsageError(_("{path} cannot be read ({reason}).", path=path, reason=error.strerror), _HINT) from None
@@ -237,9 +250,15 @@ def _read(path: Path) -> str:
             ),
             _("Correct the file; `python {path:shell}` shows the place.", path=path),
         ) from None
-    except (ValueError, RecursionError) as error:
-        raise UsageError(_("{path} is not valid Python ({reason}).", path=path, reason=error), _HINT) from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise _invalid(path, error) from None
     return text
+
+
+def _invalid(path: Path, error: Exception) -> UsageError:
+    """Return the error on a file that the parser does not accept, such as one that is nested too deeply."""
+    reason = str(error) or type(error).__name__
+    return UsageError(_("{path} is not valid Python ({reason}).", path=path, reason=reason), _HINT)
 
 
 def _definitions(tree: ast.Module) -> list[str]:
@@ -307,6 +326,8 @@ def _module_files(folder: Path, base: PurePosixPath, name: str, *, is_relative: 
     parts = name.split(".") if name and name != "*" else []
     if parts and not is_relative and parts[0] in sys.stdlib_module_names:
         return
+    if any(len(os.fsencode(part)) > _MAX_NAME_BYTES for part in parts):
+        return  # no file has such a name
     for count in range(len(parts) + 1):
         module = base.joinpath(*parts[:count])
         candidates = [module / "__init__.py"]

@@ -16,6 +16,7 @@ import google_crc32c
 
 from headstart.storage import contained
 
+MAX_BYTES = 4_000_000_000  # of an event file, which is read as a whole
 FLUSH_INTERVAL_S = 5.0  # seconds after which the next write also flushes
 
 
@@ -77,7 +78,8 @@ def read_records(path: Path) -> Iterator[bytes]:
     Raises:
         EventFileError: A record is damaged or, as in a file that is still being written, not complete.
     """
-    content = path.read_bytes()
+    file = path.resolve()  # those of other programs may be links
+    content = contained.read_bytes(file.parent, file.name, MAX_BYTES)
     position = 0
     while position < len(content):
         header, body = content[position : position + 8], position + 12
