@@ -19,12 +19,14 @@ from safetensors.torch import load_file, save_file
 from timm.data import resolve_data_config
 
 from headstart.artifacts import model_folder
+from headstart.artifacts.find_model import find_model
 from headstart.artifacts.model_folder import read_model, saved_epoch
 from headstart.config.run_config import NetworkConfig
 from headstart.data.sources import read_index
 from headstart.errors import ModelFileError
 from headstart.inference.predictor import Predictor
-from headstart.storage.schemas.schema import UPDATE_HINT
+from headstart.storage.schemas.schema import UPDATE_HINT, StoredFile
+from headstart.storage.seals import BrokenSealError
 from tests.messages import fields_of
 from tests.trained import SETTINGS, train, trained
 
@@ -218,8 +220,17 @@ def edit_weights(change):
         change(state)
         (model / "model.safetensors").unlink()
         save_file(state, model / "model.safetensors")
+        name_weights(model)
 
     return damage
+
+
+def name_weights(model: Path) -> None:
+    """Write the hash of the weights to config.json, as whoever makes a folder on purpose does."""
+    content = json.loads((model / "config.json").read_text())
+    weights = StoredFile.of((model / "model.safetensors").read_bytes())
+    content["headstart"]["weights"] = {"model.safetensors": weights.to_json()}
+    (model / "config.json").write_text(json.dumps(content))
 
 
 def edit_bytes(change):
@@ -229,6 +240,7 @@ def edit_bytes(change):
         content = (model / "model.safetensors").read_bytes()
         (model / "model.safetensors").unlink()
         (model / "model.safetensors").write_bytes(change(content))
+        name_weights(model)
 
     return damage
 
@@ -361,3 +373,25 @@ def test_model_of_another_schema_version_is_refused_whatever_else_it_has(folder:
     with pytest.raises(ModelFileError) as error:
         read_model(tmp_path / "model")
     assert fields_of(error.value.message)["place"] == "headstart.schema_version"
+
+
+@pytest.mark.parametrize("place", [-1, -1000])
+def test_a_flipped_bit_of_the_weights_is_noticed(folder: Path, tmp_path: Path, place: int) -> None:
+    model = shutil.copytree(folder / "model", tmp_path / "model")
+    content = bytearray((model / "model.safetensors").read_bytes())
+    content[place] ^= 1
+    (model / "model.safetensors").write_bytes(content)
+    with pytest.raises(ModelFileError) as caught:
+        read_model(model)
+    assert fields_of(caught.value.message)["file"] == "model.safetensors"
+
+
+@pytest.mark.parametrize("file", ["config.json", "preprocess.json", "model.safetensors"])
+def test_the_model_of_a_run_is_the_one_that_the_run_wrote(folder: Path, tmp_path: Path, file: str) -> None:
+    run = shutil.copytree(folder, tmp_path / "run")
+    assert find_model(run).path == run / "model"
+    path = run / "model" / file
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(BrokenSealError) as caught:
+        find_model(run)
+    assert fields_of(caught.value.message)["path"] == path

@@ -235,8 +235,7 @@ def _read(path: Path, limit: int) -> str:
                 _("Move the network to a folder of its own, with what it needs."),
             )
         text = importlib.util.decode_source(path.read_bytes())
-        if _LONG_NAME.search(text):
-            raise ValueError(_("a dotted name has {count} parts or more", count=_MAX_PARTS))
+        _require_short_names(path, text)
         ast.parse(text)
     except OSError as error:
         raise UsageError(_("{path} cannot be read ({reason}).", path=path, reason=error.strerror), _HINT) from None
@@ -253,6 +252,12 @@ def _read(path: Path, limit: int) -> str:
     except (ValueError, RecursionError, MemoryError) as error:
         raise _invalid(path, error) from None
     return text
+
+
+def _require_short_names(path: Path, text: str) -> None:
+    if _LONG_NAME.search(text):
+        reason = _("a dotted name has {count} parts or more", count=_MAX_PARTS)
+        raise UsageError(_("{path} is not valid Python ({reason}).", path=path, reason=reason), _HINT)
 
 
 def _invalid(path: Path, error: Exception) -> UsageError:
