@@ -1,8 +1,10 @@
 """Folders of runs and studies from somebody else: links, names that lead out of them, and files that grow."""
 
+import contextlib
 import gzip
 import io
 import json
+import os
 import shutil
 import tarfile
 import zipfile
@@ -14,15 +16,17 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
+from headstart.analysis.run_records import runs_at, runs_in
 from headstart.artifacts.find_model import find_model
 from headstart.artifacts.model_folder import read_model, saved_epoch
+from headstart.cli.main import main
 from headstart.engines.transfer import pack, unpack
 from headstart.errors import DataError, HeadstartError
 from headstart.experiment import best_model
 from headstart.figures import keep
 from headstart.figures.filters import trained_filters
 from headstart.inference.training_data import training_plan
-from headstart.report import photos
+from headstart.report import page, photos
 from headstart.report.inputs import StudyInputs
 from headstart.reporter import NullReporter, Reporter
 from headstart.runs import reuse
@@ -280,3 +284,39 @@ def test_documents_are_not_written_through_links(
     with pytest.raises(UnsafeFileError):
         write(study, "report-figures/new.png", b"headstart", NullReporter())
     assert below(tmp_path / "private") == SECRET
+
+
+@pytest.mark.parametrize("state", ["ended", "unfinished"])
+@pytest.mark.parametrize(
+    "name", ["lock", "metrics.jsonl", "plan.json", "result.json", "events", "checkpoints", "model", "artifacts",
+             "report.html", "trackers.json", "model/model.safetensors", "artifacts/gallery.zip", "pipe"],
+)  # fmt: skip
+def test_commands_do_not_change_what_links_lead_to(run: Path, name: str, state: str) -> None:
+    if state == "unfinished":
+        (run / "result.json").unlink()
+    private = run.parent.parent / "private"
+    place = next(run.glob("events*")) if name == "events" else run / ("lock" if name == "pipe" else name)
+    target = private / "target"
+    if place.is_dir():
+        shutil.copytree(place, target)
+    elif name == "checkpoints":
+        (target / "important.tmp-backup").mkdir(parents=True)
+    else:
+        target.write_bytes(place.read_bytes() if place.exists() else SECRET)
+    if name == "pipe":
+        os.mkfifo(place)
+    else:
+        replace_by_link(place, target)
+    before = {str(path): path.read_bytes() if path.is_file() else b"" for path in private.rglob("*")}
+    for words in (["rebuild"], ["report"], ["diagnose"], ["resume"], ["predict"]):
+        with contextlib.suppress(SystemExit):
+            main([*words, str(run), *(["examples/photos/t-shirt"] if words == ["predict"] else ["--quiet"])])
+    assert {str(path): path.read_bytes() if path.is_file() else b"" for path in private.rglob("*")} == before
+
+
+def test_a_run_behind_a_link_is_not_one_of_the_folder(run: Path) -> None:
+    (run.parent / "linked").symlink_to(shutil.copytree(run, run.parent.parent / "elsewhere"))
+    for call in (lambda: list(runs_in(run.parent)), lambda: runs_at(run.parent), lambda: page.write_page(run.parent)):
+        with pytest.raises(UnsafeFileError) as caught:
+            call()
+        assert "linked" in caught.value.message

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from headstart.analysis.run_records import read_run
 from headstart.artifacts import predictions
 from headstart.artifacts.model_folder import write_model
 from headstart.audit.quick import say_quick_lines
@@ -168,10 +169,15 @@ def draft_from_run(folder: Path, place: NewPlace | None = None) -> RunConfig:
 
 
 def rebuild(folder: Path) -> Path:
-    """Rebuild a run's TensorBoard files from its record, and return the folder."""
-    plan = read_plan_file(folder).plan
+    """Rebuild a run's TensorBoard files from its record, and return the folder.
+
+    Raises:
+        BrokenSealError: The run was changed after it ended.
+        DataError: The record is damaged.
+    """
+    run = read_run(folder)
     with locks.locked(folder):
-        tensorboard.rebuild_event_file(folder, hyperparameters(plan)).close()
+        tensorboard.rebuild_event_file(folder, hyperparameters(run.plan), run.lines()).close()
     return folder
 
 

@@ -27,7 +27,6 @@ from headstart.storage.descriptors import entry_of, folder_of, open_regular, par
 from headstart.text import format_bytes
 
 MAX_BYTES = 256_000_000  # of a file that is read as a whole, unless a reader has a limit of its own
-MAX_TENSOR_BYTES = 1 << 40  # of weights: as much as the file has is needed in memory anyway
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 

@@ -25,7 +25,11 @@ class RunLogger:
         """
         self.folder = folder
         self.journal = journal.Journal(folder / "metrics.jsonl", size)
-        self.tensorboard = tensorboard.rebuild_event_file(folder, hyperparameters(plan))
+        try:
+            self.tensorboard = tensorboard.rebuild_event_file(folder, hyperparameters(plan))
+        except BaseException:
+            self.journal.close()
+            raise
 
     def write(self, line: Line) -> None:
         """Append one line to the record and to the event file."""

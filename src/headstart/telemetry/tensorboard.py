@@ -72,8 +72,9 @@ class TensorBoard:
         self.folder = folder
         self._classes = _class_names(folder)
         self._time: float | None = None  # of the last line with a time; lines without one use it too
-        name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{next(_file_numbers)}"
-        self._file = EventFile(folder / name)
+        begin = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}"
+        self.name = f"{begin}.{os.getpid()}.{next(_file_numbers)}"
+        self._file = EventFile(folder / self.name)
         self._add(Event(step=0, file_version="brain.Event:2"))
         # makes a running TensorBoard drop the points it has read of this run
         self._add(Event(step=0, session_log=SessionLog(status=SessionLog.START)))
@@ -200,12 +201,21 @@ def rebuild_event_file(
 
     Returns:
         The open writer.
+
+    Raises:
+        DataError: The record cannot be read. The old event files stay then.
     """
-    retire_event_files(folder)
+    old_files = event_files(folder)
     writer = TensorBoard(folder, settings)
-    for line in lines if lines is not None else read_lines(folder / "metrics.jsonl"):
-        writer.write(line)
+    try:
+        for line in lines if lines is not None else read_lines(folder / "metrics.jsonl"):
+            writer.write(line)
+    except BaseException:
+        writer.close()
+        contained.remove(folder, writer.name)
+        raise
     writer.flush()
+    retire_event_files(folder, old_files)
     return writer
 
 
