@@ -18,6 +18,7 @@ from headstart.experiment import study
 from headstart.reporter import NullReporter
 from headstart.storage.schemas.search import SearchResults
 from tests import recompute
+from tests.handmade import seal
 
 SCRIPT = Path(recompute.__file__)
 PLAN = {"network": "timm:test_resnet", "batch_size": 8, "precision": "fp32", "threads": 1, "target": 0.5}
@@ -123,6 +124,7 @@ def test_result_without_copies_follows_from_the_predictions(count: int | str, sm
         marked = tests[: {"all": len(tests), "all but one": len(tests) - 1}.get(count, count)]
         content["copy"][marked[number % 2 :: 2]] = True  # a copy in any run counts
         np.savez(path, **content)
+        seal(path.parents[1])
     groups = SearchResults.read(place / "search.json").groups
     (place / "verdict.json").write_text(json.dumps(compute_verdict(place, read_study(place), groups).to_json()))
     wrong, rows = recompute.check(place)

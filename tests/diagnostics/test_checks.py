@@ -31,11 +31,11 @@ from headstart.models import factory
 from headstart.reporter import NullReporter
 from headstart.results import diagnosis
 from headstart.runs import runner
-from headstart.storage.journal import read_lines
+from headstart.storage.journal import read_lines, with_checksum
 from headstart.storage.schemas.metrics import EpochLine, FindingLine, ProbeLine, WithdrawnLine
 from headstart.storage.schemas.result import RunState
 from tests.cli.test_main import fails, run_python
-from tests.handmade import epoch_line, probe_line, snapshot_line, split_score, step_line
+from tests.handmade import epoch_line, probe_line, seal, snapshot_line, split_score, step_line
 from tests.messages import fields_of, values_of
 from tests.short_runs import SGD, metrics
 
@@ -224,15 +224,17 @@ def slow_learner(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def long_record(slow_learner: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same run with 200 epochs and 60 layers: its last epoch is repeated."""
     folder = shutil.copytree(slow_learner, tmp_path_factory.mktemp("long") / "run")
-    *lines, end = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    *lines, end = (line.to_json() for line in read_lines(folder / "metrics.jsonl"))
     first, second = (line["step"] for line in lines if line["kind"] == "epoch")
     last = [line for line in lines if line["step"] > first and line["kind"] != "finding"]
     for more in range(1, 199):
         lines += [{**line, "step": line["step"] + more * (second - first), "epoch": 2 + more} for line in last]
     lines.append({**end, "step": lines[-1]["step"]})
-    with (folder / "metrics.jsonl").open("w") as record:
+    with (folder / "metrics.jsonl").open("wb") as record:
         for line in lines:
-            record.write(json.dumps({name: with_60_layers(value) for name, value in line.items()}) + "\n")
+            content = json.dumps({name: with_60_layers(value) for name, value in line.items()})
+            record.write(with_checksum(content.encode()))
+    seal(folder)
     return folder
 
 

@@ -148,7 +148,7 @@ def test_packed_runs_are_unpacked_unchanged(tmp_path: Path) -> None:
     copy = placed[run.name]
     assert {p.relative_to(copy): p.read_bytes() for p in copy.rglob("*") if p.is_file()} == files
     assert unpack(archive, tmp_path / "b") == placed  # the second time it is replaced, not duplicated
-    write_run_files(copy, contract.plan(0), hash="another")
+    write_run_files(copy, contract.plan(1))
     assert unpack(archive, tmp_path / "b")[run.name] != copy
     assert {p.name for p in (tmp_path / "b").iterdir()} == {run.name, f"{run.name}-2"}
 
@@ -190,6 +190,7 @@ def test_number_of_processes_is_limited_by_the_memory(memory: int | None, count:
 
 def test_engine_depends_on_name_cores_and_threads(monkeypatch) -> None:
     monkeypatch.setattr("headstart.hardware.cpu.usable_cores", lambda: 4)
+    monkeypatch.setattr("headstart.hardware.devices.available_memory", lambda: None)
     plan = contract.plan(0)
 
     def create(name: str, threads: int) -> Engine:

@@ -40,7 +40,7 @@ from headstart.storage.schemas.split_counts import SplitCounts
 from headstart.storage.schemas.study import VariantsFile
 from tests.cli.test_train_errors import write_images
 from tests.files import read_json
-from tests.handmade import counts_of
+from tests.handmade import counts_of, seal
 from tests.messages import fields_of, values_of
 from tests.short_runs import SGD
 
@@ -248,7 +248,9 @@ def _schema_faults(folder: Path, name: str) -> list[str]:
                 with zipfile.ZipFile(path) as archive:
                     contents.append(json.loads(archive.read("index.json")))
             case "metrics.jsonl":
-                contents += map(json.loads, path.read_text().splitlines())
+                lines = [json.loads(line) for line in path.read_text().splitlines()]
+                assert all(len(line.pop("crc32c")) == 8 for line in lines)  # the schema is that of the other keys
+                contents += lines
             case "study.toml":
                 contents.append(tomllib.loads(path.read_text())["protocol"])
             case _:
@@ -340,7 +342,8 @@ def test_two_runs_of_one_seed_are_an_error(tmp_path: Path) -> None:
     content = read_json(second / "plan.json")
     sha256 = content["plan"]["facts"]["weights_sha256"]
     content["plan"]["facts"]["weights_sha256"] = "other"
-    write_json(second / "plan.json", {**content, "hash": "another"})
+    write_json(second / "plan.json", content)
+    seal(second)
     with pytest.raises(DataError) as error:
         study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
     values = error.value.message.values
@@ -359,6 +362,7 @@ def test_image_counts_are_those_of_the_lowest_seed_whatever_the_folder_names(tmp
         content = read_json(run.folder / "plan.json")
         content["plan"]["facts"]["split_counts"] = {"train": 100 + run.seed, "val": 1, "test": 1}
         write_json(run.folder / "plan.json", content)
+        seal(run.folder)
         run.folder.rename(folder / f"{'b' if run.seed == 0 else 'a'}-{run.folder.name}")
     assert [run.seed for run in runs_in(folder)] == [1, 1, 0, 0]
     assert compute_verdict(folder, read_study(folder), []).counts == SplitCounts(train=100, val=1, test=1)

@@ -1049,6 +1049,7 @@ def test_snapshots_without_a_finite_value_are_counted(study_folder: Path, tmp_pa
     first, *_, other = last["weights"]
     last["weights"][first] |= {"counts": [], "n": 0, "not_finite": 9}
     (run / "metrics.jsonl").write_bytes(b"".join(with_checksum(json.dumps(line).encode()) for line in lines))
+    seal(run)
     with open_browser() as visits:
         tab = visits.open(page.write_page(run).as_uri(), WIDE)
         assert re.findall(r"\d+", tab.locator("#ridges p.note").inner_text()) == ["1"]

@@ -169,7 +169,10 @@ def test_result_after_a_move_is_that_of_the_run_before(project: Path, finished: 
     (project / "runs" / "run" / "metrics.jsonl").unlink()
     run = headstart.resume(project / "runs" / "run", data=project / "moved", quiet=True)
     results = [read_json(root / "runs" / "run" / "result.json") for root in (project, finished)]
+    files = [result.pop("seal")["files"] for result in results]
     assert {**results[0], "seconds": 0} == {**results[1], "seconds": 0}
+    assert files[0].keys() == files[1].keys()
+    assert [name for name in files[0] if files[0][name] != files[1][name]] == ["metrics.jsonl"]  # has times
     assert run.plan.data.source == str(project / "moved")
 
 

@@ -26,6 +26,7 @@ from headstart.errors import DataError, HeadstartError, UsageError
 from headstart.reporter import NullReporter
 from headstart.runs import runner
 from headstart.runs.resume_checks import unchanged_plan
+from headstart.storage.schemas.schema import StoredFile
 from headstart.training import checkpoint, loop
 from headstart.training.state import State, TrainingContext
 from tests.files import read_json
@@ -79,6 +80,7 @@ def outcome(folder: Path) -> dict:
     """Return the results of a finished run that do not depend on the clock."""
     result = read_json(folder / "result.json")
     del result["seconds"]
+    result["seal"] = {name: file for name, file in result["seal"]["files"].items() if name != "metrics.jsonl"}
     predictions = np.load(folder / "artifacts" / "predictions.npz")
     return {
         "model": hashlib.sha256((folder / "model" / "model.safetensors").read_bytes()).hexdigest(),
@@ -431,9 +433,10 @@ def test_resume_reports_a_missing_plugin_although_the_checkpoint_needs_it_too(st
     for state in folder.glob("checkpoints/*/state.json"):
         state.write_text(with_unknown_optimizer(state.read_text()))
         manifest = read_json(state.parent / "MANIFEST.json")
-        manifest["files"]["state.json"] = hashlib.sha256(state.read_bytes()).hexdigest()
+        manifest["files"]["state.json"] = StoredFile.of(state.read_bytes()).to_json()
         (state.parent / "MANIFEST.json").write_text(json.dumps(manifest))
-        assert "of_a_plugin" in state.read_text() and not checkpoint.find_damage(state.parents[2], state.parent.name)
+        assert "of_a_plugin" in state.read_text()
+        assert not checkpoint.find_damage(state.parents[2], state.parent.name)
     error = refused_plan(folder, lambda content: json.loads(with_unknown_optimizer(json.dumps(content))))
     assert type(error) is DataError and plugins.VARIABLE in error.hint
     assert str(fields_of(error.message)["name"]).endswith("plan.json")

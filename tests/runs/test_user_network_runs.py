@@ -239,7 +239,9 @@ def test_index_lists_the_runs_that_were_begun(stranger, tmp_path: Path) -> None:
         index.write("damaged\n")
     own = train(tmp_path / "runs", write(tmp_path / "lab", my=NETWORK))
     lines = (tmp_path / "other-data" / run_index.INDEX_FILE).read_text().splitlines()
-    first, last = (run_index.IndexLine.model_validate_json(lines[i]) for i in (0, -1))
+    first, ended, last, last_ended = (run_index.IndexLine.model_validate_json(lines[i]) for i in (0, 1, -2, -1))
+    assert (ended.seal, last_ended.seal) == (run.result.seal.digest, own.result.seal.digest)
+    assert run_index.knows_seal(ended.seal) and not run_index.knows_seal("0" * 64) and first.seal == ""
     assert (first.folder, first.plan, first.code) == (run.folder.absolute(), run.plan.hash, "")
     assert (last.folder, last.plan) == (own.folder.absolute(), own.plan.hash)
     assert last.code == read_plan_file(own.folder).plan.facts.network_sha256

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from headstart.analysis.run_records import read_run
 from headstart.config.run_config import RunConfig
 from headstart.errors import UsageError
 from headstart.storage.files import write_json
@@ -162,7 +163,7 @@ def test_finished_run_is_sent_whole_with_its_result(tmp_path: Path, tracker: Rec
     assert math.isnan(
         next(row for row in recorded.rows if "gradient_norm/conv1" in row.scalars).scalars["gradient_norm/conv1"]
     )
-    assert recorded.ends == [(RunState.FINISHED, RESULT)]
+    assert recorded.ends == [(RunState.FINISHED, read_run(run).result)]
     assert position(run) == (len(list(read_lines(run / "metrics.jsonl"))), True)
     shown = recorded.run
     assert (shown.name, shown.arm, shown.seed, shown.group, shown.stage) == (NAME, PLAN.arm_name, 0, None, None)
@@ -189,7 +190,7 @@ def test_run_in_progress_is_sent_up_to_its_checkpoint(tmp_path: Path, tracker: R
     finish(run, [])
     sending.send()
     assert without_nan(only(tracker).rows) == record_rows(run)
-    assert only(tracker).opened == 1 and only(tracker).ends == [(RunState.FINISHED, RESULT)]
+    assert only(tracker).opened == 1 and only(tracker).ends == [(RunState.FINISHED, read_run(run).result)]
 
 
 def test_resumed_run_continues_in_another_process(tmp_path: Path, tracker: RecordingTracker) -> None:
@@ -208,7 +209,7 @@ def test_resumed_run_continues_in_another_process(tmp_path: Path, tracker: Recor
     run.rename(moved)
     Sending(moved).send()
     assert without_nan(only(tracker).rows) == record_rows(moved)
-    assert only(tracker).ends == [(RunState.UNFINISHED, None), (RunState.FINISHED, RESULT)]
+    assert only(tracker).ends == [(RunState.UNFINISHED, None), (RunState.FINISHED, read_run(run).result)]
 
 
 def test_older_checkpoint_repeats_no_line(tmp_path: Path, tracker: RecordingTracker) -> None:
@@ -243,7 +244,7 @@ def test_run_that_starts_again_is_another_run(tmp_path: Path, tracker: Recording
     sending.send()
     first, second = tracker.runs.values()
     assert first.run.id != second.run.id and first.run.name == second.run.name
-    assert first.ends == [(RunState.UNFINISHED, None)] and second.ends == [(RunState.FINISHED, RESULT)]
+    assert first.ends == [(RunState.UNFINISHED, None)] and second.ends == [(RunState.FINISHED, read_run(run).result)]
     assert without_nan(second.rows) == record_rows(run)
 
 
@@ -283,6 +284,7 @@ def test_copied_run_has_its_own_id(tmp_path: Path, tracker: RecordingTracker) ->
     copy = tmp_path / "study" / NAME
     shutil.copytree(run, copy)
     write_run_files(copy, PLAN, hash="0" * 64, role=run_role())
+    seal(copy)
     Sending(copy.parent).send()
     assert [recorded.run.group for recorded in tracker.runs.values()] == [None, "study"]
     assert all(without_nan(recorded.rows) == record_rows(run) for recorded in tracker.runs.values())
@@ -314,7 +316,7 @@ def test_tracker_that_cannot_be_made_is_reported(
     sending.send()
     (fault,) = sending.faults()
     assert fault.tracker == "broken" and "AttributeError" in fault.reason
-    assert only(tracker).ends == [(RunState.FINISHED, RESULT)]
+    assert only(tracker).ends == [(RunState.FINISHED, read_run(run).result)]
 
 
 def test_damaged_record_stops_no_other_run(tmp_path: Path, tracker: RecordingTracker) -> None:
@@ -377,7 +379,7 @@ def test_test_results_wait_for_the_verdict(tmp_path: Path, tracker: RecordingTra
     write_json(study / "verdict.json", {})
     sending.send(ended=True)
     assert without_nan(recorded.rows) == record_rows(run)
-    assert recorded.ends[1:] == [(RunState.FINISHED, RESULT)] and position(run)[1]
+    assert recorded.ends[1:] == [(RunState.FINISHED, read_run(run).result)] and position(run)[1]
 
 
 def test_unknown_and_missing_trackers_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,7 @@ from headstart.storage.schemas.schema import Schema, StoredFile
 
 
 class Seal(Schema):
-    """What a run had when it ended: its plan, its result, and its files.
-
-    It shows damage and careless edits, not forgery: whoever changes a run on purpose can write a new seal.
-    """
+    """What a run had when it ended. It shows damage and careless edits, not forgery."""
 
     plan: str = Field(description="sha256 of the hash of the plan and of the role of the run in its study")
     result: str = Field(description="sha256 of the result without the seal")
