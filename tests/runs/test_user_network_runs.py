@@ -19,8 +19,10 @@ from headstart.experiment import study
 from headstart.reporter import NullReporter
 from headstart.storage import run_index
 from headstart.storage.files import write_json
+from headstart.storage.seals import BrokenSealError
 from tests.engines.test_contract import bits, own_cache
 from tests.files import read_json
+from tests.handmade import seal
 from tests.models.test_user_network import NETWORK, RN18, write
 from tests.runs.test_resume import kill_and_resume, only_run, outcome, start, train_arguments, wait
 from tests.short_runs import SMALL, metrics, prepared
@@ -218,6 +220,9 @@ def test_changed_code_of_an_own_run_is_refused(tmp_path: Path) -> None:
     content = read_json(config)
     content["headstart"]["network_sha256"] = read_code(file).sha256
     write_json(config, content)
+    with pytest.raises(BrokenSealError):
+        headstart.Predictor(run.folder)
+    seal(run.folder)
     with pytest.raises(ModelFileError):
         headstart.Predictor(run.folder)
 

@@ -30,6 +30,7 @@ from tests.handmade import (
     arm_spec,
     epoch_line,
     evaluation,
+    resolved,
     run_result,
     run_role,
     seal,
@@ -167,7 +168,7 @@ def test_finished_run_is_sent_whole_with_its_result(tmp_path: Path, tracker: Rec
     assert position(run) == (len(list(read_lines(run / "metrics.jsonl"))), True)
     shown = recorded.run
     assert (shown.name, shown.arm, shown.seed, shown.group, shown.stage) == (NAME, PLAN.arm_name, 0, None, None)
-    assert shown.begin == BEGIN and shown.hyperparameters == hyperparameters(PLAN)
+    assert shown.begin == BEGIN and shown.hyperparameters == hyperparameters(resolved(PLAN))
     sending.send(ended=True)
     Sending(run).send(ended=True)  # another process
     assert (recorded.opened, len(recorded.ends)) == (1, 1) and sending.faults() == []
@@ -209,7 +210,7 @@ def test_resumed_run_continues_in_another_process(tmp_path: Path, tracker: Recor
     run.rename(moved)
     Sending(moved).send()
     assert without_nan(only(tracker).rows) == record_rows(moved)
-    assert only(tracker).ends == [(RunState.UNFINISHED, None), (RunState.FINISHED, read_run(run).result)]
+    assert only(tracker).ends == [(RunState.UNFINISHED, None), (RunState.FINISHED, read_run(moved).result)]
 
 
 def test_older_checkpoint_repeats_no_line(tmp_path: Path, tracker: RecordingTracker) -> None:
@@ -311,7 +312,8 @@ def test_tracker_that_cannot_be_made_is_reported(
     tmp_path: Path, tracker: RecordingTracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(TRACKERS, "broken", TrackerSpec("broken", "tests.recording_tracker:missing"))
-    finish(new_run(tmp_path))
+    run = new_run(tmp_path)
+    finish(run)
     sending = Sending(tmp_path, ("broken", "first"))
     sending.send()
     (fault,) = sending.faults()
