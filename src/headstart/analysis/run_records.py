@@ -120,12 +120,7 @@ class RunRecord:
         return checks.unhealthy_findings(history.read_history(self.plan, self.lines(), self.state))
 
     def lines(self) -> Iterator[Line]:
-        """Yield the lines of the record.
-
-        Raises:
-            BrokenSealError: The run has ended, and its record has changed since.
-            DataError: A line is damaged.
-        """
+        """Yield the lines of the record. Raises DataError if one is damaged, or changed since the run ended."""
         self._require_intact(seals.RECORD_FILE)
         yield from read_lines(self.folder / seals.RECORD_FILE)
 

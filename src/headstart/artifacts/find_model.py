@@ -76,14 +76,15 @@ def find_model(path: Path) -> ModelFolder:
 
 def _intact(model: ModelFolder) -> ModelFolder:
     """Return a model folder; that of a run that has ended must be the one that the run wrote."""
-    if model.name == MODEL_FOLDER and contained.is_file(model.root, PLAN_FILE):
-        require_intact_model(read_run(model.root))
+    if model.name == MODEL_FOLDER:
+        require_intact_model(model.root)
     return model
 
 
-def require_intact_model(run: RunRecord) -> None:
-    """Raise BrokenSealError if a file of the model of a run has changed since the run ended."""
-    if run.result is not None:
+def require_intact_model(folder: Path) -> None:
+    """Raise BrokenSealError if a folder is that of a run, and a file of its model has changed since the run ended."""
+    run = read_run(folder) if contained.is_file(folder, PLAN_FILE) else None
+    if run is not None and run.result is not None:
         for name in run.result.seal.files:
             if name.startswith(f"{MODEL_FOLDER}/"):
                 seals.require_file(run.folder, run.result.seal, name)

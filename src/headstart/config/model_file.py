@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -73,6 +74,18 @@ class _ConfigVersion(_ModelSchema):
     """The version of config.json; its other values may be of any version."""
 
     headstart: _OriginVersion
+
+
+class _OriginWeights(_ModelSchema):
+    """The weight files in headstart's section of config.json."""
+
+    weights: dict[str, StoredFile]
+
+
+class _ConfigWeights(_ModelSchema):
+    """The weight files that config.json names; null in a config.json of another program."""
+
+    headstart: _OriginWeights | None = None
 
 
 class TrainingData(_ModelSchema):
@@ -154,6 +167,17 @@ def read_model_config(root: Path, name: str = "") -> ModelConfig:
     if version != SCHEMA_VERSION:
         raise ModelFileError(unsupported_version(root / name / CONFIG_FILE, version), UPDATE_HINT)
     return _validated(root / name, content, ModelConfig)
+
+
+def read_weight_files(root: Path, name: str = "") -> Mapping[str, StoredFile] | None:
+    """Return size and hash of the weight files by their names in a model folder, as config.json has them.
+
+    None for a config.json of another program, or without one. Raises ModelFileError as `read_model_config`.
+    """
+    if not contained.is_file(root, contained.join(name, CONFIG_FILE)):
+        return None
+    origin = _validated(root / name, _read(root, name, CONFIG_FILE), _ConfigWeights).headstart
+    return None if origin is None else origin.weights
 
 
 def read_preprocess(root: Path, name: str = "") -> Preprocess:

@@ -6,7 +6,6 @@ import secrets
 from pathlib import Path
 
 from headstart import markdown
-from headstart.analysis.run_records import read_run
 from headstart.analysis.sentences import verdict_messages
 from headstart.analysis.wording import arm_words, evaluation_images, splits
 from headstart.artifacts.find_model import require_intact_model
@@ -36,7 +35,7 @@ def export(folder: Path, verdict: Verdict) -> None:
     source = contained.join(verdict.exported.run, MODEL_FOLDER)
     if not contained.is_folder(folder, source):
         return
-    require_intact_model(read_run(contained.subfolder(folder, verdict.exported.run)))
+    require_intact_model(contained.subfolder(folder, verdict.exported.run))
     scratch = f"{MODEL_FOLDER}.{secrets.token_hex(8)}{contained.temp_suffix()}"
     contained.make_folder(folder, scratch, exist_ok=False)
     try:

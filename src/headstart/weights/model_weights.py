@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load
 
-from headstart.config.model_file import BACKBONE_FILE, HEAD_FILE, MODEL_FILE, read_model_config, unusable_model
+from headstart.config.model_file import BACKBONE_FILE, HEAD_FILE, MODEL_FILE, read_weight_files, unusable_model
 from headstart.config.start_spec import unreadable_weights_error
 from headstart.i18n import _
 from headstart.storage import contained
@@ -21,8 +21,8 @@ from headstart.weights.files import WeightsFile
 def model_weights(root: Path, name: str = "") -> WeightsFile:
     """Read the weights of a model folder: one file, or a head and the frozen backbone that several heads share.
 
-    The files must be those that config.json names, by size and hash. The SHA-256 of two files is that of their two
-    hashes.
+    The files must be those that headstart's config.json names, by size and hash. The SHA-256 of two files is that of
+    their two hashes.
 
     Args:
         root: The folder that the user has named.
@@ -30,9 +30,9 @@ def model_weights(root: Path, name: str = "") -> WeightsFile:
 
     Raises:
         DataError: A file is missing, is a link or cannot be opened.
-        ModelFileError: A file is damaged or not that of config.json, or config.json is missing or damaged.
+        ModelFileError: A file is damaged or not that of config.json, or config.json is damaged.
     """
-    expected = read_model_config(root, name).headstart.weights
+    expected = read_weight_files(root, name)
     has_model, has_head = (contained.is_file(root, contained.join(name, file)) for file in (MODEL_FILE, HEAD_FILE))
     if has_model or not has_head:
         return _read(root, name, MODEL_FILE, expected)
@@ -41,13 +41,13 @@ def model_weights(root: Path, name: str = "") -> WeightsFile:
     return WeightsFile(head.path, {**backbone.state, **head.state}, head.metadata, both)
 
 
-def _read(root: Path, folder: str, name: str, expected: Mapping[str, StoredFile]) -> WeightsFile:
+def _read(root: Path, folder: str, name: str, expected: Mapping[str, StoredFile] | None) -> WeightsFile:
     try:
         file = read_tensor_file(root, contained.join(folder, name))
     except OSError as error:
         raise unreadable_weights_error(root / folder / name, str(error.strerror)) from error
     stored = StoredFile.of(file.content)
-    if stored != expected.get(name):
+    if expected is not None and stored != expected.get(name):
         raise unusable_model(root / folder, _("{file} is not the file that config.json names.", file=name))
     try:
         state = load(file.content)
