@@ -190,12 +190,12 @@ def test_text_of_parquet_is_shared_by_its_rows(tmp_path: Path) -> None:
 # --- interrupts ------------------------------------------------------------------------------------------------------
 
 INTERRUPTED = """
-import contextlib, sys, time
+import contextlib, os, sys, time
 from headstart.data.parallel import ordered_map
 
 def slow(item):
     if item:
-        print("started", flush=True)
+        os.write(1, b"started\\n")  # print may hold the lock of stdout when the process ends, which aborts it
         time.sleep(60)  # as a decoder, which no signal interrupts outside the main thread
 
 with contextlib.closing(ordered_map(slow, range(9), 1)) as results:
