@@ -14,9 +14,9 @@ from headstart.errors import DataError, HeadstartError
 from headstart.i18n import _
 from headstart.metrics.top_logits import ARRAYS, TOP_PREFIX, Logits, TopLogits, predicted_classes
 from headstart.storage.arrays import read_npz
+from headstart.storage.run_files import PREDICTIONS_FILE
 from headstart.text import message_of
 
-PREDICTIONS_FILE = "artifacts/predictions.npz"  # in the folder of a run
 MAX_BYTES = 4_000_000_000  # a million images of a thousand classes, all of whose logits are kept
 
 

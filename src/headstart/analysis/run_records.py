@@ -22,6 +22,7 @@ from headstart.i18n import Message, _, join
 from headstart.metrics.values import counts_value, image_values
 from headstart.storage import contained, seals
 from headstart.storage.journal import read_lines
+from headstart.storage.run_files import PREDICTIONS_FILE, RECORD_FILE
 from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.metrics import EpochLine, Line
 from headstart.storage.schemas.result import RESULT_FILE, RunResult, RunState
@@ -121,8 +122,8 @@ class RunRecord:
 
     def lines(self) -> Iterator[Line]:
         """Yield the lines of the record. Raises DataError if one is damaged, or changed since the run ended."""
-        self._require_intact(seals.RECORD_FILE)
-        yield from read_lines(self.folder / seals.RECORD_FILE)
+        self._require_intact(RECORD_FILE)
+        yield from read_lines(self.folder / RECORD_FILE)
 
     def _require_intact(self, file: str) -> None:
         if self.result is not None:
@@ -142,7 +143,7 @@ class RunRecord:
         Raises:
             DataError: The predictions are missing or damaged, or have changed since the run ended.
         """
-        self._require_intact(seals.PREDICTIONS_FILE)
+        self._require_intact(PREDICTIONS_FILE)
         return read_predictions(self.folder, split)
 
     def val_score(self, metric: str) -> float:
@@ -201,7 +202,7 @@ def run_folders(folder: Path, part: str = "") -> list[Path]:
         return []
     names = []
     for entry in contained.entries(folder, part):
-        name = f"{part}/{entry.name}" if part else entry.name
+        name = contained.join(part, entry.name)
         if entry.is_folder and contained.is_file(folder, f"{name}/{PLAN_FILE}"):
             names.append(name)
         elif not entry.is_file and (folder / name / PLAN_FILE).is_file():

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from headstart.analysis.run_records import RunRecord, read_run, run_folders
-from headstart.config.model_file import CONFIG_FILE, MODEL_FOLDER
+from headstart.config.model_file import CONFIG_FILE
 from headstart.config.plan_file import PLAN_FILE
 from headstart.errors import ModelFileError
 from headstart.i18n import _, ngettext
@@ -14,6 +14,7 @@ from headstart.metrics.values import counts_value
 from headstart.path_names import name_fault
 from headstart.storage import contained, seals
 from headstart.storage.folders import require_model
+from headstart.storage.run_files import MODEL_FOLDER
 from headstart.storage.schemas.metrics import Evaluation
 from headstart.storage.schemas.result import RunState
 

@@ -24,7 +24,6 @@ from headstart.analysis import confusion
 from headstart.analysis.correctness import read_predictions
 from headstart.analysis.run_records import read_run
 from headstart.artifacts.model_folder import SavedModel, read_model
-from headstart.config.model_file import MODEL_FOLDER
 from headstart.config.plan_file import read_plan_file
 from headstart.config.run_config import RunConfig
 from headstart.data import transforms
@@ -40,6 +39,7 @@ from headstart.models import structure
 from headstart.models.gradcam import grad_cam
 from headstart.reporter import NullReporter, Reporter
 from headstart.storage import contained
+from headstart.storage.run_files import MODEL_FOLDER
 from headstart.storage.schemas.gallery import GALLERY_FILE, THUMBNAIL_PX, GalleryIndex, GalleryLists, GalleryPhoto
 from headstart.storage.schemas.result import RESULT_FILE
 from headstart.training import setup

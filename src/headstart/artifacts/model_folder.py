@@ -20,7 +20,6 @@ from headstart.config.model_file import (
     CONFIG_FILE,
     HEAD_FILE,
     MODEL_FILE,
-    MODEL_FOLDER,
     PREPROCESS_FILE,
     ModelConfig,
     ModelOrigin,
@@ -44,6 +43,7 @@ from headstart.models.tensor_limit import limited_tensors
 from headstart.models.user_code import CODE_FOLDER, is_user_network, label, pinned
 from headstart.storage import contained
 from headstart.storage.files import json_text
+from headstart.storage.run_files import MODEL_FOLDER
 from headstart.storage.schemas.schema import StoredFile
 from headstart.storage.tensor_file import MAX_TENSOR_BYTES
 from headstart.text import printable

@@ -14,12 +14,12 @@ import numpy.typing as npt
 from PIL import Image
 from torch import nn
 
-from headstart.analysis.correctness import PREDICTIONS_FILE
 from headstart.data.loader import ImageSubset
 from headstart.metrics.accuracy import wilson_interval
 from headstart.metrics.top_logits import ARRAYS, TOP_PREFIX, Logits, TopLogits, concatenate, predicted_classes
 from headstart.storage import contained
 from headstart.storage.arrays import write_npz
+from headstart.storage.run_files import PREDICTIONS_FILE
 from headstart.storage.schemas.metrics import Evaluation, ScoreWithoutCopies
 from headstart.training.loop import iter_logits
 from headstart.training.scoring import Score, Scorer

@@ -16,7 +16,6 @@ from headstart.storage import contained
 from headstart.storage.files import SCHEMA_VERSION, JsonData
 from headstart.storage.schemas.schema import UPDATE_HINT, Schema, StoredFile, first_fault, unsupported_version
 
-MODEL_FOLDER = "model"  # in the folder of a run or a study
 CONFIG_FILE, PREPROCESS_FILE = "config.json", "preprocess.json"
 BACKBONES_FOLDER = "backbones"  # in a folder of runs
 # Weights: one file, or a head and the frozen backbone that several heads share.

@@ -10,11 +10,10 @@ from headstart.analysis.sentences import verdict_messages
 from headstart.analysis.wording import arm_words, evaluation_images, splits
 from headstart.artifacts.find_model import require_intact_model
 from headstart.artifacts.model_folder import merge_weight_files
-from headstart.config.model_file import MODEL_FOLDER
 from headstart.errors import NoWinnerError
 from headstart.i18n import _, ngettext
 from headstart.storage import contained
-from headstart.storage.run_files import MODEL_FILES, copy_folder
+from headstart.storage.run_files import MODEL_FILES, MODEL_FOLDER, copy_folder
 from headstart.storage.schemas.verdict import Verdict
 from headstart.text import printable
 

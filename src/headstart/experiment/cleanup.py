@@ -16,15 +16,15 @@ def remove_partial_writes(study: Path) -> None:
     """Remove what a killed process left: temporary files, and run folders without a plan."""
     for entry in contained.entries(study):
         if entry.is_folder and entry.name.startswith("mean-"):
-            remove_stale(study / entry.name)
+            remove_stale(study, entry.name)
     for parent in ("", "search", "sources"):
         if parent and not contained.is_folder(study, parent):
             continue
-        remove_stale(study / parent)
+        remove_stale(study, parent)
         for entry in contained.entries(study, parent):
-            name = f"{parent}/{entry.name}" if parent else entry.name
+            name = contained.join(parent, entry.name)
             if entry.is_folder and entry.name == "backbones":
-                remove_stale(study / name)
+                remove_stale(study, name)
             is_run = entry.is_folder and fnmatchcase(entry.name, RUN_NAME_GLOB)
             if is_run and contained.find(study, f"{name}/{PLAN_FILE}") is None:
                 contained.remove_folder(study, name)

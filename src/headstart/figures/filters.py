@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from headstart.analysis.wording import arm_words
-from headstart.config.model_file import BACKBONE_FILE, MODEL_FILE, MODEL_FOLDER
+from headstart.config.model_file import BACKBONE_FILE, MODEL_FILE
 from headstart.figures.canvas import LINE_IN, NARROW_IN, WIDE_IN, DrawnFigure, panels
 from headstart.figures.fonts import Typeface
 from headstart.figures.labels import fit_names, line_count
@@ -20,6 +20,7 @@ from headstart.report.histograms import one_per_arm
 from headstart.report.inputs import PageInputs
 from headstart.report.photos import filter_mosaic, initial_filters
 from headstart.storage import contained
+from headstart.storage.run_files import MODEL_FOLDER
 from headstart.storage.tensor_file import TensorFile, damaged, read_tensor_file
 
 MAX_RUNS = 6  # with filters

@@ -11,7 +11,7 @@ from headstart import shell
 from headstart.analysis.run_records import RunRecord, runs_in
 from headstart.analysis.wording import arm_words, length_words, split_names, state_words
 from headstart.config.flag_words import flag_text
-from headstart.config.model_file import CONFIG_FILE, MODEL_FOLDER, read_model_config
+from headstart.config.model_file import CONFIG_FILE, read_model_config
 from headstart.config.plan_file import PlanFile, read_plan_file
 from headstart.config.presets import Setting
 from headstart.config.resolve import resolve_settings
@@ -24,6 +24,7 @@ from headstart.metrics.registry import METRICS
 from headstart.report.series import PlottedRun
 from headstart.report.svg.labels import isolate_bidi
 from headstart.storage import contained
+from headstart.storage.run_files import MODEL_FOLDER
 from headstart.storage.schemas.study import VariantInputs, VariantsFile
 from headstart.text import join_list
 

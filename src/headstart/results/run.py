@@ -13,7 +13,6 @@ from torch import nn
 from headstart.analysis.run_records import RunRecord, read_run
 from headstart.analysis.wording import arm_words, state_words
 from headstart.artifacts.model_folder import read_model
-from headstart.config.model_file import MODEL_FOLDER
 from headstart.config.plan_file import read_plan_file
 from headstart.data.frames import DataSource, is_path, temporary_source
 from headstart.i18n import Message, _, translated
@@ -27,6 +26,7 @@ from headstart.results.frame_html import frame_html
 from headstart.results.plots import RunPlots
 from headstart.results.summary import result_sentences
 from headstart.storage.files import JsonData
+from headstart.storage.run_files import MODEL_FOLDER
 from headstart.storage.schemas.metrics import EpochLine, Evaluation
 from headstart.storage.schemas.result import RunResult, RunState
 from headstart.text import printable

@@ -20,7 +20,7 @@ from headstart.runs.checkpoints import RunCheckpoints
 from headstart.runs.result import write_evaluation, write_result, zero_logit_scores
 from headstart.runs.session import RunSession
 from headstart.signals import SignalGuard
-from headstart.storage import contained, locks
+from headstart.storage import locks
 from headstart.storage.cache import remove_stale
 from headstart.storage.schemas.result import RunState
 from headstart.training import events
@@ -118,10 +118,8 @@ class _Lifecycle(Generic[S]):
         """Lock and open the folder of a run within the block, and resume from its checkpoint if it has one."""
         folder, checkpoints = self._trainer.folder(session), self._trainer.checkpoints
         with locks.locked(folder):
-            remove_stale(folder)  # incomplete files of a crash
-            for name in ("model", "artifacts"):
-                if contained.is_folder(folder, name):
-                    remove_stale(folder / name)
+            for name in ("", "model", "artifacts"):
+                remove_stale(folder, name)  # incomplete files of a crash
             saved = checkpoints.load(self._reporter) if checkpoints is not None else None
             with session.opened(folder, saved, lambda: self._samples_picture(session)):
                 self._open.append(session)

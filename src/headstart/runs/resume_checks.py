@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from headstart.artifacts.model_folder import saved_epoch
-from headstart.config.model_file import MODEL_FOLDER
 from headstart.config.plan_file import PlanFile, differences, read_plan_file
 from headstart.config.run_config import RunConfig
 from headstart.errors import DataError, UsageError
 from headstart.i18n import _
+from headstart.storage.run_files import MODEL_FOLDER
 from headstart.training import checkpoint
 
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headstart.analysis.run_records import RunRecord, read_run, runs_in
-from headstart.config.model_file import MODEL_FOLDER
 from headstart.config.plan_file import PLAN_FILE, PlanFile, read_plan_file, write_plan_file
 from headstart.config.run_config import RunConfig
 from headstart.errors import HeadstartError
@@ -18,7 +17,7 @@ from headstart.runs.job_protocol import RunRequest
 from headstart.runs.run_folder import is_blind
 from headstart.storage import contained, files, folders, locks, run_index, seals
 from headstart.storage.cache import cache_root, read_cache_file, write_cache_file
-from headstart.storage.run_files import RUN_FILES, copy_file, known_files
+from headstart.storage.run_files import MODEL_FOLDER, RUN_FILES, copy_file, known_files
 from headstart.storage.schemas.result import RESULT_FILE, RunResult
 from headstart.storage.schemas.schema import VersionedSchema
 from headstart.storage.schemas.study import RunRole

@@ -13,7 +13,6 @@ from headstart.analysis.run_records import read_run
 from headstart.artifacts import predictions
 from headstart.artifacts.model_folder import write_model
 from headstart.audit.quick import say_quick_lines
-from headstart.config.model_file import MODEL_FOLDER
 from headstart.config.new_place import NewPlace
 from headstart.config.plan_file import differences, read_plan_file
 from headstart.config.resolve import SaveInterval
@@ -32,6 +31,7 @@ from headstart.runs.resume_checks import require_reproducible_best, require_unch
 from headstart.runs.run_folder import make_run_folder
 from headstart.runs.session import RunSession
 from headstart.storage import folders, locks
+from headstart.storage.run_files import MODEL_FOLDER
 from headstart.storage.schemas.arm import TuningKind
 from headstart.storage.schemas.result import RESULT_FILE, RunResult, RunState
 from headstart.storage.schemas.study import RunRole

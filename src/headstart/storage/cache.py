@@ -193,7 +193,7 @@ def remove_stale(root: Path, name: str = "") -> None:
         return
     for entry in listed:
         if _is_stale(entry):
-            inner = f"{name}/{entry.name}" if name else entry.name
+            inner = contained.join(name, entry.name)
             (contained.remove_folder if entry.is_folder else contained.remove)(root, inner)
 
 

@@ -108,12 +108,14 @@ def find(root: Path, name: str) -> Entry | None:
 
 def is_file(root: Path, name: str) -> bool:
     """Return True if there is a file. Raises UnsafeFileError if it, or a folder in its name, is a link or special."""
-    return _is_kind(root, name, "is_file")
+    entry = _find_plain(root, name)
+    return entry is not None and entry.is_file
 
 
 def is_folder(root: Path, name: str) -> bool:
     """Return True if there is a folder. Raises UnsafeFileError if it, or a folder in its name, is a link or special."""
-    return _is_kind(root, name, "is_folder")
+    entry = _find_plain(root, name)
+    return entry is not None and entry.is_folder
 
 
 def entries(root: Path, name: str = "") -> list[Entry]:
@@ -271,7 +273,7 @@ def remove_folder(root: Path, name: str) -> None:
 
 
 def copy(source: Path, name: str, target: Path, new_name: str, *, link: bool = False) -> None:
-    """Copy a file from below one root to below another, where it replaces a file.
+    """Copy a file from below one root to below another, where it replaces a file; the copy is durable.
 
     Args:
         source: Root of the file.
@@ -287,7 +289,7 @@ def copy(source: Path, name: str, target: Path, new_name: str, *, link: bool = F
     with open_file(source, name) as file:
         if link and _linked(source, name, target, new_name):
             return
-        with new_file(target, new_name, sync=False) as new:
+        with new_file(target, new_name) as new:
             shutil.copyfileobj(file, new, 1 << 20)
 
 
@@ -298,21 +300,8 @@ def _linked(source: Path, name: str, target: Path, new_name: str) -> bool:
             os.link(last, new_last, src_dir_fd=folder, dst_dir_fd=new_folder, follow_symlinks=False)
         except OSError:
             return False
+        _sync_descriptor(new_folder)
     return True
-
-
-def copy_folder(source: Path, name: str, target: Path, new_name: str) -> None:
-    """Copy the files of a folder below one root to a folder below another; see `copy`.
-
-    Raises:
-        UnsafeFileError: There is a link, a pipe or a device in the folder.
-        OSError: A file cannot be read, or a copy not written.
-    """
-    make_folder(target, new_name)
-    for file in files_below(source, name):
-        new = f"{new_name}/{file.removeprefix(f'{name}/')}"
-        make_folder(target, new.rpartition("/")[0])
-        copy(source, file, target, new)
 
 
 def sync_folder(root: Path, name: str = "") -> None:
@@ -326,10 +315,9 @@ def _sync_descriptor(descriptor: int) -> None:
         os.fsync(descriptor)
 
 
-def _is_kind(root: Path, name: str, kind: str) -> bool:
+def _find_plain(root: Path, name: str) -> Entry | None:
+    """Return the entry of a file or a folder; None if it is missing. Raises UnsafeFileError for other entries."""
     entry = find(root, name)
-    if entry is None:
-        return False
-    if not entry.is_file and not entry.is_folder:
+    if entry is not None and not entry.is_file and not entry.is_folder:
         raise unsafe(root / name, None)
-    return bool(getattr(entry, kind))
+    return entry

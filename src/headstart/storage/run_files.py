@@ -12,6 +12,8 @@ from pathlib import Path
 
 from headstart.storage import contained
 
+RECORD_FILE, PREDICTIONS_FILE = "metrics.jsonl", "artifacts/predictions.npz"  # in the folder of a run
+MODEL_FOLDER = "model"  # in the folder of a run or a study
 CODE_FILES = re.compile(r"(?:[^/]+/)*[^/]+\.py", re.DOTALL)
 MODEL_FILES = re.compile(
     rf"(?:model|head|backbone)\.safetensors|config\.json|preprocess\.json|README\.md|code/{CODE_FILES.pattern}",

@@ -15,14 +15,12 @@ from pathlib import Path
 from headstart.errors import DataError
 from headstart.i18n import Message, _
 from headstart.storage import contained
+from headstart.storage.run_files import MODEL_FOLDER, PREDICTIONS_FILE, RECORD_FILE
 from headstart.storage.schemas.result import RESULT_FILE, RunResult
 from headstart.storage.schemas.schema import StoredFile
 from headstart.storage.schemas.seal import Seal
 from headstart.storage.schemas.study import RunRole
 
-RECORD_FILE = "metrics.jsonl"
-PREDICTIONS_FILE = "artifacts/predictions.npz"
-MODEL_FOLDER = "model"
 _UNSEALED = frozenset({f"{MODEL_FOLDER}/README.md"})  # a text, which users complete
 _BLOCK_BYTES = 1 << 20
 _HINT = _("Restore the file from a copy, or train the run again.")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from headstart.config.model_file import CONFIG_FILE, HEAD_FILE, MODEL_FILE, MODEL_FOLDER, read_model_config
+from headstart.config.model_file import CONFIG_FILE, HEAD_FILE, MODEL_FILE, read_model_config
 from headstart.config.registry.starts import FILE_START
 from headstart.config.start_spec import run_start
 from headstart.config.stored_code import network_in
@@ -16,6 +16,7 @@ from headstart.models.user_code import CODE_FOLDER, is_user_network, label
 from headstart.path_names import expanded
 from headstart.storage import contained
 from headstart.storage.files import JsonData
+from headstart.storage.run_files import MODEL_FOLDER
 from headstart.weights.adapt import adapt_weights
 from headstart.weights.files import WeightsFile, read_weights
 from headstart.weights.folder_settings import (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from headstart.analysis.run_records import RunRecord
 from headstart.analysis.wording import length_words, network_words
-from headstart.config.model_file import MODEL_FILE, MODEL_FOLDER
+from headstart.config.model_file import MODEL_FILE
 from headstart.config.plan_file import read_plan_file
 from headstart.config.registry.starts import PRETRAINED_START, SCHEMES, TIMM_START, Argument
 from headstart.config.run_config import RunConfig
@@ -23,6 +23,7 @@ from headstart.figures.documents.usage import is_builtin_resnet, scheme_of
 from headstart.i18n import Message, _, join, ngettext, verbatim
 from headstart.models.user_code import is_user_network
 from headstart.storage import contained
+from headstart.storage.run_files import MODEL_FOLDER
 from headstart.storage.schemas.arm import TuningKind
 from headstart.storage.tensor_file import read_tensor_file
 from headstart.text import join_list
