@@ -6,7 +6,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -32,9 +32,9 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], threa
             waiting.append(Future())
             work.put((waiting[-1], item))
             if len(waiting) >= 8 * threads:
-                yield waiting.popleft().result()
+                yield _result(waiting.popleft())
         while waiting:
-            yield waiting.popleft().result()
+            yield _result(waiting.popleft())
     except BaseException as error:  # the iterator is closed while the caller handles its own exception
         is_interrupted = isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt)
         raise
@@ -46,6 +46,16 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], threa
         if not is_interrupted:
             for thread in pool:
                 thread.join()
+
+
+def _result(future: Future[Result]) -> Result:
+    """Return the result of a future, and wait for it in short steps, so that signals are handled.
+
+    A signal that arrives just before the system call that waits does not interrupt the wait.
+    """
+    while not future.done():
+        wait([future], timeout=0.5)
+    return future.result()
 
 
 def _work(function: Callable[[Item], Result], work: queue.SimpleQueue[tuple[Future[Result], Item] | None]) -> None:
