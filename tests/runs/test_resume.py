@@ -90,12 +90,16 @@ def outcome(folder: Path) -> dict:
     }
 
 
+def uninterrupted_outcome(runs: Path, **settings) -> dict:
+    """Train below `runs` without interruption, and return the outcome."""
+    runs.mkdir(exist_ok=True)
+    assert wait(start(train_arguments(runs, **settings), runs / "log"), runs / "log") == 0
+    return outcome(only_run(runs))
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict:
-    """Return the outcome of the run without interruption."""
-    runs = tmp_path_factory.mktemp("uninterrupted")
-    assert wait(start(train_arguments(runs), runs / "log"), runs / "log") == 0
-    return outcome(only_run(runs))
+    return uninterrupted_outcome(tmp_path_factory.mktemp("uninterrupted"))
 
 
 def steps_saved(runs: Path) -> int:
@@ -142,28 +146,26 @@ def test_resume_after_sigkill_is_bit_identical(tmp_path: Path, uninterrupted) ->
 def test_resume_after_sigkill_is_bit_identical_with_default_precision_and_threads(tmp_path: Path) -> None:
     """bf16 where it is faster, all cores, the real ResNet-18."""
     settings = {"network": "resnet18", "precision": "bf16", "threads": 0, "ema": 0, "epochs": "16st"}
-    (tmp_path / "whole").mkdir()
-    log = tmp_path / "whole" / "log"
-    assert wait(start(train_arguments(tmp_path / "whole", **settings), log), log) == 0
+    expected = uninterrupted_outcome(tmp_path / "whole", **settings)
     (tmp_path / "killed").mkdir()
-    check_killed(tmp_path / "killed", 2, outcome(only_run(tmp_path / "whole")), seed=2, **settings)
+    check_killed(tmp_path / "killed", 2, expected, seed=2, **settings)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_resume_after_twenty_sigkills_is_bit_identical(tmp_path: Path, uninterrupted) -> None:
-    check_killed(tmp_path, 20, uninterrupted, seed=1)
+def test_resume_after_fifty_sigkills_is_bit_identical(tmp_path: Path) -> None:
+    expected = uninterrupted_outcome(tmp_path / "whole", epochs="200st")
+    (tmp_path / "killed").mkdir()
+    check_killed(tmp_path / "killed", 50, expected, seed=1, epochs="200st")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_resume_of_resnet18_after_twenty_sigkills_is_bit_identical(tmp_path: Path) -> None:
     settings = {"network": "resnet18", "precision": "auto", "threads": 0}
-    (tmp_path / "whole").mkdir()
-    log = tmp_path / "whole" / "log"
-    assert wait(start(train_arguments(tmp_path / "whole", **settings), log), log) == 0
+    expected = uninterrupted_outcome(tmp_path / "whole", **settings)
     (tmp_path / "killed").mkdir()
-    check_killed(tmp_path / "killed", 20, outcome(only_run(tmp_path / "whole")), seed=3, **settings)
+    check_killed(tmp_path / "killed", 20, expected, seed=3, **settings)
 
 
 def wait_for_training(runs: Path, log: Path) -> Path:
