@@ -25,6 +25,7 @@ from headstart.models import factory, structure
 from headstart.models.gradcam import grad_cam
 from headstart.report import photos
 from headstart.reporter import NullReporter
+from headstart.storage.seals import BrokenSealError
 from tests.handmade import counts_of, read_table, table_of
 from tests.messages import fields_of
 from tests.training.test_setup import RecordingReporter
@@ -179,6 +180,21 @@ def test_run_writes_its_gallery(run: Path) -> None:
     before = (run / "artifacts" / "gallery.zip").read_bytes()
     gallery.write_gallery(run)
     assert (run / "artifacts" / "gallery.zip").read_bytes() == before
+
+
+def test_photos_of_other_predictions_are_refused(run: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    path = copy / "artifacts" / "predictions.npz"
+    with np.load(path) as arrays:
+        changed = dict(arrays)
+    changed["label"] = changed["label"][::-1]
+    np.savez(path, **changed)
+    with pytest.raises(BrokenSealError) as caught:
+        photos.load_gallery(copy)
+    assert fields_of(caught.value.message) == {"path": path}
+    path.unlink()
+    pictures = photos.load_gallery(copy)
+    assert pictures is not None and pictures.photos and not pictures.paths
 
 
 def test_ctrl_c_skips_the_gallery_of_a_finished_run(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

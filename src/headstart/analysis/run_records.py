@@ -122,10 +122,11 @@ class RunRecord:
 
     def lines(self) -> Iterator[Line]:
         """Yield the lines of the record. Raises DataError if one is damaged, or changed since the run ended."""
-        self._require_intact(RECORD_FILE)
+        self.require_intact(RECORD_FILE)
         yield from read_lines(self.folder / RECORD_FILE)
 
-    def _require_intact(self, file: str) -> None:
+    def require_intact(self, file: str) -> None:
+        """Raise BrokenSealError if a file of the run is missing or has changed since the run ended."""
         if self.result is not None:
             seals.require_file(self.folder, self.result.seal, file)
 
@@ -143,7 +144,7 @@ class RunRecord:
         Raises:
             DataError: The predictions are missing or damaged, or have changed since the run ended.
         """
-        self._require_intact(PREDICTIONS_FILE)
+        self.require_intact(PREDICTIONS_FILE)
         return read_predictions(self.folder, split)
 
     def val_score(self, metric: str) -> float:
@@ -283,8 +284,7 @@ def read_run(folder: Path) -> RunRecord:
     """Read the run in `folder`.
 
     Raises:
-        BrokenSealError: One of the two files has changed since the run ended.
-        DataError: plan.json is missing, or one of the two files is damaged.
+        DataError: plan.json is missing or damaged, result.json is, or one has changed since the run ended.
     """
     content, result = read_plan_file(folder), None
     if contained.is_file(folder, RESULT_FILE):

@@ -12,7 +12,7 @@ from headstart.errors import ModelFileError
 from headstart.i18n import _, ngettext
 from headstart.metrics.values import counts_value
 from headstart.path_names import name_fault
-from headstart.storage import contained, seals
+from headstart.storage import contained
 from headstart.storage.folders import require_model
 from headstart.storage.run_files import MODEL_FOLDER
 from headstart.storage.schemas.metrics import Evaluation
@@ -88,7 +88,7 @@ def require_intact_model(folder: Path) -> None:
     if run is not None and run.result is not None:
         for name in run.result.seal.files:
             if name.startswith(f"{MODEL_FOLDER}/"):
-                seals.require_file(run.folder, run.result.seal, name)
+                run.require_intact(name)
 
 
 def _val_rank(run: RunRecord, val: Evaluation) -> tuple[float, float]:

@@ -17,12 +17,16 @@ from PIL import Image
 
 from headstart.analysis.confusion import round_robin, shown_cells
 from headstart.analysis.correctness import read_predictions
+from headstart.analysis.run_records import read_run
+from headstart.config.plan_file import PLAN_FILE
 from headstart.errors import DataError
 from headstart.i18n import Message, _, translated
 from headstart.metrics.confusion_counts import ConfusionCounts
 from headstart.report.svg.labels import isolate_bidi
+from headstart.storage import contained
 from headstart.storage.archive import read_archive
 from headstart.storage.arrays import parse_npy
+from headstart.storage.run_files import PREDICTIONS_FILE
 from headstart.storage.schemas.gallery import GALLERY_FILE, THUMBNAIL_PX, GalleryIndex, GalleryPhoto
 
 FILTER_COLUMNS, UPSCALE, GAP_PX = 16, 5, 1  # picture of filters: filters per row, enlargement, pixels between them
@@ -205,7 +209,13 @@ def _path_bytes(path: str) -> int:
 
 
 def load_gallery(run: Path) -> Gallery | None:
-    """Return the gallery of a run, None if it has none or a damaged one."""
+    """Return the gallery of a run, None if it has none or a damaged one.
+
+    Raises:
+        DataError: The plan, the result or the predictions of the run are damaged or have changed since it ended.
+    """
+    if contained.is_file(run, PLAN_FILE) and contained.is_file(run, PREDICTIONS_FILE):
+        read_run(run).require_intact(PREDICTIONS_FILE)
     try:
         members = read_archive(run, GALLERY_FILE)
         index = GalleryIndex.parse(members["index.json"], "index.json")
