@@ -1,9 +1,12 @@
 """Paths and names in sentences."""
 
+import traceback
 from pathlib import Path
 
 import pytest
 
+import headstart
+from headstart.errors import DataError
 from headstart.text import join_list, printable, relative_path
 
 
@@ -35,3 +38,12 @@ def test_emoji_and_joined_letters_are_printed_and_control_characters_are_escaped
     family = "\U0001f469\u200d\U0001f467"
     assert printable(family) == family
     assert printable("a\nb\x1b[31m\u202ec") == "a\\nb\\x1b[31m\\u202ec"
+
+
+def test_tracebacks_of_errors_have_no_control_characters() -> None:
+    """In Python, an error is printed by its traceback, and names of files and classes are untrusted."""
+    with pytest.raises(DataError) as caught:
+        headstart.train("no\x1b[31m\nwhere")
+    lines = "".join(traceback.format_exception(caught.value)).splitlines()
+    assert all(line.isprintable() for line in lines)
+    assert "no\\x1b[31m\\nwhere" in lines[-1] and "\x1b" in caught.value.message

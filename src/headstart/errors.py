@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from headstart.i18n import Message, _
+from headstart.text import printable
 
 
 class HeadstartError(Exception):
@@ -40,7 +41,7 @@ class HeadstartError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}"
+        return printable(f"{self.message} {self.hint}")  # tracebacks go to terminals, and names are untrusted
 
     def __reduce__(self) -> tuple[Callable[..., HeadstartError], tuple[type[HeadstartError], dict[str, Any]]]:
         """Return how to copy the error without its constructor, whose arguments subclasses change."""
