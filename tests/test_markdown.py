@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from headstart.markdown import as_paragraph, escape, keep_edges
-from headstart.text import printable
+from headstart.printable import printable
 
 with warnings.catch_warnings():  # of the html5lib that TensorBoard ships
     warnings.simplefilter("ignore", DeprecationWarning)

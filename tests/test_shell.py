@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from headstart import shell
 from headstart.i18n import _
-from headstart.text import printable
+from headstart.printable import printable
 
 HOSTILE = ["\x1b[31mred", "a\nrm -rf x", "a'b\\'\x07", "\x1b1", "é\x1b", "\u202egnp.exe", "caf\udce9", "$(x)`y`", "",
            "-x", "\x9b31m", "\u3000", "\\x1b", "it's"]  # fmt: skip

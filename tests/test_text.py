@@ -7,7 +7,8 @@ import pytest
 
 import headstart
 from headstart.errors import DataError
-from headstart.text import join_list, printable, relative_path
+from headstart.printable import printable
+from headstart.text import join_list, relative_path
 
 
 @pytest.mark.parametrize(("path", "shown"), [("photos/a", "photos/a"), ("..", None), ("", None)])

@@ -14,9 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from headstart.i18n import Message, _, translated
+from headstart.printable import printable
 from headstart.reporter import StudyStatus
 from headstart.streams import TolerantStream, is_terminal
-from headstart.text import format_duration, printable
+from headstart.text import format_duration
 
 PROGRESS_INTERVAL_S = 10.0  # minimum time between two plain lines of progress
 SILENCE_S = 60.0  # maximum time without a plain line during a study

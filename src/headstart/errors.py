@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from headstart.i18n import Message, _
-from headstart.text import printable
+from headstart.printable import printable
 
 
 class HeadstartError(Exception):

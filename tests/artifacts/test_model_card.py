@@ -10,7 +10,7 @@ from markdown_it.token import Token
 from headstart.artifacts import model_folder
 from headstart.config.run_config import RunConfig
 from headstart.experiment.best_model import export
-from headstart.text import printable
+from headstart.printable import printable
 from tests.verdicts import arm_result, verdict
 
 HOSTILE = ["![x](http://e.x/a.png)", "[x](http://e.x)", "<img src=x onerror=alert(1)>", "a\n\n# b", "a\n    code",

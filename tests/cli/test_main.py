@@ -31,11 +31,11 @@ from headstart.console import ConsoleReporter
 from headstart.errors import NoWinnerError, ResourceError, UsageError
 from headstart.i18n import Message, translated, verbatim
 from headstart.optim.registry import DEFAULT_OPTIMIZER, OPTIMIZERS
+from headstart.printable import printable
 from headstart.reporter import StudyStatus
 from headstart.results.summary import result_sentences
 from headstart.runs import runner
 from headstart.storage.schemas.result import RESULT_FILE, RunResult
-from headstart.text import printable
 from tests.conftest import environment_for_processes
 from tests.messages import fields_of, values_of
 from tests.trained import SETTINGS

@@ -22,8 +22,9 @@ from headstart.data.tables.csv_reader import read_csv
 from headstart.data.tables.options import TableOptions
 from headstart.i18n import _
 from headstart.inference.predictor import Prediction
+from headstart.printable import printable_cell
 from headstart.reporter import ArmStatus, StudyStatus
-from headstart.text import formula_notes, printable_cell
+from headstart.text import formula_notes
 from tests.messages import values_of
 from tests.verdicts import arm_result, verdict
 

@@ -33,11 +33,11 @@ from headstart.figures.documents import formats
 from headstart.figures.documents.write import write_documents
 from headstart.figures.draw import write_figures
 from headstart.figures.options import FIGURE_FORMATS, parse_figure_options
+from headstart.printable import printable
 from headstart.reporter import NullReporter
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import BeginLine
 from headstart.storage.schemas.verdict import Verdict
-from headstart.text import printable
 from tests.files import read_json
 from tests.handmade import seal
 from tests.messages import values_of

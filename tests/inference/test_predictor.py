@@ -23,8 +23,8 @@ from headstart.errors import DataError, ModelFileError, UsageError
 from headstart.i18n import Message, _
 from headstart.inference.evaluate import SPLIT_NOTES, ModelEvaluation, describe_evaluation, evaluate
 from headstart.inference.predictor import Prediction, Predictor, require_predictions
+from headstart.printable import printable, printable_cell
 from headstart.reporter import NullReporter
-from headstart.text import printable, printable_cell
 from tests.handmade import counts_of, seal, table_of
 from tests.messages import fields_of, values_of
 from tests.trained import SETTINGS, train, trained

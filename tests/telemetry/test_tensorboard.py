@@ -18,6 +18,7 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 
 import headstart
 from headstart.config.run_config import plan_fields
+from headstart.printable import printable
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import (
     EndLine,
@@ -31,7 +32,6 @@ from headstart.storage.schemas.metrics import (
 )
 from headstart.telemetry import tensorboard
 from headstart.telemetry.confusion_image import confusion_picture
-from headstart.text import printable
 from tests.files import read_json
 from tests.handmade import step_line
 from tests.short_runs import command, finish, flags

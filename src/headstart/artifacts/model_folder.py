@@ -41,12 +41,12 @@ from headstart.models import structure, user_network
 from headstart.models.resnet import PUBLISHED
 from headstart.models.tensor_limit import limited_tensors
 from headstart.models.user_code import CODE_FOLDER, is_user_network, label, pinned
+from headstart.printable import printable
 from headstart.storage import contained
 from headstart.storage.files import json_text
 from headstart.storage.run_files import MODEL_FOLDER
 from headstart.storage.schemas.schema import StoredFile
 from headstart.storage.tensor_file import MAX_TENSOR_BYTES
-from headstart.text import printable
 from headstart.training.events import Epoch
 from headstart.training.setup import TrainingSetup, make_network
 from headstart.weights.files import tensor_bytes

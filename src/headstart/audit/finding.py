@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headstart.i18n import NOTHING, Message, _, join, ngettext, translated, verbatim
+from headstart.printable import printable
 from headstart.storage.files import JsonData
 from headstart.storage.schemas.audit import AuditExample, AuditFile, AuditFix, AuditRow, CheckStatus
 from headstart.storage.schemas.split_counts import SplitCounts
-from headstart.text import printable
 
 SEVERITY = (CheckStatus.FAIL, CheckStatus.WARN, CheckStatus.NOT_CHECKED, CheckStatus.PASS)
 MAX_EXAMPLES = 1000  # of a check, in JSON and on the page

@@ -13,6 +13,7 @@ from headstart.audit.audit_data import AuditData
 from headstart.audit.finding import SEVERITY, AuditResult, CheckRow, example_words
 from headstart.errors import ResourceError
 from headstart.i18n import Message, _, join, ngettext, verbatim
+from headstart.printable import printable
 from headstart.report.checks import CheckContent, CheckTile
 from headstart.report.content import KeyFigure, PageHead
 from headstart.report.page import MAX_BYTES, PageSection, render_page
@@ -20,7 +21,7 @@ from headstart.report.photos import data_url
 from headstart.report.svg.labels import isolate_bidi
 from headstart.storage.files import write_atomic
 from headstart.storage.schemas.audit import AuditExample, CheckStatus
-from headstart.text import join_first, printable
+from headstart.text import join_first
 
 _SIDE = 128  # px of a picture
 _QUALITY = 70

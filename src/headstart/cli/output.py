@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.text import Text
 
 from headstart.i18n import translated
+from headstart.printable import printable, printable_cell
 from headstart.storage.files import JsonData
 from headstart.streams import is_terminal
-from headstart.text import printable, printable_cell
 
 _NOT_IN_TOML = re.compile(r"[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # tomli-w escapes the others
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from headstart.analysis.wording import arm_words, splits
 from headstart.cli.output import print_json, print_lines, print_traceback, print_wrapped
 from headstart.i18n import Message, _, translated, verbatim
-from headstart.text import align_columns, printable, printable_cell
+from headstart.printable import printable, printable_cell
+from headstart.text import align_columns
 
 if TYPE_CHECKING:
     from headstart.audit.finding import AuditResult

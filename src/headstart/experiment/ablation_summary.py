@@ -28,10 +28,10 @@ from headstart.experiment.ablation_sentences import (
     table_row,
 )
 from headstart.i18n import Message, translated
+from headstart.printable import printable
 from headstart.storage.files import JsonData
 from headstart.storage.schemas.ablation import AblationCell, AblationEffect, AblationResult
 from headstart.storage.schemas.study import Stage
-from headstart.text import printable
 
 EFFECT_COUNT = len(DEPTHS) * (len(NORMS) + len(SHORTCUTS))  # reported together
 EFFECT_CONFIDENCE_LEVEL = 1 - 0.05 / EFFECT_COUNT  # Bonferroni: all intervals together hold with 95 %

@@ -12,10 +12,10 @@ from headstart.artifacts.find_model import require_intact_model
 from headstart.artifacts.model_folder import merge_weight_files
 from headstart.errors import NoWinnerError
 from headstart.i18n import _, ngettext
+from headstart.printable import printable
 from headstart.storage import contained
 from headstart.storage.run_files import MODEL_FILES, MODEL_FOLDER, copy_folder
 from headstart.storage.schemas.verdict import Verdict
-from headstart.text import printable
 
 
 def export(folder: Path, verdict: Verdict) -> None:

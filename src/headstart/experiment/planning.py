@@ -30,10 +30,11 @@ from headstart.experiment.workload import (
 )
 from headstart.hardware import calibration
 from headstart.i18n import Message, _, join, ngettext, translated, verbatim
+from headstart.printable import printable
 from headstart.reporter import NullReporter, Reporter
 from headstart.storage.files import JsonData
 from headstart.storage.schemas.forecast import ForecastResult
-from headstart.text import format_duration, join_list, printable
+from headstart.text import format_duration, join_list
 from headstart.training import setup
 
 EVALUATION_PASSES = 2  # of a frozen backbone over all images without augmentation, for selection and evaluation

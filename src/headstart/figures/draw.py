@@ -12,12 +12,13 @@ from headstart.figures import keep
 from headstart.figures.options import DEFAULT_DPI, parse_figure_options
 from headstart.figures.registry import FIGURES
 from headstart.i18n import Message, _, translated
+from headstart.printable import printable
 from headstart.report.inputs import PageInputs
 from headstart.report.page import read_inputs
 from headstart.reporter import NullReporter, Reporter
 from headstart.storage import contained
 from headstart.storage.folders import require_output_folder
-from headstart.text import join_first, printable
+from headstart.text import join_first
 
 if TYPE_CHECKING:
     from headstart.figures.canvas import DrawnFigure

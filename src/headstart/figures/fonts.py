@@ -10,7 +10,7 @@ from matplotlib import font_manager, rcParams
 from matplotlib.font_manager import FontProperties
 
 from headstart.i18n import translated
-from headstart.text import printable
+from headstart.printable import printable
 
 FAMILY = "DejaVu Sans"  # shipped with matplotlib, so that figures look the same everywhere
 EAST_ASIAN_FAMILIES = (

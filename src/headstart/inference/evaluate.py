@@ -40,9 +40,10 @@ from headstart.inference.training_data import (
     with_options,
 )
 from headstart.metrics.confusion_counts import ConfusionCounts
+from headstart.printable import printable
 from headstart.reporter import Reporter
 from headstart.storage.schemas.metrics import Evaluation
-from headstart.text import join_first, printable, replacement_hint
+from headstart.text import join_first, replacement_hint
 from headstart.training.scoring import Score, Scorer
 
 SPLITS = ("auto", "train", "val", "test", "all")

@@ -16,8 +16,9 @@ from headstart.i18n import Message, _, join, ngettext, translated, verbatim
 from headstart.models import comparison, factory, structure, user_network
 from headstart.models.tracing import size_text
 from headstart.models.user_code import is_user_network, label, pinned
+from headstart.printable import printable
 from headstart.storage.schemas.inspection import LayerDescription, NetworkInspection, ReferenceComparison
-from headstart.text import align_columns, printable
+from headstart.text import align_columns
 
 DEFAULT_CLASSES, DEFAULT_SIZE = 1000, 128  # those of ImageNet, and of headstart's images
 COLUMNS = (_("layer"), _("kind"), _("output"), _("parameters"), _("MFLOPs"))

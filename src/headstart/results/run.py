@@ -19,6 +19,7 @@ from headstart.i18n import Message, _, translated
 from headstart.inference.evaluate import ModelEvaluation, evaluate
 from headstart.inference.predictor import Prediction, Predictor
 from headstart.inference.preprocessing import ImageInput, Preprocessing, read_preprocessing
+from headstart.printable import printable
 from headstart.report.page import write_page
 from headstart.reporter import NullReporter
 from headstart.results.diagnosis import Diagnosis, diagnose
@@ -29,7 +30,6 @@ from headstart.storage.files import JsonData
 from headstart.storage.run_files import MODEL_FOLDER
 from headstart.storage.schemas.metrics import EpochLine, Evaluation
 from headstart.storage.schemas.result import RunResult, RunState
-from headstart.text import printable
 
 
 class Run:

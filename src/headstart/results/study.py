@@ -16,6 +16,7 @@ from headstart.analysis.wording import arm_words, start_words
 from headstart.config.study_file import read_study
 from headstart.errors import UsageError
 from headstart.i18n import Message, _, translated
+from headstart.printable import printable
 from headstart.results.frame_html import frame_html
 from headstart.results.plots import Plots
 from headstart.results.run import Run
@@ -23,7 +24,7 @@ from headstart.storage import contained
 from headstart.storage.schemas.contrast import Contrast
 from headstart.storage.schemas.study import Stage
 from headstart.storage.schemas.verdict import Verdict
-from headstart.text import join_list, printable
+from headstart.text import join_list
 
 
 class StudyVerdict(Verdict):

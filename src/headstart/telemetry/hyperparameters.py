@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from headstart.config.run_config import RunConfig, SettingValue, plan_fields
-from headstart.text import printable
+from headstart.printable import printable
 
 Hyperparameter = int | float | str
 

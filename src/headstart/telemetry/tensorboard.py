@@ -27,6 +27,7 @@ from headstart.config.plan_file import PLAN_FILE, read_plan_file
 from headstart.errors import DataError
 from headstart.i18n import _
 from headstart.metrics.confusion_counts import ConfusionCounts
+from headstart.printable import printable
 from headstart.storage import contained
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import (
@@ -45,7 +46,6 @@ from headstart.telemetry.confusion_image import confusion_picture
 from headstart.telemetry.event_file import EventFile
 from headstart.telemetry.hyperparameters import Hyperparameter
 from headstart.telemetry.scalars import scalars
-from headstart.text import printable
 
 RUN_LAYOUT = {
     "train beside val": {

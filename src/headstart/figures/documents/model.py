@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from headstart.i18n import Message, Value, _, join, translated
-from headstart.text import printable
+from headstart.printable import printable
 
 # Characters for private use, which `clean` escapes.
 _OPEN, _CLOSE = "\ue000", "\ue001"

@@ -13,6 +13,7 @@ from headstart.analysis.run_records import read_run
 from headstart.analysis.run_records import run_folders as records_in
 from headstart.config.plan_file import PLAN_FILE, read_plan_file, study_folder
 from headstart.errors import DataError
+from headstart.printable import printable
 from headstart.storage import contained
 from headstart.storage.journal import RecordPosition, read_lines_from
 from headstart.storage.schemas.checkpoint import STATE_FILE
@@ -22,7 +23,6 @@ from headstart.storage.schemas.schema import MAX_JSON_BYTES
 from headstart.telemetry.hyperparameters import hyperparameters
 from headstart.telemetry.scalars import scalars
 from headstart.telemetry.trackers.tracker import Row, TrackedRun
-from headstart.text import printable
 
 STUDY_SUBFOLDERS = ("search", "sources")  # of a study, with runs
 

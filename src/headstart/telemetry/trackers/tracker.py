@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from headstart.printable import printable
 from headstart.storage.schemas.result import RunResult, RunState
 from headstart.telemetry.hyperparameters import Hyperparameter
-from headstart.text import printable
 
 
 @dataclass(frozen=True)
