@@ -34,7 +34,14 @@ def test_a_pipe_of_the_user_is_read_and_one_in_a_study_is_refused(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "text", ["a = " + "[" * 100_000, "a = " + "{a=" * 100_000, "a" + ".a" * 200_000 + "=1", "a = "]
+    "text",
+    [
+        "a = " + "[" * 100_000,
+        "a = " + "{a=" * 100_000,
+        "a" + ".a" * 200_000 + "=1",
+        r'"\""' + ".a" * 1_001 + r'."\"" = 1',  # a key of many parts between escaped quotes
+        "a = ",
+    ],
 )
 def test_other_texts_are_errors_that_name_the_file(text: str, tmp_path: Path) -> None:
     (tmp_path / "study.toml").write_text(text)

@@ -1,6 +1,7 @@
 """Checkpoints are complete or absent, are verified, and resume bit for bit."""
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -321,6 +322,26 @@ def test_a_checkpoint_is_read_only_with_exactly_its_files(tmp_path: Path, small)
     model[-1] ^= 1
     (newest / "model.safetensors").write_bytes(model)
     assert load(tmp_path / "checkpoints", context) == (3, [])
+
+
+def test_a_checkpoint_with_a_header_of_many_tensors_is_damaged(
+    tmp_path: Path, small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, state = small
+    checkpoint.save_state(tmp_path, at(state, 2), POSITION)
+    folder = tmp_path / "checkpoints" / "step-00000002-0000"
+    empty = {f"t{number}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for number in range(100_000)}
+    header = json.dumps(empty).encode()
+    content = len(header).to_bytes(8, "little") + header
+    (folder / "model.safetensors").write_bytes(content)
+    manifest = json.loads((folder / "MANIFEST.json").read_text())
+    manifest["files"]["model.safetensors"] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    (folder / "MANIFEST.json").write_text(json.dumps(manifest))
+    loaded: list[bytes] = []
+    monkeypatch.setattr(checkpoint.safetensors.torch, "load", loaded.append)
+    with pytest.raises(ModelFileError):
+        load(tmp_path / "checkpoints", context)
+    assert not loaded
 
 
 def test_a_linked_checkpoint_is_neither_read_nor_changed(tmp_path: Path, small) -> None:

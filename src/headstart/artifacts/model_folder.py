@@ -39,7 +39,7 @@ from headstart.errors import DataError, UsageError
 from headstart.i18n import _, ngettext
 from headstart.models import structure, user_network
 from headstart.models.resnet import PUBLISHED
-from headstart.models.tensor_limit import limited_tensors
+from headstart.models.tensor_limit import TensorLimitError, limited_tensors
 from headstart.models.user_code import CODE_FOLDER, is_user_network, label, pinned
 from headstart.printable import printable
 from headstart.storage import contained
@@ -187,6 +187,9 @@ def _network(root: Path, name: str, config: NetworkConfig, head: str, num_classe
         with limited_tensors(sum(tensor.nbytes for tensor in state.values())):
             network = make_network(config, head, num_classes, 0)
         network.load_state_dict(state)
+    except TensorLimitError:
+        reason = _("the network that it names is many times larger than its weights.")
+        raise unusable_model(folder, reason) from None
     except DataError as error:
         raise unusable_model(folder, error.message) from None
     except UsageError as error:

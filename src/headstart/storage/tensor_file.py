@@ -44,7 +44,19 @@ def read_tensor_file(root: Path, name: str) -> TensorFile:
         DataError: The file is a link, or larger than the files of networks.
         OSError: The file is missing or cannot be read.
     """
-    path, content = root / name, contained.read_bytes(root, name, MAX_TENSOR_BYTES)
+    return parse_tensor_file(root / name, contained.read_bytes(root, name, MAX_TENSOR_BYTES))
+
+
+def parse_tensor_file(path: Path, content: bytes) -> TensorFile:
+    """Return the content of a safetensors file, of which the header is bounded before it is parsed.
+
+    Args:
+        path: The file, for messages.
+        content: Its bytes.
+
+    Raises:
+        ModelFileError: The header is damaged, or claims more than the file can have.
+    """
     if content[6:9] != b"\0\0{":  # 8 bytes of length, the highest 0, then JSON: a length may look like a pickle
         raise pickle_error(path) if content[:2] == b"PK" or content[:1] == b"\x80" else _other_format(path)
     length = int.from_bytes(content[:_PREFIX], "little")

@@ -35,6 +35,7 @@ from headstart.storage.schemas.checkpoint import (
 )
 from headstart.storage.schemas.result import RunSeconds
 from headstart.storage.schemas.schema import Schema, StoredFile, VersionedSchema
+from headstart.storage.tensor_file import parse_tensor_file
 from headstart.text import end_sentence
 from headstart.training.loop import enter_phase
 from headstart.training.state import State, TrainingContext
@@ -243,17 +244,22 @@ def _fill(files: dict[str, bytes], context: TrainingContext, state: State) -> Ru
     if (EMA_FILE in files) != (state.ema is not None):
         raise DataError(_("its weight averages are not those of the plan"), _START_AGAIN)
     try:
-        state.network.load_state_dict(safetensors.torch.load(files[MODEL_FILE]))
+        state.network.load_state_dict(_tensors(files, MODEL_FILE))
         state.progress = content.progress
         if state.ema is not None:
-            state.ema.load_state_dict(safetensors.torch.load(files[EMA_FILE]))
+            state.ema.load_state_dict(_tensors(files, EMA_FILE))
         if state.progress.phase >= 0:
             enter_phase(context, state, state.progress.phase)
             assert state.optimizer is not None  # noqa: S101
-            _restore(state.optimizer, safetensors.torch.load(files[OPTIMIZER_FILE]), content.optimizer)
-    except (SafetensorError, RuntimeError, LookupError, ValueError) as error:  # files that were made with a manifest
+            _restore(state.optimizer, _tensors(files, OPTIMIZER_FILE), content.optimizer)
+    except (ModelFileError, SafetensorError, RuntimeError, LookupError, ValueError) as error:
+        # files that were made with a manifest
         raise DataError(_("it is not of this network ({reason})", reason=error), _START_AGAIN) from None
     return content.position
+
+
+def _tensors(files: dict[str, bytes], name: str) -> dict[str, Tensor]:
+    return safetensors.torch.load(parse_tensor_file(Path(name), files[name]).content)
 
 
 def _restore(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], numbers: OptimizerNumbers) -> None:
