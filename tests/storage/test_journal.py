@@ -122,6 +122,19 @@ def test_lock_error_names_the_process_that_holds_it(tmp_path: Path) -> None:
     assert not (tmp_path / "lock").exists()
 
 
+def test_lock_with_another_name_stays_held(tmp_path: Path) -> None:
+    """A backup of hard links gives the lock of a run in progress another name."""
+    (tmp_path / "backup").mkdir()
+    with locks.locked(tmp_path):
+        os.link(tmp_path / "lock", tmp_path / "backup" / "lock")
+        with pytest.raises(UsageError) as error, locks.locked(tmp_path):
+            pass
+        assert fields_of(error.value.message)["pid"] == os.getpid()
+    assert locks.holder(tmp_path / "backup") == (os.getpid(), socket.gethostname())
+    with locks.locked(tmp_path / "backup"):  # that of a process that has ended
+        pass
+
+
 def test_lock_that_is_deleted_on_release_has_one_holder_at_a_time(tmp_path: Path) -> None:
     (tmp_path / "count").write_text("0")
 

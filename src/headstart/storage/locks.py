@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import socket
@@ -53,14 +54,19 @@ def locked(folder: Path, name: str = "lock", timeout_s: float = 0.0) -> Iterator
 def _require_own_file(folder: Path, name: str) -> None:
     """Raise UnsafeFileError for a lock that is a link or special: FileLock empties what it locks.
 
-    One that is another name of a file is removed: the kernel locks the file, so that no process of ours holds it.
+    One that is another name of a file is removed, unless it is locked: a backup may give it another name then.
     """
     try:
-        with contained.open_file(folder, name) as file:
-            is_shared = os.fstat(file.fileno()).st_nlink > 1
+        file = contained.open_file(folder, name)
     except OSError:  # none yet, or one that cannot be read: FileLock reports it
         return
-    if is_shared:
+    with file:
+        if os.fstat(file.fileno()).st_nlink < 2:
+            return
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _in_use(folder, name) from None
         contained.remove(folder, name)
 
 
@@ -79,13 +85,17 @@ def _acquire(path: Path, timeout_s: float) -> AbstractContextManager[object]:
         # Without a fallback to the mere existence of the file: only the kernel frees the lock of a killed process.
         return FileLock(path, timeout=timeout_s, fallback_to_soft=False).acquire()
     except Timeout:
-        pid, host = holder(path.parent, path.name) or (None, "")
-        message = _("{folder} is in use by another process.", folder=path.parent)
-        if pid is not None:
-            message = _("{folder} is in use by process {pid} on {host}.", folder=path.parent, pid=pid, host=host)
-        raise UsageError(message, _("Wait for it, or stop it first.")) from None
+        raise _in_use(path.parent, path.name) from None
     except OSError as error:
         raise ResourceError(
             _("The folder {folder} cannot be written or locked ({reason}).", folder=path.parent, reason=error.strerror),
             _("Grant write permission, or copy the run to another folder."),
         ) from None
+
+
+def _in_use(folder: Path, name: str) -> UsageError:
+    pid, host = holder(folder, name) or (None, "")
+    message = _("{folder} is in use by another process.", folder=folder)
+    if pid is not None:
+        message = _("{folder} is in use by process {pid} on {host}.", folder=folder, pid=pid, host=host)
+    return UsageError(message, _("Wait for it, or stop it first."))
