@@ -22,6 +22,12 @@ def read_by_bash(command: str) -> list[str]:
     return [os.fsdecode(word) for word in done.stdout.split(b"\0")[:-1]]
 
 
+def test_text_that_is_no_name_of_a_file_is_quoted() -> None:
+    """JSON may have surrogates that no file name has; they have no bytes in UTF-8, so the shell reads others."""
+    for text in ("\ud800", "a\udbff\udfff", "\ud800\udce9"):
+        assert shell.quote(text).isascii() and len(read_by_bash(shell.quote(text))) == 1
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(words, min_size=20, max_size=40))
 def test_bash_reads_the_words(texts: list[str]) -> None:

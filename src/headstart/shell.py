@@ -33,4 +33,6 @@ def _escaped(character: str) -> str:
     if character.isprintable():
         return character
     # three octal digits: a hexadecimal escape could continue with the next letter of the name
-    return "".join(f"\\{byte:03o}" for byte in character.encode(errors="surrogateescape"))
+    is_byte = "\udc80" <= character <= "\udcff"  # of a name that is not UTF-8
+    content = character.encode(errors="surrogateescape" if is_byte else "surrogatepass")
+    return "".join(f"\\{byte:03o}" for byte in content)

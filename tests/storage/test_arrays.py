@@ -192,6 +192,25 @@ def test_archives_with_two_arrays_of_one_name_are_refused(tmp_path: Path) -> Non
         arrays.read_npz(tmp_path, "arrays.npz")
 
 
+def test_a_directory_behind_two_gigabytes_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's zipfile then writes the end of the larger format, zip64."""
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 1000)
+    values = {name: np.arange(500.0) for name in "abc"}
+    arrays.write_npz(tmp_path, "arrays.npz", values)
+    content = (tmp_path / "arrays.npz").read_bytes()
+    assert b"PK\6\7" in content
+    for name, array in arrays.read_npz(tmp_path, "arrays.npz").items():
+        assert np.array_equal(array, values[name])
+    record = content.index(b"PK\6\6")
+    for damaged in (
+        content[: record + 40] + (1 << 40).to_bytes(8, "little") + content[record + 48 :],  # a directory of any size
+        content.replace(b"PK\6\6", b"PK\6\5"),
+        content[: -42 + 8] + (1 << 60).to_bytes(8, "little") + content[-42 + 16 :],  # a record behind the end
+    ):
+        with pytest.raises(DataError):
+            arrays.parse_npz(damaged, "arrays.npz")
+
+
 def test_large_and_special_files_are_refused(tmp_path: Path) -> None:
     arrays.write_npz(tmp_path, "arrays.npz", {"a": np.zeros(100)})
     (tmp_path / "array.npy").write_bytes(npy(np.zeros(100)))

@@ -197,6 +197,12 @@ def test_a_file_above_its_limit_is_not_read(tmp_path_factory: pytest.TempPathFac
         contained.read_bytes(root, "sized", limit)
 
 
+@pytest.mark.parametrize("name", ["x" * 255, "ü" * 127, "\U0001f469" * 63])
+def test_files_with_long_names_are_written(root: Path, name: str) -> None:
+    contained.write(root, name, b"content")
+    assert contained.read_bytes(root, name, 10) == b"content"
+
+
 def test_temporary_names_are_not_predictable(root: Path) -> None:
     names = []
     for _ in range(2):

@@ -28,7 +28,8 @@ _SUFFIX = ".npy"
 _MAX_HEADER_BYTES = 1 << 10  # numpy needs 128, or 192 for many dimensions
 _MAX_DIRECTORY_BYTES = 1 << 16  # of the list of members at the end of a zip: about a thousand
 _MAX_DIMENSIONS = 8
-_END_BYTES, _LOCATOR_BYTES = 22, 20  # of a zip without a comment; the locator stands before the end in zips over 4 GB
+_END_BYTES, _LOCATOR_BYTES = 22, 20  # of a zip without a comment; the locator stands before the end in zips over 2 GiB
+_ZIP64_END_BYTES = 56  # of the record to which the locator leads
 _HEADER = re.compile(  # what numpy writes for arrays that are not structured
     rb"\{'descr': '([<|][biufU][0-9]{1,5})', 'fortran_order': (True|False), "
     rb"'shape': \(((?:[0-9]{1,15}(?:, |,|(?=\))))*)\), \} *\n"
@@ -160,17 +161,29 @@ def _check_directory(file: BinaryIO, size: int) -> None:
     if not end.startswith(b"PK\5\6") or not end.endswith(b"\0\0"):
         raise _DamagedError(_("its end is missing"))
     directory_bytes = int.from_bytes(end[12:16], "little")
-    if locator.startswith(b"PK\6\7") or directory_bytes > _MAX_DIRECTORY_BYTES:
+    if locator.startswith(b"PK\6\7"):  # zip64: its directory lies behind 2 GiB
+        directory_bytes = _zip64_directory_bytes(file, int.from_bytes(locator[8:16], "little"), size)
+    if directory_bytes > _MAX_DIRECTORY_BYTES:
         raise _DamagedError(_("it has too many members"))
     if directory_bytes + _END_BYTES > size:
-        raise _DamagedError(_("its begin is missing"))
+        raise _DamagedError(_("its beginning is missing"))
+
+
+def _zip64_directory_bytes(file: BinaryIO, offset: int, size: int) -> int:
+    if offset + _ZIP64_END_BYTES > size:
+        raise _DamagedError(_("its end is missing"))
+    file.seek(offset)
+    record = file.read(_ZIP64_END_BYTES)
+    if not record.startswith(b"PK\6\6"):
+        raise _DamagedError(_("its end is missing"))
+    return int.from_bytes(record[40:48], "little")
 
 
 def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
     if any(item.compress_type != zipfile.ZIP_STORED or item.compress_size != item.file_size for item in members):
         raise _DamagedError(_("its arrays are compressed"))
     if any(item.header_offset < 0 for item in members):
-        raise _DamagedError(_("its begin is missing"))
+        raise _DamagedError(_("its beginning is missing"))
     if sum(item.file_size for item in members) > size:
         raise _DamagedError(_("its arrays are larger than the file"))
     if len({item.filename for item in members}) != len(members):
@@ -180,7 +193,7 @@ def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
 
 
 def _header(content: bytes, size: int) -> _Header:
-    """Return the header at the begin of a .npy file that has `size` bytes."""
+    """Return the header at the beginning of a .npy file that has `size` bytes."""
     length_bytes = {b"\x93NUMPY\1\0": 2, b"\x93NUMPY\2\0": 4}.get(content[:8], 0)
     offset = 8 + length_bytes + int.from_bytes(content[8 : 8 + length_bytes], "little")
     match = _HEADER.fullmatch(content[8 + length_bytes : offset])

@@ -164,7 +164,7 @@ def new_file(root: Path, name: str, *, sync: bool = True) -> Iterator[BinaryIO]:
         OSError: The file cannot be written.
     """
     with parent_of(root, name) as (folder, last):
-        temporary = f".{last}.{secrets.token_hex(8)}{temp_suffix()}"
+        temporary = f".{last[:40]}.{secrets.token_hex(8)}{temp_suffix()}"
         try:
             with os.fdopen(os.open(temporary, _NEW, 0o666, dir_fd=folder), "w+b") as file:
                 yield file
