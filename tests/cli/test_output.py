@@ -4,6 +4,8 @@ import ast
 import csv
 import io
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +50,12 @@ EXACT = [
 CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # all but the ends of lines
 NAME = "x\x1b[31mred\x9b1m\r\x07[bold]b[/bold]"
 names = st.lists(st.sampled_from(ESCAPES + EXACT) | st.text(max_size=5), min_size=1).map("".join)
+
+
+def test_messages_are_printed_without_the_layer_of_files() -> None:
+    """On Windows the layer cannot be imported, and headstart prints that it runs under WSL only."""
+    code = "import sys, headstart.cli.output; print('headstart.storage.descriptors' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
 def test_only_one_module_prints() -> None:

@@ -12,14 +12,17 @@ import sys
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
 
 from headstart.i18n import translated
 from headstart.printable import printable, printable_cell
-from headstart.storage.files import JsonData
 from headstart.streams import is_terminal
+
+if TYPE_CHECKING:  # the storage layer cannot be imported on systems that headstart refuses with a message
+    from headstart.storage.files import JsonData
 
 _NOT_IN_TOML = re.compile(r"[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # tomli-w escapes the others
 
