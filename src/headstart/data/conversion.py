@@ -105,7 +105,7 @@ def _scaled(values: IntArray, top: int) -> npt.NDArray[np.uint8]:
     return scaled
 
 
-def _bands(values: IntArray) -> list[slice]:
+def _bands(values: npt.NDArray[np.generic]) -> list[slice]:
     """Return bands of rows: intermediate values of a whole large image would take several times its memory."""
     rows = max(1, _BAND_VALUES // max(1, math.prod(values.shape[1:])))
     return [slice(begin, begin + rows) for begin in range(0, len(values), rows)]
@@ -125,15 +125,18 @@ def stretched(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
     Raises:
         ValueError: A value is not finite.
     """
-    numbers = values.astype(np.float32)
-    low, high = float(numbers.min()), float(numbers.max())
+    bands = _bands(values)
+    ends = [(part.min(), part.max()) for part in (values[band].astype(np.float32) for band in bands)]
+    low, high = float(np.min([end[0] for end in ends])), float(np.max([end[1] for end in ends]))
     if not np.isfinite([low, high]).all():
         raise ValueError(_("it has values that are not finite"))
     ranges = (65535.0,) if values.dtype.kind in "iu" else (1.0, 255.0, 65535.0)
     top = next((r for r in ranges if low >= 0 and high <= r), None)
-    if top is None:
-        numbers, top = numbers - low, max(high - low, 1e-12)
-    pixels: npt.NDArray[np.uint8] = np.rint(numbers * (255 / top)).astype(np.uint8)
+    base, top = (0.0, top) if top is not None else (low, max(high - low, 1e-12))
+    pixels = np.empty(values.shape, dtype=np.uint8)
+    for band in bands:
+        numbers = values[band].astype(np.float32)
+        pixels[band] = np.rint((numbers - base if base else numbers) * (255 / top)).astype(np.uint8)
     return pixels
 
 

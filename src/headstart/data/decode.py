@@ -22,7 +22,6 @@ from headstart.data.image_formats import FORMATS, format_of, open_image
 from headstart.data.pixels import (
     MAX_PIXELS,
     DecodedImage,
-    ImageTooLargeError,
     Pixels,
     decode_loaded,
     decode_opened,
@@ -30,7 +29,7 @@ from headstart.data.pixels import (
     target_size,
 )
 from headstart.data.png_chunks import without_metadata
-from headstart.data.samples import LayoutError
+from headstart.data.samples import ImageTooLargeError, LayoutError
 from headstart.errors import DataError
 from headstart.i18n import Message, _
 from headstart.text import end_sentence, message_of

@@ -5,13 +5,16 @@ The format is detected from the content. Pillow's other readers (EPS, FITS, PSD,
 
 from __future__ import annotations
 
+import io
 import logging
 import os
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from PIL import Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
 from headstart.data.foreign_formats import ForeignFormatError, foreign_format, reject_foreign, reject_tiff_variant
+from headstart.data.image_parts import CountedFile, require_small_directory
+from headstart.data.jpeg2000 import require_few_blocks
 from headstart.data.jpeg_scans import require_few_scans
 from headstart.i18n import _
 
@@ -64,7 +67,7 @@ def open_image(file: BinaryIO) -> Image.Image:
     if format_of(head) == "HEIF":
         return _open_heif(file)
     _reject_foreign(head)
-    image = Image.open(file, formats=_PILLOW_FORMATS)
+    image = Image.open(_bounded(file, format_of(head)), formats=_PILLOW_FORMATS)
     if isinstance(image, TiffImagePlugin.TiffImageFile) and _is_preview(image):
         raise foreign_format("camera raw")
     if isinstance(image, PngImagePlugin.PngImageFile):
@@ -72,6 +75,17 @@ def open_image(file: BinaryIO) -> Image.Image:
             raise foreign_format("PNG of iOS apps (CgBI)")
         _scale_transparent_level(image)
     return image
+
+
+def _bounded(file: BinaryIO, kind: str) -> BinaryIO:
+    """Return a file for Pillow of which not too many parts can be read; refuse what its decoder cannot bear."""
+    size = file.seek(0, io.SEEK_END)
+    if kind == "TIFF":
+        require_small_directory(file)
+    elif kind == "JPEG2000":
+        require_few_blocks(file, size)
+    file.seek(0)
+    return file if kind == "BMP" else cast(BinaryIO, CountedFile(file, size))  # each run of BMP is a part
 
 
 def _scale_transparent_level(image: PngImagePlugin.PngImageFile) -> None:

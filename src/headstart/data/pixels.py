@@ -13,7 +13,9 @@ import numpy.typing as npt
 from PIL import Image, ImageChops, ImageFile, TiffImagePlugin
 
 from headstart.data.conversion import MAX_16_BIT, Conversion, ImageFacts, eight_bit_image, stretched, visible_on
+from headstart.data.decoder_memory import MAX_RUN_PIXELS, pixel_limit, sample_limit
 from headstart.data.samples import (
+    ImageTooLargeError,
     Samples,
     is_misread_tiff,
     is_tile_of_16_bits,
@@ -51,19 +53,6 @@ class DecodedImage:
     facts: ImageFacts
 
 
-class ImageTooLargeError(Exception):
-    """An image has more pixels than are decoded.
-
-    Args:
-        limit: Highest number of pixels.
-        is_progressive: It is a progressive JPEG; others are decoded at a reduced scale.
-    """
-
-    def __init__(self, limit: int, *, is_progressive: bool = False) -> None:
-        super().__init__(f"more than {limit} pixels")
-        self.limit, self.is_progressive = limit, is_progressive
-
-
 def decode_opened(image: Image.Image, file: BinaryIO, side: int, conversion: Conversion) -> DecodedImage:
     """Return the pixels of an image that `open_image` has opened from `file`.
 
@@ -82,9 +71,10 @@ def decode_unknown_tiff(file: BinaryIO, side: int, conversion: Conversion) -> De
 
     Raises:
         ValueError: It has another layout than those of `tiff_samples`, or is damaged.
+        ImageTooLargeError: It has too many pixels.
     """
     with _large_image_lock:
-        return _from_samples(tiff_samples(file, MAX_PIXELS), side, conversion)
+        return _from_samples(tiff_samples(file, MAX_PIXELS, sample_limit(_size(file))), side, conversion)
 
 
 def _prepare(image: Image.Image, file: BinaryIO, side: int) -> None:
@@ -97,10 +87,16 @@ def _prepare(image: Image.Image, file: BinaryIO, side: int) -> None:
             raise ImageTooLargeError(MAX_PIXELS, is_progressive=True)
         if image.width * image.height > MAX_PIXELS:
             raise ImageTooLargeError(MAX_REDUCED_PIXELS if pixels > MAX_REDUCED_PIXELS else MAX_PIXELS)
-    elif pixels > MAX_PIXELS:
-        size = file.seek(0, io.SEEK_END)
-        if pixels > MAX_LARGE_FILE_PIXELS or size < pixels * _MIN_BYTES_PER_PIXEL:
+    elif pixels > MAX_RUN_PIXELS:
+        size = _size(file)
+        if pixels > MAX_PIXELS and (pixels > MAX_LARGE_FILE_PIXELS or size < pixels * _MIN_BYTES_PER_PIXEL):
             raise ImageTooLargeError(MAX_PIXELS)
+        if pixels > (limit := pixel_limit(image, size)):
+            raise ImageTooLargeError(limit)
+
+
+def _size(file: BinaryIO) -> int:
+    return file.seek(0, io.SEEK_END)
 
 
 def _is_progressive(image: Image.Image) -> bool:
@@ -110,7 +106,8 @@ def _is_progressive(image: Image.Image) -> bool:
 def _file_samples(image: Image.Image, file: BinaryIO) -> Samples | None:
     """Return the samples of an opened file that Pillow would reduce to the high byte, or misread; else None."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        return tiff_samples(file, MAX_LARGE_FILE_PIXELS) if is_misread_tiff(image) else None
+        is_misread = is_misread_tiff(image)
+        return tiff_samples(file, MAX_LARGE_FILE_PIXELS, sample_limit(_size(file))) if is_misread else None
     if image.format != "PNG" or not is_tile_of_16_bits(image):
         return None
     orientation = _orientation(image)
@@ -203,6 +200,6 @@ def _as_8_bit_image(image: Image.Image) -> Image.Image:
         image = ImageChops.invert(image)  # Pillow inverts all CMYK files, as Adobe's programs write them
     if image.mode == "La":
         image = image.convert("LA")
-    if image.has_transparency_data:
+    if image.mode != "RGBA" and image.has_transparency_data:
         return image.convert("RGBA")
-    return image if image.mode in ("RGB", "L") else image.convert("RGB")
+    return image if image.mode in ("RGB", "L", "RGBA") else image.convert("RGB")

@@ -31,11 +31,25 @@ _RAW_PHOTOMETRIC = frozenset({32803, 34892})  # color filter arrays, and what is
 _CMYK = 5
 _COLORS = {0: 1, 1: 1, 2: 3, _CMYK: 4}  # channels of a photometric interpretation, without extra samples
 _ASSOCIATED, _UNASSOCIATED = 1, 2  # kinds of alpha
+_BAND_VALUES = 1 << 20  # values that are computed with at a time
 _PLANAR_CHANNELS = (1, 3, 4)  # of planar files of 8 bits that Pillow reads
 
 
 class LayoutError(ValueError):
     """A TIFF file has a layout that is not read; the message is the layout."""
+
+
+class ImageTooLargeError(Exception):
+    """An image has more pixels than are decoded.
+
+    Args:
+        limit: Highest number of pixels.
+        is_progressive: It is a progressive JPEG; others are decoded at a reduced scale.
+    """
+
+    def __init__(self, limit: int, *, is_progressive: bool = False) -> None:
+        super().__init__(f"more than {limit} pixels")
+        self.limit, self.is_progressive = limit, is_progressive
 
 
 @dataclass(frozen=True)
@@ -80,7 +94,7 @@ def with_transparent_color(samples: Samples, color: int | tuple[int, ...]) -> Sa
     return Samples(np.concatenate([samples.values, opacity], axis=2), f"{samples.mode}A", samples.orientation)
 
 
-def tiff_samples(file: BinaryIO, max_pixels: int) -> Samples:
+def tiff_samples(file: BinaryIO, max_pixels: int, max_bytes: int) -> Samples:
     """Return the samples of the first image of a TIFF file: gray, RGB or CMYK, with or without extra samples.
 
     Its directory is rewritten so that Pillow and libtiff unpack the rows as bytes, whatever the compression. Channels
@@ -89,7 +103,8 @@ def tiff_samples(file: BinaryIO, max_pixels: int) -> Samples:
     Raises:
         LayoutError: The file has another layout.
         ForeignFormatError: It is the raw file of a camera.
-        ValueError: It is damaged or has more than `max_pixels` pixels.
+        ImageTooLargeError: It has more than `max_pixels` pixels, or more than `max_bytes` in what is unpacked.
+        ValueError: It is damaged.
     """
     file.seek(0)
     content = file.read()
@@ -101,6 +116,7 @@ def tiff_samples(file: BinaryIO, max_pixels: int) -> Samples:
     used = [*range(colors), *([alpha.channel] if alpha else [])]  # other extra samples, as spot colors, are left out
     planes = channels if tags.value(_PLANES, 1) == 2 else 1
     row = channels // planes * depth // 8
+    limit = min(max_pixels, max_bytes // (row * (len(used) if planes > 1 else 1)))
     tile_width = tags.value(_TILE_WIDTH, 0)
     parts = []
     for plane in used if planes > 1 else [0]:
@@ -109,7 +125,7 @@ def tiff_samples(file: BinaryIO, max_pixels: int) -> Samples:
         tags.describe_rows(width * row, tile_width * row)
         if planes > 1:
             tags.take_plane(plane, planes)
-        rows = _unpack(tags.content, max_pixels * row)
+        rows = _unpack(tags.content, row, limit)
         parts.append(rows.reshape(len(rows), -1, row).view(np.dtype(f"{tags.order}u{depth // 8}")))
     values = _chosen(parts[0], used) if planes == 1 else np.concatenate(parts, axis=2)
     if predictor == 2:
@@ -253,11 +269,17 @@ class _Directory:
         struct.pack_into(f"{self.order}HH{self._word}{self._inline}s", self.content, position, tag, kind, count, packed)
 
 
-def _unpack(content: bytearray, max_bytes: int) -> npt.NDArray[np.uint8]:
-    """Return the rows of a file whose directory declares one channel of 8 bits: uint8 [h, bytes of a row]."""
+def _unpack(content: bytearray, row: int, limit: int) -> npt.NDArray[np.uint8]:
+    """Return the rows of a file whose directory declares one channel of 8 bits: uint8 [h, bytes of a row].
+
+    Args:
+        content: The file.
+        row: Bytes of each pixel.
+        limit: Highest number of pixels.
+    """
     with TiffImagePlugin.TiffImageFile(io.BytesIO(content)) as image:
-        if image.width * image.height > max_bytes:
-            raise Image.DecompressionBombError
+        if image.width * image.height > limit * row:
+            raise ImageTooLargeError(limit)
         image.load()
         return np.asarray(image)
 
@@ -286,9 +308,18 @@ def _channels(values: IntArray, photometric: int, alpha: _Alpha | None, orientat
         return Samples(kept, mode, orientation)
     opacity = values[..., colors:]
     if alpha.is_associated:
-        share = np.maximum(opacity.astype(np.float64), 1) / opaque_value(opacity)
-        kept = np.minimum(np.rint(kept / share), top).astype(values.dtype)
+        kept = _divided(kept, opacity)
     return Samples(np.concatenate([kept, opacity], axis=2), f"{mode}A", orientation)
+
+
+def _divided(colors: IntArray, opacity: IntArray) -> IntArray:
+    """Return colors that were multiplied by alpha; in bands of rows, because intermediate values take 8 bytes each."""
+    divided, opaque, top = np.empty_like(colors), opaque_value(opacity), np.iinfo(colors.dtype).max
+    rows = max(1, _BAND_VALUES // max(1, colors.shape[1] * colors.shape[2]))
+    for band in (slice(begin, begin + rows) for begin in range(0, len(colors), rows)):
+        share = np.maximum(opacity[band].astype(np.float64), 1) / opaque
+        divided[band] = np.minimum(np.rint(colors[band] / share), top)
+    return divided
 
 
 def opaque_value(opacity: IntArray) -> int:
