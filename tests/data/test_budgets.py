@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import resource
 import signal
 import struct
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from pathlib import Path
@@ -18,16 +20,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from headstart import signals
 from headstart.data import conversion, png_chunks
 from headstart.data.conversion import BACKGROUNDS, Conversion, eight_bit_image, visible_on
 from headstart.data.decode import UndecodableError, decode
 from headstart.data.jpeg_scans import MAX_SCANNED_PIXELS, MAX_SCANS, MAX_SEGMENTS
-from headstart.data.manifest import read_table
+from headstart.data.manifest import read_rows, read_table
 from headstart.data.parallel import ordered_map
 from headstart.data.samples import Samples
+from headstart.data.tables import labels
 from headstart.data.tables.options import TableOptions
 from headstart.data.tables.table import MAX_COLUMNS, TableSizeError
-from headstart.errors import DataError
+from headstart.errors import DataError, InterruptedRunError
 
 SIDE = 48
 
@@ -160,6 +164,29 @@ def test_long_lines_take_linear_time(text: str, tmp_path: Path) -> None:
     assert time.process_time() - started < 3
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_tables_of_too_many_labels_are_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labels, "MAX_LABELS", 50)
+    row = "{0}.jpg,{0}\n" if name == "a.csv" else '{{"path": "{0}.jpg", "label": "{0}"}}\n'
+    for number in range(51):
+        (tmp_path / f"{number}.jpg").touch()
+    head = "path,label\n" if name == "a.csv" else ""
+    sound = table_file(tmp_path, name, head + "".join(map(row.format, range(50))) + row.format(49))
+    assert len({*read_rows(read_table(sound, TableOptions()), tmp_path).labels}) == 50
+    large = table_file(tmp_path, name, head + "".join(map(row.format, range(51))))
+    with pytest.raises(TableSizeError):
+        read_rows(read_table(large, TableOptions()), tmp_path)
+
+
+def test_names_that_are_there_twice_are_found_in_linear_time(tmp_path: Path) -> None:
+    names = ",".join(f'"{number}":1' for number in range(200_000))
+    path = table_file(tmp_path, "a.jsonl", f'{{{names},"199999":2}}\n')
+    started = time.process_time()
+    with pytest.raises(DataError):
+        read_table(path, TableOptions())
+    assert time.process_time() - started < 5
+
+
 def test_parquet_of_more_rows_than_its_bytes_name_is_refused(tmp_path: Path) -> None:
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     column = pa.DictionaryArray.from_arrays(pa.array(np.zeros(2_500_000, np.int32)), ["a.jpg"])
@@ -217,6 +244,37 @@ def test_interrupt_does_not_wait_for_calls_in_progress(place: str) -> None:
         finally:
             process.kill()
     assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("is_requested", [False, True], ids=["signal", "request"])
+def test_deferred_signal_does_not_wait_for_calls_in_progress(
+    is_requested: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signals, "_requested", [])
+    started, released = threading.Event(), threading.Event()
+
+    def slow(_item: int) -> None:
+        started.set()
+        released.wait(60)
+
+    def interrupt() -> None:
+        started.wait(60)
+        signals.request_stop(signal.SIGINT) if is_requested else os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    begin = time.monotonic()
+    with signals.SignalGuard(), pytest.raises(InterruptedRunError):
+        list(ordered_map(slow, range(3), 1))
+    assert time.monotonic() - begin < 5
+    released.set()
+
+
+def test_timeouts_of_calls_are_raised() -> None:
+    def fail(_item: int) -> None:
+        raise TimeoutError("of the call")
+
+    with pytest.raises(TimeoutError, match="of the call"):
+        list(ordered_map(fail, range(3), 1))
 
 
 def test_closing_the_iterator_waits_for_calls_in_progress() -> None:

@@ -9,8 +9,14 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, wait
 from typing import TypeVar
 
+from headstart.errors import InterruptedRunError
+from headstart.i18n import _
+from headstart.signals import SignalGuard
+
+POLL_S = 0.2  # between looks for a signal while a call takes long
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_INTERRUPTS = (KeyboardInterrupt, InterruptedRunError)
 
 
 def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Generator[Result]:
@@ -19,6 +25,10 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], threa
     The function runs in `threads` threads, at most 8 items per thread ahead. Its exceptions are raised in the caller.
     To stop early, close the iterator (`contextlib.closing`); the calls in progress are waited for. After a
     KeyboardInterrupt they are not: one large image takes seconds.
+
+    Raises:
+        InterruptedRunError: A `SignalGuard` around the caller has deferred a signal, as that of an engine does while a
+            job decodes its images, or a stop was requested. The calls in progress are not waited for.
     """
     work: queue.SimpleQueue[tuple[Future[Result], Item] | None] = queue.SimpleQueue()
     # The threads of concurrent.futures are joined at the end of the process.
@@ -36,7 +46,7 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], threa
         while waiting:
             yield _result(waiting.popleft())
     except BaseException as error:  # the iterator is closed while the caller handles its own exception
-        is_interrupted = isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt)
+        is_interrupted = isinstance(error, _INTERRUPTS) or isinstance(error.__context__, _INTERRUPTS)
         raise
     finally:
         for future in waiting:
@@ -52,10 +62,16 @@ def _result(future: Future[Result]) -> Result:
     """Return the result of a future, and wait for it in short steps, so that signals are handled.
 
     A signal that arrives just before the system call that waits does not interrupt the wait.
+
+    Raises:
+        InterruptedRunError: A guard around the caller has received a signal.
     """
-    while not future.done():
-        wait([future], timeout=0.5)
-    return future.result()
+    guard = SignalGuard()  # not entered: it reports what the guards around the caller have received
+    while (number := guard.pending()) is None:
+        if future.done():
+            return future.result()
+        wait([future], POLL_S)
+    raise InterruptedRunError(number, _("Continue with `headstart resume`."))
 
 
 def _work(function: Callable[[Item], Result], work: queue.SimpleQueue[tuple[Future[Result], Item] | None]) -> None:

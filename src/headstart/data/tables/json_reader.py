@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -20,6 +22,7 @@ _Json: TypeAlias = "str | bool | list[_Json] | dict[str, _Json] | None"
 
 _OBJECT = re.compile(r"[\s,]*(?=\{)")
 _SHOWN = 5  # names of columns
+_SHARED_NUMBERS = 20_000
 
 
 class _Number(str):
@@ -76,15 +79,17 @@ def _pairs(pairs: list[tuple[str, _Json]]) -> dict[str, _Json]:
     """Return an object. Raises ValueError for a name that is there twice, of which JSON keeps the last."""
     row = dict(pairs)
     if len(row) < len(pairs):
-        names = [name for name, _value in pairs]
-        raise ValueError(_("{name!r} is there twice", name=next(name for name in names if names.count(name) > 1)))
+        counts = Counter(name for name, _value in pairs)
+        raise ValueError(_("{name!r} is there twice", name=next(name for name, count in counts.items() if count > 1)))
     return row
 
 
+# A list may have millions of short numbers, which are few different ones.
+_number = functools.lru_cache(_SHARED_NUMBERS)(_Number)
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_pairs,
-    parse_int=_Number,
-    parse_float=_Number,
+    parse_int=_number,
+    parse_float=_number,
     parse_constant=lambda name: None if name == "NaN" else _Number(name),
 )
 

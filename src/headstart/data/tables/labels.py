@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Context, Decimal
 
 from headstart.data.image_index import natural_key
-from headstart.data.tables.options import TableOptions
-from headstart.data.tables.table import Column, Table, empty_error, first_row
+from headstart.data.tables.options import TableOptions, column_flag
+from headstart.data.tables.table import Column, Table, TableSizeError, empty_error, first_row
 from headstart.errors import DataError
 from headstart.i18n import Message, _, join, ngettext, verbatim
 from headstart.text import join_first, join_list
 
+MAX_LABELS = 100_000  # the largest public sets of photos have 20,000 to 80,000 species
 # What programs write for a missing value. Each may also be a name, so that it stays a class.
 WORDS_FOR_NOTHING = frozenset(
     {"nan", "-nan", "na", "n/a", "#n/a", "#na", "<na>", "none", "null", "nil", "nat", "undefined", "\\n"}
@@ -46,9 +47,11 @@ def read_labels(table: Table, column: Column, options: TableOptions) -> tuple[li
         options: What the user decided about spellings.
 
     Raises:
+        TableSizeError: There are more labels than classes that can be trained.
         DataError: A label is missing or has a line break, or labels differ in capitals or leading zeros only.
     """
     names = {value: value.strip() for value in dict.fromkeys(column.values)}
+    _require_few(table, len(names))
     _require_unicode(table, column.values, "label")
     _require_plain(table, column, names)
     counts: Counter[str] = Counter()
@@ -71,6 +74,20 @@ def read_groups(table: Table, column: Column) -> tuple[list[str], list[Message]]
     groups = [value.strip() for value in column.values]
     _require_unicode(table, groups, "group")
     return groups, list(_notes_on_nothing(table, "group", Counter(groups)))
+
+
+def _require_few(table: Table, labels: int) -> None:
+    """Raise TableSizeError for a column of more labels than data of classes have: it has other values."""
+    if labels > MAX_LABELS:
+        raise TableSizeError(
+            _(
+                "{manifest} has {count:,} different labels, and at most {limit:,} are read.",
+                manifest=table.name,
+                count=labels,
+                limit=MAX_LABELS,
+            ),
+            _("Name the column of the classes with {flag}.", flag=column_flag("label")),
+        )
 
 
 def _require_unicode(table: Table, values: Sequence[str], column: str) -> None:
