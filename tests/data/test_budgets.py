@@ -28,7 +28,7 @@ from headstart.data.jpeg_scans import MAX_SCANNED_PIXELS, MAX_SCANS, MAX_SEGMENT
 from headstart.data.manifest import read_rows, read_table
 from headstart.data.parallel import ordered_map
 from headstart.data.samples import Samples
-from headstart.data.tables import labels
+from headstart.data.tables import csv_reader, labels
 from headstart.data.tables.options import TableOptions
 from headstart.data.tables.table import MAX_COLUMNS, TableSizeError
 from headstart.errors import DataError, InterruptedRunError
@@ -176,6 +176,15 @@ def test_tables_of_too_many_labels_are_refused(name: str, tmp_path: Path, monkey
     large = table_file(tmp_path, name, head + "".join(map(row.format, range(51))))
     with pytest.raises(TableSizeError):
         read_rows(read_table(large, TableOptions()), tmp_path)
+
+
+def test_text_of_more_rows_than_its_characters_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_reader, "_MAX_SHORT_ROWS", 100)
+    for text in ("path,label\n" + "a,b\n" * 99, "path,label\n" + "a.jpg,b\n" * 100):
+        assert read_table(table_file(tmp_path, "a.csv", text), TableOptions()).rows
+    monkeypatch.setattr(csv_reader, "find_layout", lambda *_: pytest.fail("the table was read"))
+    with pytest.raises(TableSizeError):
+        read_table(table_file(tmp_path, "a.csv", "path,label\n" + "a,b\n" * 100), TableOptions())
 
 
 def test_names_that_are_there_twice_are_found_in_linear_time(tmp_path: Path) -> None:

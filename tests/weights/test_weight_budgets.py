@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from headstart.errors import ModelFileError
-from headstart.weights import torch_file
+from headstart.weights import files, torch_file
 from headstart.weights.files import read_weights
 
 
@@ -69,6 +71,29 @@ def test_pickles_that_grow_are_refused(pickle: bytes, tmp_path: Path) -> None:
 def test_archives_that_unpack_to_much_more_are_refused(members: dict[str, bytes], tmp_path: Path) -> None:
     with pytest.raises(ModelFileError):
         read_weights(packed(tmp_path / "a.pth", members))
+
+
+def many_tensors(path: Path, count: int) -> Path:
+    state = {f"{number}": torch.zeros(0) for number in range(count)}
+    if path.suffix == ".safetensors":
+        save_file(state, path)
+    elif path.suffix == ".pth":
+        torch.save(state, path)
+    else:
+        names = ("a.safetensors", "b.safetensors")
+        for name, part in zip(names, (list(state)[:5], list(state)[5:]), strict=True):
+            save_file({key: state[key] for key in part}, path.with_name(name))
+        path.write_text(json.dumps({"weight_map": dict(zip("ab", names, strict=True))}))
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.pth", "model.safetensors.index.json"])
+def test_files_of_too_many_tensors_are_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MAX_TENSORS", 10)
+    assert len(read_weights(many_tensors(tmp_path / name, 10)).state) == 10
+    path = many_tensors(tmp_path / name, 11)
+    with pytest.raises(ModelFileError):
+        read_weights(path)
 
 
 def test_compressed_archive_of_weights_is_read(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from headstart.config.start_spec import unreadable_weights_error
 from headstart.errors import ModelFileError
 from headstart.i18n import _
-from headstart.storage.tensor_file import pickle_error
+from headstart.storage.tensor_file import MAX_TENSORS, pickle_error
 from headstart.weights.download import sha256_of
 from headstart.weights.json_files import read_json
 from headstart.weights.other_formats import INDEX_SUFFIX, folder_error, format_error
@@ -72,6 +72,7 @@ def read_weights(path: Path) -> WeightsFile:
         raise pickle_error(path)
     else:
         state, containers = read_torch(path)
+    _require_few_tensors(path, len(state))
     for name, tensor in state.items():
         if tensor.numel() * tensor.element_size() > size:
             raise ModelFileError(
@@ -92,7 +93,10 @@ def _read_parts(path: Path) -> WeightsFile:
         raise ModelFileError(
             _("{path} does not list the files of a model.", path=path), _("Download or copy the file again.")
         )
-    parts = [read_weights(path.with_name(name)) for name in names]
+    parts: list[WeightsFile] = []
+    for name in names:
+        parts.append(read_weights(path.with_name(name)))
+        _require_few_tensors(path, sum(len(part.state) for part in parts))
     state = {name: tensor for part in parts for name, tensor in part.state.items()}
     return WeightsFile(
         path, state, parts[0].metadata, hashlib.sha256(" ".join(p.sha256 for p in parts).encode()).hexdigest()
@@ -114,11 +118,22 @@ def _read_safetensors(path: Path, header: int, size: int) -> tuple[dict[str, Ten
         )
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
+            _require_few_tensors(path, len(file.keys()))
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except (SafetensorError, ValueError, RuntimeError) as error:
         raise ModelFileError(
             _("{path} is damaged ({error}).", path=path, error=error), _("Download or copy the file again.")
         ) from error
+
+
+def _require_few_tensors(path: Path, count: int) -> None:
+    """Raise ModelFileError for far more tensors than networks have: matching their names would take minutes."""
+    if count > MAX_TENSORS:
+        raise ModelFileError(
+            _("{path} has {count:,} tensors, and at most {limit:,} are read.", path=path, count=count,
+              limit=MAX_TENSORS),
+            _("Use the weights of one network."),
+        )  # fmt: skip
 
 
 def tensor_bytes(tensors: dict[str, Tensor]) -> bytes:

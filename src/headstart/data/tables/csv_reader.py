@@ -12,11 +12,20 @@ from headstart.data.tables.columns import may_be
 from headstart.data.tables.csv_layout import Layout, find_layout, is_image_name, is_rule, split_line
 from headstart.data.tables.encoding import decode_table
 from headstart.data.tables.options import TableOptions
-from headstart.data.tables.table import ROW_NAMES, Column, Table, require_few_columns, require_filled
+from headstart.data.tables.table import (
+    ROW_NAMES,
+    Column,
+    Table,
+    require_few_columns,
+    require_filled,
+    require_paths_for_rows,
+)
 from headstart.errors import DataError
 from headstart.i18n import Message, _, ngettext
 
 _SHOWN_CHARACTERS = 40
+_MIN_ROW_CHARACTERS = 8  # 1.jpg,a and a line end; those of many different images have more
+_MAX_SHORT_ROWS = 1_000_000
 
 
 def read_csv(path: Path, options: TableOptions) -> Table:
@@ -30,6 +39,7 @@ def read_csv(path: Path, options: TableOptions) -> Table:
         DataError: The file is empty, a quote does not close, or a row has too many values. The message names the line.
     """
     text, notes = decode_table(path.read_bytes(), path.name)
+    require_paths_for_rows(path.name, text.count("\n"), len(text), _MIN_ROW_CHARACTERS, _MAX_SHORT_ROWS)
     layout, notes_above = find_layout(text, path.name, options)
     try:
         header, rows, lines = _parse(path.name, layout, layout.text, options)

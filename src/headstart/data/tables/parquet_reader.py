@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headstart.data.tables.encoding import require_table
-from headstart.data.tables.table import Column, Table, dates, first_row, require_few_columns
+from headstart.data.tables.table import Column, Table, dates, first_row, require_few_columns, require_paths_for_rows
 from headstart.errors import DataError, UsageError
 from headstart.i18n import _
 from headstart.text import end_sentence, format_bytes, message_of
@@ -51,25 +51,11 @@ def read_parquet(path: Path) -> Table:
             ),
             _("Write the file again, or if it is CSV rename it, so that it ends in .csv."),
         ) from error
-    _require_paths_for_rows(path, metadata.num_rows)
+    require_paths_for_rows(path.name, metadata.num_rows, path.stat().st_size, _MIN_ROW_BYTES, _MAX_DENSE_ROWS)
     table = Table(
         path.name, tuple(map(str.strip, names)), metadata.num_rows, lambda place: _read(table, path, names[place])
     )
     return table
-
-
-def _require_paths_for_rows(path: Path, rows: int) -> None:
-    """Raise DataError for a file that is too small to have a path for each of its rows."""
-    if rows > _MAX_DENSE_ROWS and path.stat().st_size < _MIN_ROW_BYTES * rows:
-        raise DataError(
-            _(
-                "{manifest} declares {rows:,} rows in {size}, which is too little for the path of an image in each.",
-                manifest=path.name,
-                rows=rows,
-                size=format_bytes(path.stat().st_size),
-            ),
-            _("Write the table again, with one row for each image."),
-        )
 
 
 def _require_unpacked_size(path: Path, name: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from headstart.errors import DataError
 from headstart.i18n import Message, _
-from headstart.text import join_first
+from headstart.text import format_bytes, join_first
 
 ROW_NAMES = "Unnamed: 0"  # pandas's name of a first column without a name
 MAX_COLUMNS = 10_000
@@ -93,6 +93,28 @@ def require_filled(name: str, columns: int, missing: int) -> None:
                 limit=_MAX_FILLED_CELLS,
             ),
             _("Keep the columns with the path, the label, and the split or group if there is one."),
+        )
+
+
+def require_paths_for_rows(name: str, rows: int, size: int, min_bytes: float, max_short: int) -> None:
+    """Raise TableSizeError for a file that is too small to have a path for each of its rows.
+
+    Args:
+        name: Name of the file.
+        rows: Number of its rows.
+        size: Its size in bytes.
+        min_bytes: Smallest size of a row.
+        max_short: Number of rows up to which rows may be smaller.
+    """
+    if rows > max_short and size < min_bytes * rows:
+        raise TableSizeError(
+            _(
+                "{manifest} declares {rows:,} rows in {size}, which is too little for the path of an image in each.",
+                manifest=name,
+                rows=rows,
+                size=format_bytes(size),
+            ),
+            _("Write the table again, with one row for each image."),
         )
 
 
