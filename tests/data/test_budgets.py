@@ -27,6 +27,7 @@ from headstart.data.decode import UndecodableError, decode
 from headstart.data.jpeg_scans import MAX_SCANNED_PIXELS, MAX_SCANS, MAX_SEGMENTS
 from headstart.data.manifest import read_rows, read_table
 from headstart.data.parallel import ordered_map
+from headstart.data.read_errors import MissingFilesError
 from headstart.data.samples import Samples
 from headstart.data.tables import csv_reader, labels
 from headstart.data.tables.options import TableOptions
@@ -185,6 +186,12 @@ def test_text_of_more_rows_than_its_characters_name_is_refused(tmp_path: Path, m
     monkeypatch.setattr(csv_reader, "find_layout", lambda *_: pytest.fail("the table was read"))
     with pytest.raises(TableSizeError):
         read_table(table_file(tmp_path, "a.csv", "path,label\n" + "a,b\n" * 100), TableOptions())
+
+
+def test_paths_of_thousands_of_folders_are_missing_files(tmp_path: Path) -> None:
+    path = table_file(tmp_path, "a.csv", f"path,label\n{'x/' * 1500}a.jpg,b\n")
+    with pytest.raises(MissingFilesError):
+        read_rows(read_table(path, TableOptions()), tmp_path)
 
 
 def test_names_that_are_there_twice_are_found_in_linear_time(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from headstart.report.logged_run import ACCURACY, UNNAMED, LoggedQuantity
-from headstart.results.log_values import LogEntry, LogValue
+from headstart.results.log_values import LogEntry, LogValue, matched
 from headstart.results.registry import FILLERS, MEASURES, OPEN_WORDS, RATES, SPLITS
 from headstart.results.tag_rules import Match, Rate, match_curve, tag_words
 
@@ -20,9 +20,9 @@ NUMBER = re.compile(
     re.IGNORECASE,
 )
 AVERAGE = re.compile(rf"\s*\(\s*{NUMBER.pattern}\s*\)", re.IGNORECASE)  # after the value of a batch
-SAVED = re.compile(
-    r"\b(?:model|checkpoint|weights|best)\b[^,;|]*\bsav(?:ed|ing)\b|\bsav(?:ed|ing)\b|保存", re.IGNORECASE
-)
+SAVED = re.compile(r"\bsav(?:ed|ing)\b", re.IGNORECASE)
+SAVED_CHINESE = "保存"
+SAVED_THING = re.compile(r"\b(?:model|checkpoint|weights|best)\b", re.IGNORECASE)
 NOT_SAVED = re.compile(r"\b(?:not|without)\s+sav|未保存|不保存", re.IGNORECASE)
 BEST = r"\bbest\b|最佳|最好"
 COMPARED = re.compile(BEST, re.IGNORECASE)  # such numbers may be of another epoch
@@ -32,9 +32,19 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # colors and movements of the c
 STAMP = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?(?:[.,]\d+)?|\b\d\d:\d\d:\d\d\b")  # date and time
 
 
+MAX_LINE = 4000  # characters that are read of a line: of a longer one the first and the last
+MAX_START = 500
+MAX_LABEL = 300  # characters of the text before a number that may be its name
+
+
 def text_lines(text: str) -> list[str]:
-    """Return the lines of a text as a terminal shows them one after the other, without empty ones."""
-    return [part for line in text.splitlines() for part in ESCAPES.sub("", line).split("\r") if part.strip()]
+    """Return the lines of a text as a terminal shows them one after the other, without empty ones.
+
+    Lines that are far longer than programs print them are cut in the middle: the last values of an epoch count, such as
+    those behind a bar of progress that was drawn again and again.
+    """
+    lines = [part for line in text.splitlines() for part in ESCAPES.sub("", line).split("\r") if part.strip()]
+    return [f"{line[:MAX_START]} {line[MAX_START - MAX_LINE :]}" if len(line) > MAX_LINE else line for line in lines]
 
 
 def read_lines_of_text(lines: Iterable[str]) -> Iterator[LogEntry]:
@@ -55,12 +65,22 @@ def read_lines_of_text(lines: Iterable[str]) -> Iterator[LogEntry]:
         if found:
             line = line[: found.start()] + " " + line[found.end() :]
             split = UNNAMED
-        saved = None if NOT_SAVED.search(line) else SAVED.search(line)
+        saved = None if NOT_SAVED.search(line) else _saved_place(line)
         values: list[LogValue] = []
         if not IMPROVED.search(line):
-            values, split = _values(line[: saved.start()] if saved else line, split)
-        if epoch is not None or values or saved:
+            values, split = _values(line[:saved], split)
+        if epoch is not None or values or saved is not None:
             yield LogEntry(epoch, values, saved is not None, late)
+
+
+def _saved_place(line: str) -> int | None:
+    """Return where a line begins to say that a model was saved, at the name of what was; None if it does not."""
+    places = [place] if (place := line.find(SAVED_CHINESE)) >= 0 else []
+    if word := SAVED.search(line):
+        begin = max(line.rfind(sign, 0, word.start()) for sign in ",;|") + 1
+        thing = SAVED_THING.search(line, begin, word.start())
+        places.append((thing or word).start())
+    return min(places, default=None)
 
 
 def _values(line: str, split: str) -> tuple[list[LogValue], str]:
@@ -72,10 +92,10 @@ def _values(line: str, split: str) -> tuple[list[LogValue], str]:
             continue  # the average of the number before it
         part, end = line[end : found.start()], found.end()
         split = _last_split(part) or split
-        label += part
+        label = (label + part)[-MAX_LABEL:]
         match = _match(label)
         if match is None:
-            label = label if _is_open(label) and match_curve(label) else ""
+            label = label if _is_open(label) and matched(label) else ""
             continue
         average = AVERAGE.match(line, found.end())
         if average and not found[2] and not found[3] and average[1][0] not in "+-":  # not a change, (+0.1)
@@ -107,7 +127,7 @@ def _match(label: str) -> Match | None:
     words = tag_words(label)
     if any(f" {' '.join(words)}".endswith(f" {term}") for term in RATES):
         return Match(Rate(""), 0)
-    match = match_curve(label)
+    match = matched(label)
     if match is None or isinstance(match.meaning, Rate) or _is_open(label):
         return None
     known = FILLERS | SPLITS.keys()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headstart.report.logged_run import LoggedQuantity
-from headstart.results.tag_rules import Rate, match_curve
+from headstart.results.tag_rules import Match, Rate, match_curve
 
 MAX_EPOCH = 10**9
 
@@ -44,10 +45,16 @@ class LogEntry:
     late: bool = False
 
 
+@functools.lru_cache(maxsize=4096)
+def matched(name: str) -> Match | None:
+    """Return what a name stands for, as `match_curve`; a log repeats its names in each line."""
+    return match_curve(name)
+
+
 def table_entry(fields: Sequence[tuple[str, float]]) -> LogEntry | None:
     """Return the entry of a row or an object; None if it has no epoch."""
     epoch = next((number for name, number in fields if name.strip().lower() == "epoch"), math.nan)
     if not 0 <= epoch <= MAX_EPOCH:
         return None
-    matches = [(match_curve(name), number) for name, number in fields]
+    matches = [(matched(name), number) for name, number in fields]
     return LogEntry(int(epoch), [LogValue(match.meaning, number) for match, number in matches if match])

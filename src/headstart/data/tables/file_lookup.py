@@ -20,6 +20,7 @@ from headstart.errors import DataError
 from headstart.i18n import _
 
 _BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\u200b\u200e\u200f\u2060\ufeff"
+_MAX_FOLDERS = 100  # of a path that is looked up folder by folder
 
 
 class Fix(Enum):
@@ -120,8 +121,10 @@ class FileLookup:
 
     def _named(self, key: str, names: Callable[[_FolderIndex], Mapping[str, list[str]]]) -> list[str]:
         """Return the files in the folder of a path whose name, or stem, is that of the path in any capitals."""
+        if not key or key.count("/") > _MAX_FOLDERS:
+            return []
         folder = self._folder(posixpath.dirname(key))
-        if folder is None or not key:
+        if folder is None:
             return []
         if folder not in self._indices:
             self._indices[folder] = _FolderIndex.of(self._listing(folder))

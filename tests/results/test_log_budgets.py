@@ -1,0 +1,57 @@
+"""Training logs with long lines or many rows are read in linear time."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headstart.report.logged_run import LOSS, UNNAMED, LoggedQuantity
+from headstart.results import log_lines, log_values
+from headstart.results.training_log import read_training_log
+
+ANY_LOSS = LoggedQuantity(LOSS, UNNAMED)
+SAVED = re.compile(
+    r"\b(?:model|checkpoint|weights|best)\b[^,;|]*\bsav(?:ed|ing)\b|\bsav(?:ed|ing)\b|保存", re.IGNORECASE
+)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["best " * 200_000, "model saving, best " * 50_000, "accuracy on the " + "5 the " * 100_000, "loss on " * 100_000],
+    ids=["saved", "saved and not", "names", "name"],
+)
+def test_long_lines_take_linear_time(words: str, tmp_path: Path) -> None:
+    path = tmp_path / "log.txt"
+    path.write_text(f"Epoch 1 loss 0.5 {words}\n")
+    started = time.process_time()
+    assert read_training_log(path)[0].values[ANY_LOSS] == {1: 0.5}
+    assert time.process_time() - started < 5
+
+
+def test_last_values_of_a_long_line_count(tmp_path: Path) -> None:
+    path = tmp_path / "log.txt"
+    path.write_text("Epoch 1: " + "step loss 0.5 \b" * log_lines.MAX_LINE + "loss 0.25\n")
+    assert read_training_log(path)[0].values[ANY_LOSS] == {1: 0.25}
+
+
+@given(st.lists(st.sampled_from(["best", "model", "saved", "Saving", ",", ";", "|", " ", "保存", "x"]), max_size=12))
+def test_saved_models_are_found_where_one_expression_finds_them(parts: list[str]) -> None:
+    line = "".join(parts)
+    match = SAVED.search(line)
+    assert log_lines._saved_place(line) == (match.start() if match else None)
+
+
+def test_names_of_columns_are_understood_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[str] = []
+    understand = log_values.match_curve
+    monkeypatch.setattr(log_values, "match_curve", lambda name: (names.append(name), understand(name))[1])
+    log_values.matched.cache_clear()
+    path = tmp_path / "log.csv"
+    path.write_text("epoch,loss\n" + "".join(f"{number},0.5\n" for number in range(1000)))
+    assert len(read_training_log(path)[0].values[ANY_LOSS]) == 1000
+    assert sorted(names) == ["epoch", "loss"]
