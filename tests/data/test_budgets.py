@@ -30,6 +30,7 @@ from headstart.data.parallel import ordered_map
 from headstart.data.read_errors import MissingFilesError
 from headstart.data.samples import Samples
 from headstart.data.tables import csv_reader, labels
+from headstart.data.tables.file_lookup import FileLookup
 from headstart.data.tables.options import TableOptions
 from headstart.data.tables.table import MAX_COLUMNS, TableSizeError
 from headstart.errors import DataError, InterruptedRunError
@@ -194,6 +195,19 @@ def test_paths_of_thousands_of_folders_are_missing_files(tmp_path: Path) -> None
         read_rows(read_table(path, TableOptions()), tmp_path)
 
 
+def test_repeated_headers_are_left_out_in_linear_time(tmp_path: Path) -> None:
+    path = table_file(tmp_path, "a.csv", "path,label\n" + "a.jpg,b\npath,label\n" * 200_000)
+    started = time.process_time()
+    assert read_table(path, TableOptions()).rows == 200_000
+    assert time.process_time() - started < 5
+
+
+def test_paths_of_megabytes_are_not_looked_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.jpg").touch()
+    monkeypatch.setattr(FileLookup, "allowed", lambda _lookup, key: pytest.fail(f"{len(key)} characters"))
+    assert FileLookup(tmp_path, allow_outside=False).find("\xe9" * 1_000_000) is None
+
+
 def test_names_that_are_there_twice_are_found_in_linear_time(tmp_path: Path) -> None:
     names = ",".join(f'"{number}":1' for number in range(200_000))
     path = table_file(tmp_path, "a.jsonl", f'{{{names},"199999":2}}\n')
@@ -219,14 +233,21 @@ def test_parquet_column_that_unpacks_to_much_more_is_refused(tmp_path: Path) -> 
         read_table(tmp_path / "a.parquet", TableOptions()).column("path")
 
 
-def test_text_of_parquet_is_shared_by_its_rows(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["string", "large_string"])
+def test_text_of_parquet_is_shared_by_its_rows(kind: str, tmp_path: Path) -> None:
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     texts, places = ["b", "a" * 50_000, ""], [0, None, 1, 0, 2] * 20_000
-    column = pa.DictionaryArray.from_arrays(pa.array(places, pa.int32()), texts)
-    pq.write_table(pa.table({"path": column}), tmp_path / "a.parquet", row_group_size=30_000, store_schema=False)
+    if kind == "string":
+        column = pa.DictionaryArray.from_arrays(pa.array(places, pa.int32()), texts)
+    else:
+        column = pa.array([None if place is None else texts[place][:100] for place in places], pa.large_string())
+    is_stored = kind != "string"  # else the column is read as the dictionary that it was
+    pq.write_table(pa.table({"path": column}), tmp_path / "a.parquet", row_group_size=30_000, store_schema=is_stored)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     cells = read_table(tmp_path / "a.parquet", TableOptions()).column("path").values
-    assert list(cells) == ["" if place is None else texts[place] for place in places]
+    length = 100 if is_stored else None
+    assert list(cells) == ["" if place is None else texts[place][:length] for place in places]
+    assert len({*map(id, cells)}) <= 2 * len(texts)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000, "20,000 copies take 1 GB"
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headstart.errors import DataError
 from headstart.report.logged_run import LOSS, UNNAMED, LoggedQuantity
 from headstart.results import log_lines, log_values
 from headstart.results.training_log import read_training_log
@@ -55,3 +56,15 @@ def test_names_of_columns_are_understood_once(tmp_path: Path, monkeypatch: pytes
     path.write_text("epoch,loss\n" + "".join(f"{number},0.5\n" for number in range(1000)))
     assert len(read_training_log(path)[0].values[ANY_LOSS]) == 1000
     assert sorted(names) == ["epoch", "loss"]
+
+
+def test_columns_of_one_meaning_are_kept_once() -> None:
+    entry = log_values.table_entry([("epoch", 3.0), ("loss", 1.0), ("Loss", 2.0), ("LOSS", 3.0)])
+    assert entry is not None and [(value.meaning, value.number) for value in entry.values] == [(ANY_LOSS, 3.0)]
+
+
+def test_table_with_a_cell_of_megabytes_is_no_log(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("epoch,loss\n" + "1" * 200_000)
+    with pytest.raises(DataError):
+        read_training_log(path)

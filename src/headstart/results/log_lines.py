@@ -61,7 +61,7 @@ def read_lines_of_text(lines: Iterable[str]) -> Iterator[LogEntry]:
         if found and LOADED.search(line[: found.start()]):  # "Loaded best model from epoch 3"
             found = None
         epoch = int(next(filter(None, found.groups()))) if found else None
-        late = bool(found and _values(line[: found.start()], UNNAMED)[0])
+        late = bool(found and found.start() and _values(line[: found.start()], UNNAMED)[0])
         if found:
             line = line[: found.start()] + " " + line[found.end() :]
             split = UNNAMED

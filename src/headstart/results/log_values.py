@@ -56,5 +56,5 @@ def table_entry(fields: Sequence[tuple[str, float]]) -> LogEntry | None:
     epoch = next((number for name, number in fields if name.strip().lower() == "epoch"), math.nan)
     if not 0 <= epoch <= MAX_EPOCH:
         return None
-    matches = [(matched(name), number) for name, number in fields]
-    return LogEntry(int(epoch), [LogValue(match.meaning, number) for match, number in matches if match])
+    values = {match.meaning: LogValue(match.meaning, number) for name, number in fields if (match := matched(name))}
+    return LogEntry(int(epoch), list(values.values()))  # the last number of each meaning, as `LogRun.add` keeps it

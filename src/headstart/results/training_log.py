@@ -137,10 +137,15 @@ def _table_entries(text: str) -> list[LogEntry]:
         header = next(csv.reader(lines[:1], delimiter=delimiter), [])
         if len(header) > 1 and "epoch" in [name.strip().lower() for name in header]:
             rows = csv.reader(lines[1:], delimiter=delimiter, quoting=csv.QUOTE_NONE)
-            fields = [[(name, number) for name, cell in zip(header, row, strict=False)
-                       if (number := _number(cell)) is not None] for row in rows]  # fmt: skip
-            return [entry for row in fields if (entry := table_entry(row))]
+            try:
+                return [entry for row in rows if (entry := table_entry(_numbers(header, row)))]
+            except csv.Error:  # a cell of 100 kB
+                return []
     return []
+
+
+def _numbers(header: Sequence[str], cells: Sequence[str]) -> list[tuple[str, float]]:
+    return [(name, number) for name, cell in zip(header, cells, strict=False) if (number := _number(cell)) is not None]
 
 
 def _printed_table_entries(text: str) -> list[LogEntry]:
@@ -155,9 +160,7 @@ def _printed_table_entries(text: str) -> list[LogEntry]:
         if len(cells) > 1 and cells[0].lower() == "epoch" and not any(map(_is_number, cells)):
             header = cells
         elif header and len(cells) == len(header) and _is_number(cells[0]):
-            fields = [(name, number) for name, cell in zip(header, cells, strict=True)
-                      if (number := _number(cell)) is not None]  # fmt: skip
-            entries += [entry] if (entry := table_entry(fields)) else []
+            entries += [entry] if (entry := table_entry(_numbers(header, cells))) else []
         elif cells and cells[0].strip("-:= "):
             header = []
     return entries

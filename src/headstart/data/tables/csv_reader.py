@@ -246,16 +246,17 @@ def _are_row_names(rows: Sequence[Sequence[str]]) -> bool:
 
 def _drop_headers(manifest: str, header: list[str], rows: list[list[str]], lines: list[int]) -> list[Message]:
     """Leave out rows that repeat the header, which joined files have, and return a note on them."""
-    repeated = [place for place, row in enumerate(rows) if row == header]
-    for place in reversed(repeated):
-        del rows[place], lines[place]
-    if not repeated:
+    kept = [place for place, row in enumerate(rows) if row != header]
+    repeated = len(rows) - len(kept)
+    if repeated:  # to delete each row from a long list takes quadratic time
+        rows[:], lines[:] = [rows[place] for place in kept], [lines[place] for place in kept]
+    else:
         return []
     return [
         ngettext(
             "{count:,} row of {manifest} repeats the header and is left out.",
             "{count:,} rows of {manifest} repeat the header and are left out.",
-            len(repeated),
+            repeated,
             manifest=manifest,
         )
     ]

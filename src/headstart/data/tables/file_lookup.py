@@ -20,6 +20,7 @@ from headstart.errors import DataError
 from headstart.i18n import _
 
 _BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001)))) + "\u200b\u200e\u200f\u2060\ufeff"
+_MAX_PATH = 32_768  # characters; the longest path of any system
 _MAX_FOLDERS = 100  # of a path that is looked up folder by folder
 
 
@@ -82,6 +83,8 @@ class FileLookup:
 
     def find(self, key: str) -> Match | None:
         """Return the only file that a path may mean; None if there is none, or if there are several."""
+        if len(key) > _MAX_PATH:
+            return None
         slashed = key.replace("\\", "/")
         spellings = [slashed, *(unicodedata.normalize(form, slashed) for form in ("NFC", "NFD") if not key.isascii())]
         if "%" in key:

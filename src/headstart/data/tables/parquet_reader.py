@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import pyarrow
 
 _SAMPLE_BYTES = 4096
-_MAX_DENSE_ROWS = 2_000_000  # each row is an image: a larger table takes some bytes for each path
-_MIN_ROW_BYTES = 0.25  # of the file; a table of numbered paths with the best compression has 2
+_MAX_DENSE_ROWS = 1_000_000  # each row is an image: a larger table takes some bytes for each path
+_MIN_ROW_BYTES = 1  # of the file; a table of numbered paths with the best compression has 2
 _MAX_COLUMN_BYTES = 100_000_000  # unpacked; columns of more are packed less than _MAX_RATIO
 _MAX_RATIO = 50
 _NO_LABEL = frozenset({"-1", ""})  # Hugging Face's datasets write -1 for an image without a label
@@ -94,8 +94,14 @@ def _text_columns(schema: pyarrow.Schema, name: str) -> list[str]:
     kinds, kind = pyarrow.types, schema.field(name).type
     if kinds.is_struct(kind):
         fields = [field for field in kind if field.name == "path"]
-        return [f"{name}.path"] if any(kinds.is_string(field.type) for field in fields) else []
-    return [name] if kinds.is_string(kind) else []
+        return [f"{name}.path"] if any(_is_text(field.type) for field in fields) else []
+    return [name] if _is_text(kind) else []
+
+
+def _is_text(kind: pyarrow.DataType) -> bool:
+    import pyarrow
+
+    return bool(pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind))
 
 
 def _texts(column: pyarrow.ChunkedArray) -> list[str]:
