@@ -6,7 +6,6 @@ import contextlib
 import io
 import os
 import re
-import resource
 import signal
 import struct
 import subprocess
@@ -34,6 +33,7 @@ from headstart.data.tables.file_lookup import FileLookup
 from headstart.data.tables.options import TableOptions
 from headstart.data.tables.table import MAX_COLUMNS, TableSizeError
 from headstart.errors import DataError, InterruptedRunError
+from tests.memory import cost
 
 SIDE = 48
 
@@ -233,22 +233,54 @@ def test_parquet_column_that_unpacks_to_much_more_is_refused(tmp_path: Path) -> 
         read_table(tmp_path / "a.parquet", TableOptions()).column("path")
 
 
-@pytest.mark.parametrize("kind", ["string", "large_string"])
+PARQUET = """
+import pyarrow.compute, pyarrow.parquet
+from headstart.data.manifest import read_table
+from headstart.data.tables.options import TableOptions
+def column():
+    return read_table(Path({file!r}), TableOptions()).column("image").values
+"""
+
+
+@pytest.mark.parametrize("kind", ["string", "large_string", "binary", "struct"])
 def test_text_of_parquet_is_shared_by_its_rows(kind: str, tmp_path: Path) -> None:
+    """Copies of the long text for each row would take 1 GB."""
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     texts, places = ["b", "a" * 50_000, ""], [0, None, 1, 0, 2] * 20_000
-    if kind == "string":
-        column = pa.DictionaryArray.from_arrays(pa.array(places, pa.int32()), texts)
-    else:
-        column = pa.array([None if place is None else texts[place][:100] for place in places], pa.large_string())
-    is_stored = kind != "string"  # else the column is read as the dictionary that it was
-    pq.write_table(pa.table({"path": column}), tmp_path / "a.parquet", row_group_size=30_000, store_schema=is_stored)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    cells = read_table(tmp_path / "a.parquet", TableOptions()).column("path").values
-    length = 100 if is_stored else None
-    assert list(cells) == ["" if place is None else texts[place][:length] for place in places]
+    value = pa.string() if kind == "struct" else getattr(pa, kind)()
+    text = pa.DictionaryArray.from_arrays(pa.array(places, pa.int32()), pa.array(texts, pa.string()))
+    file = tmp_path / "a.parquet"
+    schema = pa.schema([("image", pa.struct([("bytes", pa.binary()), ("path", value)]) if kind == "struct" else value)])
+    with pq.ParquetWriter(file, schema) as writer:
+        for begin in range(0, len(text), 1000):
+            part = text[begin : begin + 1000].cast(pa.string()).cast(value)
+            if kind == "struct":
+                empty = pa.nulls(len(part), pa.binary())
+                part = pa.StructArray.from_arrays([empty, part], names=["bytes", "path"])
+            writer.write_table(pa.table({"image": part}, schema=schema))
+    assert file.stat().st_size < 10_000_000
+    cells = read_table(file, TableOptions()).column("image").values
+    assert list(cells) == ["" if place is None else texts[place] for place in places]
     assert len({*map(id, cells)}) <= 2 * len(texts)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000, "20,000 copies take 1 GB"
+    taken = cost(PARQUET.format(file=str(file)), "column()")
+    assert taken.error == "-" and taken.megabytes < 400
+
+
+def test_images_in_parquet_are_noticed_without_reading_them(tmp_path: Path) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    rows = pa.array([{"bytes": b"\xff" * 100_000, "path": "a.jpg"}] * 5_000, kind)
+    pq.write_table(pa.table({"image": rows}), tmp_path / "a.parquet")
+    assert (tmp_path / "a.parquet").stat().st_size < 10_000_000
+    taken = cost(PARQUET.format(file=str(tmp_path / "a.parquet")), "column()")
+    assert taken.error == "DataError" and taken.megabytes < 200
+
+
+def test_columns_whose_names_begin_with_the_same_letters_are_others(tmp_path: Path) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    table = pa.table({"label": ["a", "b"] * 100, "label_scores": pa.array(["0" * 700_000] * 200)})
+    pq.write_table(table, tmp_path / "a.parquet", use_dictionary=False, compression="zstd")
+    assert list(read_table(tmp_path / "a.parquet", TableOptions()).column("label").values) == ["a", "b"] * 100
 
 
 # --- interrupts ------------------------------------------------------------------------------------------------------

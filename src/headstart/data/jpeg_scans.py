@@ -46,7 +46,7 @@ def require_few_scans(file: BinaryIO, start: bytes) -> None:
             continue
         marker, length = head[1], int.from_bytes(head[2:4])
         if marker == _START_OF_SCAN:
-            if is_progressive or head[4] < channels:
+            if is_progressive or head[4:5] < bytes([channels]):
                 file.seek(position)
                 _require_scans(file.read(), pixels)
             return

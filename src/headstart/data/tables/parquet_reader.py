@@ -66,7 +66,7 @@ def _require_unpacked_size(path: Path, name: str) -> None:
     places = [
         place
         for place in range(metadata.num_columns)
-        if metadata.schema.column(place).path.startswith((f"{name}.", name))
+        if f"{metadata.schema.column(place).path}.".startswith(f"{name}.")
     ]
     chunks = [metadata.row_group(group).column(place) for group in range(metadata.num_row_groups) for place in places]
     packed = sum(chunk.total_compressed_size for chunk in chunks)
@@ -84,24 +84,13 @@ def _require_unpacked_size(path: Path, name: str) -> None:
         )
 
 
-def _text_columns(schema: pyarrow.Schema, name: str) -> list[str]:
-    """Return the column if it is text, or its paths of images; they are read as a dictionary.
-
-    A small file may repeat a long value in all of its rows.
-    """
-    import pyarrow
-
-    kinds, kind = pyarrow.types, schema.field(name).type
-    if kinds.is_struct(kind):
-        fields = [field for field in kind if field.name == "path"]
-        return [f"{name}.path"] if any(_is_text(field.type) for field in fields) else []
-    return [name] if _is_text(kind) else []
-
-
 def _is_text(kind: pyarrow.DataType) -> bool:
+    """Return whether values are text or bytes. They are read as a dictionary: a small file may repeat a long one."""
     import pyarrow
 
-    return bool(pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind))
+    kinds = pyarrow.types
+    tests = (kinds.is_string, kinds.is_large_string, kinds.is_binary, kinds.is_large_binary)
+    return any(is_of_kind(kind) for is_of_kind in tests)
 
 
 def _texts(column: pyarrow.ChunkedArray) -> list[str]:
@@ -117,26 +106,30 @@ def _texts(column: pyarrow.ChunkedArray) -> list[str]:
 
 def _read(table: Table, path: Path, name: str) -> Column:
     import pyarrow
+    import pyarrow.compute
     import pyarrow.parquet
 
     kinds = pyarrow.types
+    kind = pyarrow.parquet.read_schema(path).field(name).type
+    place = name
     try:
         _require_unpacked_size(path, name)
-        dictionaries = _text_columns(pyarrow.parquet.read_schema(path), name)
-        column = pyarrow.parquet.read_table(path, columns=[name], read_dictionary=dictionaries)[name]
+        if kinds.is_struct(kind):  # images of Hugging Face
+            _require_no_embedded_images(path, name)
+            place, kind = f"{name}.path", kind.field("path").type
+        dictionaries = [place] if _is_text(kind) else []
+        # the only column; without a name of its own if a field is read as a dictionary
+        column = pyarrow.parquet.read_table(path, columns=[place], read_dictionary=dictionaries).column(0)
         class_names = _class_names(path, name)
-        if kinds.is_struct(column.type):
-            column = _paths_of_images(column, path, name)
-        kind = column.type.value_type if kinds.is_dictionary(column.type) else column.type
-        is_number = kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_decimal(kind)
-        values = _texts(column)
+        values = _texts(pyarrow.compute.struct_field(column, "path") if kinds.is_struct(column.type) else column)
     except (pyarrow.ArrowException, KeyError, UnicodeDecodeError) as error:  # for example a column of lists
-        if kinds.is_binary(column.type) or kinds.is_large_binary(column.type):
+        if kinds.is_binary(kind) or kinds.is_large_binary(kind):
             raise _embedded_error(path, name) from None
         raise DataError(
             _("The column {column!r} of {manifest} is neither text nor numbers.", column=name, manifest=path.name),
             _("Write a column of text: the paths of image files, or their labels."),
         ) from error
+    is_number = kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_decimal(kind)
     if kinds.is_floating(kind):
         values = ["" if value == "nan" else f"{value}.0" if value.isdigit() else value for value in values]
     elif kinds.is_timestamp(kind):
@@ -147,14 +140,17 @@ def _read(table: Table, path: Path, name: str) -> Column:
     return Column(values, frozenset() if is_number or kinds.is_boolean(kind) else frozenset(values))
 
 
-def _paths_of_images(column: pyarrow.ChunkedArray, path: Path, name: str) -> pyarrow.ChunkedArray:
-    """Return the paths in a column of images of Hugging Face. Raises DataError if the images are in the file itself."""
-    import pyarrow.compute
+def _require_no_embedded_images(path: Path, name: str) -> None:
+    """Raise DataError if a column of images of Hugging Face has the images themselves, without reading them."""
+    import pyarrow.parquet
 
-    fields = {field.name for field in column.type}
-    if "bytes" in fields and pyarrow.compute.struct_field(column, "bytes").null_count < len(column):
-        raise _embedded_error(path, name)
-    return pyarrow.compute.struct_field(column, "path") if "path" in fields else column
+    metadata = pyarrow.parquet.read_metadata(path)
+    places = [i for i in range(metadata.num_columns) if metadata.schema.column(i).path == f"{name}.bytes"]
+    for group in range(metadata.num_row_groups):
+        for chunk in (metadata.row_group(group).column(place) for place in places):
+            values = chunk.statistics
+            if values is None or not values.has_null_count or values.null_count < chunk.num_values:
+                raise _embedded_error(path, name)
 
 
 def _embedded_error(path: Path, name: str) -> DataError:
