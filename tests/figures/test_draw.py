@@ -14,9 +14,10 @@ from headstart.cli.main import main
 from headstart.errors import DataError, UsageError
 from headstart.factories import load_factory
 from headstart.figures.draw import WrittenFigure, write_figures
-from headstart.figures.options import FIGURE_FORMATS, MAX_DPI, MIN_DPI
+from headstart.figures.options import FIGURE_FORMATS, FOLDER, MAX_DPI, MIN_DPI
 from headstart.figures.registry import FIGURES, FigureSpec
 from headstart.i18n import translated
+from headstart.storage.contained import UnsafeFileError
 from tests.figures.made import Made, write_run, write_runs, write_study
 from tests.files import read_json
 from tests.messages import values_of
@@ -226,3 +227,18 @@ def test_error_of_the_disk_is_an_error_of_resources(
     with pytest.raises(SystemExit) as exit_info:
         main(["figures", str(study), "--output", str(tmp_path / "out"), "--dpi", "72"])
     assert exit_info.value.code == 5 and len(capsys.readouterr().err.splitlines()) == 2
+
+
+def test_default_folder_of_a_copy_is_not_followed(study: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(study, tmp_path / "copy"))
+    (tmp_path / "private").mkdir()
+    (copy / FOLDER).symlink_to(tmp_path / "private")
+    with pytest.raises(UnsafeFileError):
+        write_figures(copy, dpi=MIN_DPI)
+    with pytest.raises(SystemExit):
+        main(["figures", str(copy)])
+    assert list((tmp_path / "private").iterdir()) == []
+    (copy / FOLDER).unlink()
+    written = write_figures(copy, dpi=MIN_DPI)
+    assert {path.parent for figure in written for path in figure.files.values()} == {copy / FOLDER}
+    assert (copy / FOLDER / f"{written[0].name}.caption.txt").is_file()

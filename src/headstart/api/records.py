@@ -101,12 +101,10 @@ def write_figures(
         'learning-curves.png'
     """
     from headstart.figures import draw
-    from headstart.figures.options import FOLDER
 
-    source = _folder(folder)
     names = [formats] if isinstance(formats, str) else list(formats)
     with reporter_for(quiet) as reporter:
-        figures = draw.write_figures(source, Path(output or source / FOLDER), names, dpi, reporter)
+        figures = draw.write_figures(_folder(folder), Path(output) if output else None, names, dpi, reporter)
     return [path for figure in figures for path in figure.files.values()]
 
 

@@ -10,7 +10,7 @@ from headstart.cli.options import parameter
 from headstart.cli.output import print_paths
 from headstart.config.lists import split_commas
 from headstart.errors import DataError
-from headstart.figures.options import DEFAULT_DPI, FIGURE_FORMATS, FOLDER, parse_figure_options
+from headstart.figures.options import DEFAULT_DPI, FIGURE_FORMATS, parse_figure_options
 from headstart.i18n import _
 
 
@@ -37,7 +37,7 @@ def figures(
     from headstart.figures.draw import write_figures
 
     with reporter() as console:
-        written = write_figures(folder, output or folder / FOLDER, formats, dpi, console)
+        written = write_figures(folder, output, formats, dpi, console)
     if not written:
         raise DataError(
             _("The records in {folder} have no data for a figure yet.", folder=folder),

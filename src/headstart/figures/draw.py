@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from headstart.factories import load_factory
 from headstart.figures import keep
-from headstart.figures.options import DEFAULT_DPI, parse_figure_options
+from headstart.figures.options import DEFAULT_DPI, FOLDER, parse_figure_options
 from headstart.figures.registry import FIGURES
 from headstart.i18n import Message, _, translated
 from headstart.printable import printable
@@ -46,7 +46,7 @@ class WrittenFigure:
 
 def write_figures(
     folder: Path,
-    output: Path,
+    output: Path | None = None,
     formats: Sequence[str] = ("png",),
     dpi: int = DEFAULT_DPI,
     reporter: Reporter | None = None,
@@ -55,7 +55,8 @@ def write_figures(
 
     Args:
         folder: Folder of a study, of a run, or of several runs.
-        output: Folder of the figures; it is created if it does not exist.
+        output: Folder of the figures; it is created if it does not exist. Default: `figures` in the folder, which must
+            not be a link then: the folder may be a copy.
         formats: Formats, of `FIGURE_FORMATS`.
         dpi: Pixels per inch of PNG files, `MIN_DPI` to `MAX_DPI`.
         reporter: Receives a warning if no font has the characters of a name, and the new names of files of the user.
@@ -67,14 +68,18 @@ def write_figures(
         UsageError: A format is unknown, `dpi` is out of range, or matplotlib is not installed.
         DataError: The folder has no runs.
         ResourceError: The folder of the figures cannot be written.
+        UnsafeFileError: The default folder of the figures is a link.
     """
     names, reporter = parse_figure_options(formats, dpi), reporter or NullReporter()
     inputs = read_inputs(folder)
-    require_output_folder(output, _("Choose another folder for the figures: --output DIR, or output=DIR in Python."))
-    figures = draw_figures(inputs, output, names, dpi, reporter)
+    root, name = (folder, FOLDER) if output is None else (output, "")
+    require_output_folder(
+        root / name, _("Choose another folder for the figures: --output DIR, or output=DIR in Python.")
+    )
+    figures = draw_figures(inputs, root, names, dpi, reporter, folder=name)
     for figure in figures:
         text = f"{printable(translated(figure.title))}\n\n{printable(translated(figure.caption))}\n"
-        keep.write_text(output, f"{figure.name}.caption.txt", text.encode(), reporter)
+        keep.write_text(root, contained.join(name, f"{figure.name}.caption.txt"), text.encode(), reporter)
     return figures
 
 
