@@ -243,6 +243,32 @@ def test_other_archives_of_runs_are_not_unpacked(kind: str, tmp_path: Path) -> N
     assert list((tmp_path / "runs").iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["study.toml", "model", "lock", "mean-scratch"])
+def test_archives_do_not_replace_what_is_no_run(name: str, run: Path) -> None:
+    study = run.parent
+    (study / "study.toml").write_text("the protocol")
+    shutil.copytree(run / "model", study / "model")
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo(f"{name}/metrics.jsonl"))
+    before = below(study)
+    with pytest.raises(DataError):
+        unpack(buffer.getvalue(), study)
+    assert below(study) == before
+
+
+@pytest.mark.parametrize("name", ["study.toml", "model"])
+def test_a_run_with_the_name_of_something_else_gets_another_one(name: str, run: Path) -> None:
+    study = run.parent
+    (study / "study.toml").write_text("the protocol")
+    shutil.copytree(run / "model", study / "model")
+    before = below(study / name) if name == "model" else (study / name).read_bytes()
+    (study.parent / "worker").mkdir()
+    sent = Path(shutil.copytree(run, study.parent / "worker" / name))
+    assert unpack(pack([sent]), study) == {name: study / f"{name}-2"}
+    assert (below(study / name) if name == "model" else (study / name).read_bytes()) == before
+
+
 @pytest.mark.parametrize(
     "name", ["../private/diary.png", "linked/diary.png", "diary.png", "/etc/hostname", "noise.png"]
 )

@@ -55,14 +55,15 @@ def pack(folders: Sequence[Path]) -> bytes:
 def unpack(archive: bytes, parent: Path) -> dict[str, Path]:
     """Unpack runs into `parent`.
 
-    An existing folder with the same name and the same plan is replaced. If its plan differs, the unpacked run gets a
-    numbered name. Each run appears atomically.
+    An existing folder with the same name and the same plan is replaced. If its plan differs, or it is no run, the
+    unpacked run gets a numbered name. Each run appears atomically.
 
     Returns:
         The folder of each run by the name under which it was packed.
 
     Raises:
-        DataError: The archive is damaged, or has something else than the files of runs; nothing is unpacked.
+        DataError: The archive is damaged, or has something else than the files of runs, or a run without a plan;
+            nothing is unpacked.
     """
     parent.mkdir(parents=True, exist_ok=True)
     scratch = f"archive.{secrets.token_hex(8)}{contained.temp_suffix()}"
@@ -70,13 +71,17 @@ def unpack(archive: bytes, parent: Path) -> dict[str, Path]:
     placed: dict[str, Path] = {}
     try:
         _extract(archive, parent, scratch)
-        for folder in contained.entries(parent, scratch):
-            target = parent / folder.name
-            if contained.find(parent, folder.name) and _plan_hash(target) != _plan_hash(parent / scratch / folder.name):
-                target = make_folder(parent, folder.name)
+        runs = [entry.name for entry in contained.entries(parent, scratch)]
+        for run in runs:
+            if not contained.is_file(parent, f"{scratch}/{run}/{PLAN_FILE}"):  # it would replace what is no run
+                raise _unreadable(_("{name!r} has no plan", name=run))
+        for run in runs:
+            target = parent / run
+            if contained.find(parent, run) and _plan_hash(target) != _plan_hash(parent / scratch / run):
+                target = make_folder(parent, run)
             contained.remove_folder(parent, target.name)
-            contained.rename(parent, f"{scratch}/{folder.name}", target.name)
-            placed[folder.name] = target
+            contained.rename(parent, f"{scratch}/{run}", target.name)
+            placed[run] = target
     finally:
         contained.remove_folder(parent, scratch)
     return placed
