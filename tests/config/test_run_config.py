@@ -26,11 +26,13 @@ from headstart.config.run_config import (
     plan_fields,
     with_absolute_paths,
 )
+from headstart.config.study_config import MAX_VARIANTS
 from headstart.config.study_file import StudySpec, validate_study
 from headstart.errors import DataError, UsageError
 from headstart.optim.registry import DEFAULT_OPTIMIZER, OPTIMIZERS
 from headstart.storage.files import SCHEMA_VERSION
 from headstart.storage.schemas.arm import TUNING_FORMS
+from tests.memory import cost
 from tests.messages import fields_of, values_of
 
 recipes = st.fixed_dictionaries(
@@ -345,3 +347,18 @@ def test_at_most_one_mixer_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(MIXERS, "jitter", "headstart.data.mixing:mixup")
     with pytest.raises(UsageError):
         resolve_settings(settings)
+
+
+def test_the_number_of_variants_is_limited_before_they_are_made() -> None:
+    values = tuple(str(number / 1000) for number in range(100))
+    vary = dict.fromkeys(("mixup", "cutmix", "jitter", "label_smoothing"), values)
+    protocol = {"arms": ("scratch",), "vary": vary}
+    call = cost("from headstart.config.study_file import validate_study", f"validate_study({protocol}, {{}})")
+    assert call.error == "UsageError"
+    assert call.megabytes < 50
+    assert call.seconds < 10
+    sides = {"mixup": values[:25], "label_smoothing": values[:20]}
+    study = validate_study({"arms": ("scratch", "scratch@adam"), "vary": sides}, {})
+    assert len(study.variants) == MAX_VARIANTS
+    with pytest.raises(UsageError):
+        validate_study({"arms": ("scratch", "scratch@adam", "scratch@sgd"), "vary": sides}, {})

@@ -37,6 +37,7 @@ OptimizerField = Literal["lr", "weight_decay"]
 OPTIMIZER_FIELDS: tuple[OptimizerField, ...] = get_args(OptimizerField)  # fields with a default per optimizer
 # `vary` rejects these fields
 NOT_VARIABLE = frozenset(["source", "classes", "start", "seed", "test_seed", "fraction", "epochs", "device"])
+MAX_VARIANTS = 1000  # of a study; a few values for each of a few fields make billions
 FLAGS_INSTEAD_OF_VARY = {"epochs": "--budgets", "fraction": "--fractions"}
 
 
@@ -296,6 +297,10 @@ def _cross(protocol: StudyConfig) -> tuple[list[ArmVariant], list[Message]]:
     for name in protocol.vary:
         if name not in plan_fields() or name in NOT_VARIABLE:
             raise ValueError(_not_variable(name))
+    count = len(protocol.arms) * math.prod(map(len, protocol.vary.values()))
+    if count > MAX_VARIANTS:  # before they are made
+        message = _("the arms and vary make {count:,} variants, more than {limit:,}", count=count, limit=MAX_VARIANTS)
+        raise ValueError(message)
     parsed: list[ArmSpec] = []
     faults: list[Message] = []
     for text in protocol.arms:
