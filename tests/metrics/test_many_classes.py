@@ -20,13 +20,14 @@ import headstart
 from headstart.cli.render import as_csv
 from headstart.errors import UsageError
 from headstart.metrics import top_logits as kept
-from headstart.metrics.confusion_counts import ConfusionCounts
+from headstart.metrics.confusion_counts import MAX_CLASSES, MAX_COUNT, ConfusionCounts
 from headstart.metrics.registry import METRICS, MetricSpec
 from headstart.metrics.values import counts_value, image_values, metric_value, require_kept_logits
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import EpochLine
 from headstart.training.scoring import Scorer
 from tests.handmade import counts_of, table_of
+from tests.memory import cost
 
 MAX_BYTES = 50_000_000  # of the record, the result and the report of 20,000 classes
 TINY = {"network": "timm:test_resnet", "image_size": 16, "batch_size": 128, "precision": "fp32", "threads": 1}
@@ -232,3 +233,21 @@ def test_twenty_thousand_classes_need_little_space(tmp_path: Path) -> None:
     assert {name: size for name, size in sizes.items() if size >= MAX_BYTES} == {}
     shutil.rmtree(tmp_path / "photos")
     assert json.loads((run.folder / "result.json").read_text())["val"]["n"] == 20_000
+
+
+@pytest.mark.parametrize(("classes", "count"), [(MAX_CLASSES + 1, 1), (10**9, 1), (2, MAX_COUNT + 1), (2, 10**30)])
+def test_counts_that_no_data_has_are_refused(classes: int, count: int) -> None:
+    content = {"classes": 2, "true": [0], "predicted": [1], "counts": [3]}
+    ConfusionCounts.model_validate(content | {"classes": MAX_CLASSES})
+    with pytest.raises(ValidationError):
+        ConfusionCounts.model_validate(content | {"classes": classes, "counts": [count]})
+
+
+def test_a_picture_of_the_most_classes_takes_little_memory() -> None:
+    counts = f"ConfusionCounts(classes={MAX_CLASSES}, true=[0], predicted=[1], counts=[3])"
+    setup = "from headstart.metrics.confusion_counts import ConfusionCounts\n"
+    setup += "from headstart.telemetry.confusion_image import confusion_picture"
+    picture = cost(setup, f"confusion_picture({counts}, [])")
+    assert picture.error == "-"
+    assert picture.megabytes < 500
+    assert picture.seconds < 10

@@ -16,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from headstart.i18n import _
 
+MAX_CLASSES = 1_000_000  # of a matrix whose totals are made; ImageNet-21k has 21,841
+MAX_COUNT = 1 << 53  # images in a cell: integers up to here are exact in every reader of JSON
+
 
 class ConfusionCounts(BaseModel):
     """The cells of a confusion matrix that are not zero, row by row: ascending true class, then predicted class."""
@@ -25,7 +28,7 @@ class ConfusionCounts(BaseModel):
         frozen=True, extra="forbid", allow_inf_nan=False, json_schema_serialization_defaults_required=True
     )
 
-    classes: int = Field(ge=0, description="number of classes")
+    classes: int = Field(ge=0, le=MAX_CLASSES, description="number of classes")
     true: list[int] = Field(description="index of the true class of each cell that is not zero")
     predicted: list[int] = Field(description="index of the predicted class of each of these cells")
     counts: list[int] = Field(description="number of images in each of these cells")
@@ -39,6 +42,8 @@ class ConfusionCounts(BaseModel):
             return self
         if min(self.counts) < 1:
             raise ValueError(_("a count is below 1"))
+        if sum(self.counts) > MAX_COUNT:
+            raise ValueError(_("the counts are too large"))
         if min(*self.true, *self.predicted) < 0 or max(*self.true, *self.predicted) >= self.classes:
             raise ValueError(_("a class is not below the number of classes"))
         cells = list(zip(self.true, self.predicted, strict=True))
