@@ -54,9 +54,9 @@ def record_bytes(parent: Path) -> int:
 
 
 def without_clock(value: Any) -> Any:
-    """Return a verdict without seconds and names of run folders, which contain the time."""
+    """Return a verdict without seconds, and names and seals of run folders, which contain the time."""
     if isinstance(value, dict):
-        return {key: without_clock(inner) for key, inner in value.items() if key not in ("seconds", "run")}
+        return {key: without_clock(inner) for key, inner in value.items() if key not in ("seconds", "run", "seal")}
     return [without_clock(inner) for inner in value] if isinstance(value, list) else value
 
 

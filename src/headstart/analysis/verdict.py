@@ -40,6 +40,7 @@ from headstart.storage.schemas.verdict import (
     TimesToTarget,
     Verdict,
     VerdictNumbers,
+    VerdictSeal,
 )
 
 EVALUATION_SPLIT = "test"
@@ -91,7 +92,8 @@ def compute_verdict(folder: Path, spec: StudySpec, search: Sequence[SearchGroup]
             source=_stage_cost(folder, "sources"),
         ),
     )
-    return Verdict(**dict(numbers), sentences=verdict_sentences(numbers))
+    seals = {run.folder.name: run.result.seal.digest for run in runs if run.result is not None}
+    return Verdict(**dict(numbers), sentences=verdict_sentences(numbers), seal=VerdictSeal(runs=seals))
 
 
 def stops_early(folder: Path, spec: StudySpec) -> bool:

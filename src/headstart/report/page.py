@@ -12,7 +12,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from headstart.analysis.run_records import runs_at, runs_in
-from headstart.analysis.status import read_verdict
+from headstart.analysis.status import read_verdict, require_runs
 from headstart.factories import load_factory
 from headstart.i18n import Message, _, ngettext, translated
 from headstart.report.content import PageHead, page_head
@@ -72,6 +72,7 @@ def read_inputs(folder: Path, logged: Sequence[LoggedRun] = (), tags: Sequence[s
 
     Raises:
         DataError: The folder has no runs.
+        BrokenSealError: A run of the study is not that of its verdict.
     """
     if logged:
         own = with_unique_names([load_run(run) for run in runs_in(folder)])
@@ -85,6 +86,7 @@ def read_inputs(folder: Path, logged: Sequence[LoggedRun] = (), tags: Sequence[s
     if not (folder / "verdict.json").exists():
         return PageInputs(folder, runs, arm_colors(list({run.arm: run.spec for run in runs}.values())))
     verdict = read_verdict(folder)
+    require_runs(verdict, records)
     return StudyInputs(folder, runs, verdict_colors(verdict), verdict)
 
 

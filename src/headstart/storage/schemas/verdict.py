@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import hashlib
+import json
+from typing import Literal, Self
 
 from pydantic import Field
 
+from headstart.errors import DataError
+from headstart.i18n import Message, _
+from headstart.storage.files import JsonData
 from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.contrast import Contrast, VariedField, WithoutCopies
 from headstart.storage.schemas.overlap import Overlap
 from headstart.storage.schemas.result import RunState
-from headstart.storage.schemas.schema import Schema, VersionedSchema
+from headstart.storage.schemas.schema import RESTORE_HINT, Schema, VersionedSchema
 from headstart.storage.schemas.search import SearchGroup
 from headstart.storage.schemas.split_counts import SplitCounts
 from headstart.storage.schemas.study import TRAIN_AND_VAL
@@ -264,7 +269,35 @@ class VerdictNumbers(VersionedSchema, Condition):
         return [*self.conditions, self]
 
 
+class VerdictSeal(Schema):
+    """What a verdict had when it was written. It shows damage and careless edits, not forgery."""
+
+    content: str = Field("", description="sha256 of the verdict without this value; only in the file")
+    runs: dict[str, str] = Field(
+        default_factory=dict, description="sha256 of the seal by folder of a run that the verdict is about"
+    )
+
+
 class Verdict(VerdictNumbers):
     """The verdict of a study."""
 
     sentences: Sentences = Field(description="the verdict in words")
+    seal: VerdictSeal = Field(default_factory=VerdictSeal, description="what the verdict had when it was written")
+
+    def to_json(self) -> dict[str, JsonData]:
+        """Return the verdict as JSON data with the seal of its content."""
+        content = super().to_json()
+        content["seal"] = {"content": self._digest(), "runs": self.seal.runs}
+        return content
+
+    @classmethod
+    def parse(cls, text: str | bytes, name: str, hint: Message = RESTORE_HINT) -> Self:
+        """Return the verdict in a JSON text. Raises DataError as `Schema.parse`, and if its content has changed."""
+        verdict = super().parse(text, name, hint)
+        if verdict.seal.content != verdict._digest():
+            raise DataError(_("{name} has changed since the study ended.", name=name), hint)
+        return verdict.model_copy(update={"seal": VerdictSeal(runs=verdict.seal.runs)})  # equal to the one written
+
+    def _digest(self) -> str:
+        content = {**super().to_json(), "seal": self.seal.runs}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
