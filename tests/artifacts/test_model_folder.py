@@ -386,6 +386,26 @@ def test_a_flipped_bit_of_the_weights_is_noticed(folder: Path, tmp_path: Path, p
     assert fields_of(caught.value.message)["file"] == "model.safetensors"
 
 
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [
+        ("config.json", {"label_names": [CLASSES[1], CLASSES[0], *CLASSES[2:]]}),
+        ("preprocess.json", {"mean": [0.9, 0.9, 0.9]}),
+        ("preprocess.json", {"size": 48}),
+        ("preprocess.json", {"background": 0}),
+    ],
+)
+def test_changed_settings_of_a_model_that_was_copied_alone_are_noticed(
+    folder: Path, tmp_path: Path, file: str, changes: dict[str, object]
+) -> None:
+    copy_model(folder / "model", tmp_path / "model")
+    read_model(tmp_path / "model")
+    edit_json(file, **changes)(tmp_path / "model")
+    with pytest.raises(ModelFileError) as caught:
+        read_model(tmp_path / "model")
+    assert fields_of(caught.value.message)["folder"] == tmp_path / "model"
+
+
 @pytest.mark.parametrize("file", ["config.json", "preprocess.json", "model.safetensors"])
 def test_the_model_of_a_run_is_the_one_that_the_run_wrote(folder: Path, tmp_path: Path, file: str) -> None:
     run = shutil.copytree(folder, tmp_path / "run")

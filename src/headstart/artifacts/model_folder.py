@@ -29,6 +29,7 @@ from headstart.config.model_file import (
     first_line,
     read_model_config,
     read_preprocess,
+    settings_digest,
     unusable_model,
 )
 from headstart.config.run_config import NetworkConfig
@@ -97,8 +98,10 @@ def write_model(
         contained.remove(run, _inner(BACKBONE_FILE))
         contained.copy(*backbone, run, _inner(BACKBONE_FILE), link=True)
         weights[BACKBONE_FILE] = StoredFile.of(contained.read_bytes(run, _inner(BACKBONE_FILE), MAX_TENSOR_BYTES))
-    contained.write(run, _inner(PREPROCESS_FILE), json_text(_preprocess(setup).to_json()))
-    contained.write(run, _inner(CONFIG_FILE), json_text(_config(setup, event.epoch, weights).to_json()))
+    preprocess, config = _preprocess(setup), _config(setup, event.epoch, weights)
+    origin = config.headstart.model_copy(update={"settings": settings_digest(config, preprocess)})
+    contained.write(run, _inner(PREPROCESS_FILE), json_text(preprocess.to_json()))
+    contained.write(run, _inner(CONFIG_FILE), json_text(config.model_copy(update={"headstart": origin}).to_json()))
     contained.write(run, _inner("README.md"), _card(setup, event, whole=backbone is None))
 
 
@@ -154,6 +157,9 @@ def read_model(root: Path, name: str = "") -> SavedModel:
     code = stored_code(root, contained.join(name, CODE_FOLDER), origin.network.network, origin.network_sha256)
     with pinned(code):
         network = _network(root, name, origin.network, origin.head, len(classes))
+    if origin.settings != settings_digest(config, preprocess):
+        files = {"config": CONFIG_FILE, "preprocess": PREPROCESS_FILE}
+        raise unusable_model(root / name, _("{config} or {preprocess} has changed.", **files))
     if structure.description_of(network):
         user_network.adapt(network, origin.network.label, preprocess.size)
     return SavedModel(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -110,6 +111,7 @@ class ModelOrigin(_ModelSchema):
     plan: str = Field(description="hash of the plan")
     epoch: int = Field(description="epoch of the weights")
     weights: dict[str, StoredFile] = Field(description="size and sha256 by name of a weight file in the folder")
+    settings: str = Field("", description="sha256 of the other values of this file, and of those of preprocess.json")
     data: TrainingData
 
 
@@ -149,6 +151,13 @@ class Preprocess(_ModelSchema):
     background: int = Field(ge=0, le=255, description="gray level behind transparent pixels")
     mean: Mean
     std: Std
+
+
+def settings_digest(config: ModelConfig, preprocess: Preprocess) -> str:
+    """Return the sha256 (hex) of the settings of a model but the weight files, which have hashes of their own."""
+    content = config.model_dump(mode="json", exclude={"headstart": {"weights", "settings"}})
+    text = json.dumps([content, preprocess.to_json()], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_model_config(root: Path, name: str = "") -> ModelConfig:
