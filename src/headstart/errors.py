@@ -158,6 +158,9 @@ def as_headstart_error(error: Exception) -> HeadstartError:
             file = str(error.filename)
             message = _("The operating system reported an error ({reason}: {file}).", reason=error.strerror, file=file)
         return ResourceError(message, _OS_ERROR_HINTS[error.errno])
+    if isinstance(error, RecursionError):  # of folders or of values
+        message = _("Folders or values are nested too deeply.")
+        return DataError(message, _("Name another folder, or restore it from a copy."))
     if isinstance(error, MemoryError) or any(text in str(error) for text in _OUT_OF_MEMORY_TEXTS):
         return ResourceError(_("Out of memory."), _("Reduce --batch-size or --image-size."))
     text = " ".join(str(error).split())

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import subprocess
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -346,3 +347,36 @@ def test_a_run_behind_a_link_is_not_one_of_the_folder(run: Path) -> None:
         with pytest.raises(UnsafeFileError) as caught:
             call()
         assert "linked" in caught.value.message
+
+
+def test_names_of_runs_that_are_not_utf8_are_not_written(run: Path) -> None:
+    study = run.parent
+    run.rename(study / os.fsdecode(b"run-\xff"))
+    with pytest.raises(DataError):
+        page.write_page(study)
+    assert not (study / "report.html").exists()
+
+
+@pytest.mark.parametrize("words", [["diagnose"], ["report"], ["pool"]])
+def test_folders_that_are_nested_thousands_of_times_are_errors(words: list[str], tmp_path: Path, capsys) -> None:
+    folder = tmp_path / "deep"
+    folder.mkdir()
+    with contextlib.chdir(folder):
+        for _ in range(1500):
+            Path("d").mkdir()
+            os.chdir("d")
+        Path("events.out.tfevents.1").touch()
+    try:
+        with pytest.raises(SystemExit) as end:
+            main([*words, str(folder), *(["--runs", str(tmp_path / "runs")] if words == ["pool"] else [])])
+    finally:
+        subprocess.run(["rm", "-rf", folder], check=True)  # too deep for Python
+    assert end.value.code == DataError.exit_code
+
+
+@pytest.mark.parametrize("command", ["diagnose", "report"])
+def test_a_link_to_a_missing_event_file_is_no_event_file(command: str, tmp_path: Path) -> None:
+    (tmp_path / "events.out.tfevents.1").symlink_to(tmp_path / "missing")
+    with pytest.raises(SystemExit) as end:
+        main([command, str(tmp_path)])
+    assert end.value.code == DataError.exit_code

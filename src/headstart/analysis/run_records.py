@@ -263,7 +263,7 @@ def runs_at(folder: Path) -> list[RunRecord]:
             ),
         )
     hint = _("Name the folder of a run, of a study, or of several runs.")
-    if any(file.stat().st_size for file in folder.rglob("*tfevents*")):
+    if any(file.is_file() and file.stat().st_size for file in folder.rglob("*tfevents*")):
         hint = _("It has event files, but no records of headstart: only `headstart report` shows them.")
     raise DataError(_("There are no runs in {folder}.", folder=folder), hint)
 
@@ -284,7 +284,8 @@ def read_run(folder: Path) -> RunRecord:
     """Read the run in `folder`.
 
     Raises:
-        DataError: plan.json is missing or damaged, result.json is, or one has changed since the run ended.
+        DataError: One of the two files is damaged or has changed since the run ended, plan.json is missing, or the
+            name of the folder is not UTF-8.
     """
     content, result = read_plan_file(folder), None
     if contained.is_file(folder, RESULT_FILE):

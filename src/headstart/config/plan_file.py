@@ -12,6 +12,7 @@ from headstart.config.run_config import RunConfig
 from headstart.config.start_spec import start_problem
 from headstart.errors import DataError
 from headstart.i18n import _
+from headstart.path_names import name_fault
 from headstart.storage.files import JsonData, write_json
 from headstart.storage.schemas.schema import VersionedSchema
 from headstart.storage.schemas.study import RunRole, Stage
@@ -49,8 +50,10 @@ def read_plan_file(folder: Path, *, require_hash: bool = True) -> PlanFile:
 
     Raises:
         DataError: It is missing, damaged or of another schema version, needs a component that is not registered, or
-            does not have its hash, which is computed again.
+            does not have its hash, which is computed again; or the name of the folder is not UTF-8.
     """
+    if of_name := name_fault(folder):  # it could not be written to verdicts and pages
+        raise DataError(*of_name)
     hint = _(
         "Restore {plan_file} from a copy, or name the plugin that it needs in {variable}.",
         plan_file=PLAN_FILE,
