@@ -1,5 +1,6 @@
 """Heads trained in a batch equal the heads trained alone and write the same records."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -23,8 +24,10 @@ from headstart.reporter import NullReporter
 from headstart.results import diagnosis
 from headstart.runs import execute, heads_runner, job_protocol, lifecycle, runner
 from headstart.runs.job_protocol import RunRequest
+from headstart.storage import seals
 from headstart.storage.journal import read_lines
 from headstart.storage.schemas.metrics import FindingLine, SnapshotLine
+from headstart.storage.schemas.schema import StoredFile
 from headstart.training import setup
 from headstart.weights.model_weights import model_weights
 from tests.files import read_json
@@ -256,3 +259,20 @@ def test_heads_of_an_optimizer_that_is_not_elementwise_are_trained_alone(
     alone = runner.run_new(heads[0], tmp_path / "alone", NullReporter(), role=ROLE)
     actual, expected = model_weights(folder / "model").state, model_weights(alone / "model").state
     assert expected and all(torch.equal(actual[key], expected[key]) for key in expected)
+
+
+def test_backbone_is_serialized_and_hashed_once_for_all_heads(
+    start: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    serialized, hashed = [], []
+    real_bytes, real_hash = heads_runner.tensor_bytes, seals._hash
+    monkeypatch.setattr(heads_runner, "tensor_bytes", lambda state: serialized.append(state) or real_bytes(state))
+    monkeypatch.setattr(seals, "_hash", lambda file: hashed.append(os.fstat(file.fileno()).st_ino) or real_hash(file))
+    folders = train_batched([plan(start=start, seed=seed) for seed in (1, 2, 3)], tmp_path / "runs")
+    (shared,) = {(folder / "model" / "backbone.safetensors").stat().st_ino for folder in folders}
+    assert len(serialized) == 1 and hashed.count(shared) == 1
+    stored = StoredFile.of((folders[0] / "model" / "backbone.safetensors").read_bytes())
+    for folder in folders:
+        named = read_json(folder / "model" / "config.json")["headstart"]["weights"]["backbone.safetensors"]
+        assert StoredFile(**named) == stored == read_run(folder).result.seal.files["model/backbone.safetensors"]

@@ -47,7 +47,6 @@ from headstart.storage import contained
 from headstart.storage.files import json_text
 from headstart.storage.run_files import MODEL_FOLDER
 from headstart.storage.schemas.schema import StoredFile
-from headstart.storage.tensor_file import MAX_TENSOR_BYTES
 from headstart.training.events import Epoch
 from headstart.training.setup import TrainingSetup, make_network
 from headstart.weights.files import tensor_bytes
@@ -74,8 +73,17 @@ class SavedModel:
     config: ModelConfig
 
 
+@dataclass(frozen=True)
+class SharedWeights:
+    """A file of frozen tensors that the models of several runs have: `name` below `root`, and its size and hash."""
+
+    root: Path
+    name: str
+    stored: StoredFile
+
+
 def write_model(
-    run: Path, state: dict[str, Tensor], setup: TrainingSetup, event: Epoch, backbone: tuple[Path, str] | None = None
+    run: Path, state: dict[str, Tensor], setup: TrainingSetup, event: Epoch, backbone: SharedWeights | None = None
 ) -> None:
     """Write or replace the model folder of a run; each file is replaced atomically.
 
@@ -84,9 +92,8 @@ def write_model(
         state: State dict of the network, or of the head alone if `backbone` is given.
         setup: The setup of the run.
         event: The epoch of the weights.
-        backbone: File of the frozen tensors: a folder, and a name below it. `state` becomes `head.safetensors` then,
-            and `backbone.safetensors` is a link to this file, or a copy where links are not supported.
-            `merge_weight_files` combines the two files.
+        backbone: File of the frozen tensors. `state` becomes `head.safetensors` then, and `backbone.safetensors` is a
+            link to this file, or a copy where links are not supported. `merge_weight_files` combines the two files.
     """
     contained.make_folder(run, MODEL_FOLDER)
     write_code(run, _inner(CODE_FOLDER), setup.plan.network.network)
@@ -96,8 +103,8 @@ def write_model(
     if backbone is not None:
         contained.remove(run, _inner(MODEL_FILE))
         contained.remove(run, _inner(BACKBONE_FILE))
-        contained.copy(*backbone, run, _inner(BACKBONE_FILE), link=True)
-        weights[BACKBONE_FILE] = StoredFile.of(contained.read_bytes(run, _inner(BACKBONE_FILE), MAX_TENSOR_BYTES))
+        contained.copy(backbone.root, backbone.name, run, _inner(BACKBONE_FILE), link=True)
+        weights[BACKBONE_FILE] = backbone.stored
     preprocess, config = _preprocess(setup), _config(setup, event.epoch, weights)
     origin = config.headstart.model_copy(update={"settings": settings_digest(config, preprocess)})
     contained.write(run, _inner(PREPROCESS_FILE), json_text(preprocess.to_json()))

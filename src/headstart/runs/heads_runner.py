@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from headstart.artifacts.model_folder import write_model
+from headstart.artifacts.model_folder import SharedWeights, write_model
 from headstart.config.model_file import BACKBONES_FOLDER
 from headstart.config.registry.mixers import MIXERS
 from headstart.config.run_config import RunConfig
@@ -32,6 +32,7 @@ from headstart.runs.session import RunSession
 from headstart.storage import contained
 from headstart.storage.schemas.arm import FROZEN, TuningKind
 from headstart.storage.schemas.metrics import Histogram
+from headstart.storage.schemas.schema import StoredFile
 from headstart.storage.schemas.study import RunRole
 from headstart.telemetry.cadence import snapshot_is_due
 from headstart.telemetry.observer import Observer
@@ -238,12 +239,16 @@ class _HeadsTrainer:
         if session.best_event is not None:
             name = structure.head_name(session.setup.network)
             tensors = {f"{name}.{key}": tensor for key, tensor in session.best.items()}
-            backbone = (self._parent, _backbone_file(self._parent, self._setup, self._digest))
-            write_model(session.run_logger.folder, tensors, session.setup, session.best_event, backbone)
+            write_model(session.run_logger.folder, tensors, session.setup, session.best_event, self._stored_backbone)
+
+    @functools.cached_property
+    def _stored_backbone(self) -> SharedWeights:
+        """The file of the frozen tensors, which do not change: it is written and hashed once for all heads."""
+        return _backbone_file(self._parent, self._setup, self._digest)
 
 
-def _backbone_file(parent: Path, setup: TrainingSetup, digest: str) -> str:
-    """Return the name below `parent` of the file with the frozen tensors, which the models of all heads share."""
+def _backbone_file(parent: Path, setup: TrainingSetup, digest: str) -> SharedWeights:
+    """Return the file below `parent` with the frozen tensors, which the models of all heads share."""
     name = f"{BACKBONES_FOLDER}/{digest[:32]}.safetensors"
     head = [structure.head_name(setup.network)]
     content = tensor_bytes({k: t for k, t in setup.network.state_dict().items() if not structure.in_part(k, head)})
@@ -253,7 +258,7 @@ def _backbone_file(parent: Path, setup: TrainingSetup, digest: str) -> str:
     # one that is damaged, or that came with a copied folder, is replaced
     if not is_stored or contained.read_bytes(parent, name, len(content)) != content:
         contained.write(parent, name, content)
-    return name
+    return SharedWeights(parent, name, StoredFile.of(content))
 
 
 def _weight(module: torch.nn.Module) -> Tensor:

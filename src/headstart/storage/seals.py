@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 from headstart.errors import DataError
 from headstart.i18n import Message, _
@@ -24,7 +25,7 @@ from headstart.storage.schemas.study import RunRole
 _UNSEALED = frozenset({f"{MODEL_FOLDER}/README.md"})  # a text, which users complete
 _BLOCK_BYTES = 1 << 20
 _HINT = _("Restore the file from a copy, or train the run again.")
-_verified: dict[tuple[str, int, int, int], StoredFile] = {}  # by path, inode, size and time of the last change
+_verified: dict[tuple[int, ...], StoredFile] = {}  # by `_content_key`
 
 
 class BrokenSealError(DataError):
@@ -102,13 +103,29 @@ def _stored(folder: Path, name: str) -> StoredFile:
     """Return size and hash of a file; a file that was hashed before and has not changed is not read again."""
     with contained.open_file(folder, name) as file:
         status = os.fstat(file.fileno())
-        key = (str(folder.absolute() / name), status.st_ino, status.st_size, status.st_mtime_ns)
+        key = _content_key(status)
         if key not in _verified:
-            digest = hashlib.sha256()
-            while block := file.read(_BLOCK_BYTES):
-                digest.update(block)
-            _verified[key] = StoredFile(size=status.st_size, sha256=digest.hexdigest())
+            _verified[key] = StoredFile(size=status.st_size, sha256=_hash(file))
     return _verified[key]
+
+
+def _content_key(status: os.stat_result) -> tuple[int, ...]:
+    """Return what is equal as long as a file has the same content, under each of its names.
+
+    A further hard link changes the ctime of a file, so that it is no part of the key of a file with several names, such
+    as the backbone of heads. Within one process the key misses a change of such a file whose size and mtime are set
+    back, and a change of any file within one tick of the file system's clock, some milliseconds, that keeps the size.
+    """
+    once = status.st_ctime_ns if status.st_nlink == 1 else 0
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, once)
+
+
+def _hash(file: BinaryIO) -> str:
+    """Return the sha256 of an open file in hexadecimal digits."""
+    digest = hashlib.sha256()
+    while block := file.read(_BLOCK_BYTES):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def _plan_digest(plan_hash: str, role: RunRole | None) -> str:
