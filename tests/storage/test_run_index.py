@@ -52,6 +52,35 @@ def test_index_that_others_can_change_is_not_believed(folder: Path, spoil: Calla
     assert not run_index.knows_code(CODE) and run_index.fault()
 
 
+def test_each_line_is_parsed_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = []
+    real = run_index._lines
+    monkeypatch.setattr(run_index, "_lines", lambda text: parsed.append(text) or real(text))
+    for number in range(5):
+        run_index.add(folder, seal=f"{number}" * 64)
+        assert all(run_index.knows_seal(f"{earlier}" * 64) for earlier in range(number + 1))
+        assert not run_index.knows_seal("9" * 64) and not run_index.knows_seal("") and run_index.knows_code(CODE)
+    assert b"".join(parsed) == (folder / run_index.INDEX_FILE).read_bytes()
+
+
+def test_an_index_that_was_replaced_or_cut_is_read_again(folder: Path) -> None:
+    file = folder / run_index.INDEX_FILE
+    run_index.add(folder, seal="1" * 64)
+    first, second = file.read_bytes().splitlines(keepends=True)
+    assert run_index.knows_seal("1" * 64)
+    os.truncate(file, len(first))
+    assert not run_index.knows_seal("1" * 64) and run_index.knows_code(CODE)
+    (folder / "new").write_bytes(second * 3)
+    (folder / "new").chmod(0o600)
+    (folder / "new").rename(file)
+    assert run_index.knows_seal("1" * 64) and not run_index.knows_code(CODE)
+    file.chmod(0o660)  # believed no longer, although it was read
+    assert not run_index.knows_seal("1" * 64)
+    file.chmod(0o600)
+    file.unlink()
+    assert not run_index.knows_seal("1" * 64)
+
+
 @pytest.mark.parametrize("name", ["data", "data/runs.jsonl"])
 def test_index_of_another_user_is_not_believed(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     other = (folder.parent / name).stat().st_ino

@@ -11,6 +11,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import Field, ValidationError
@@ -64,12 +65,12 @@ def add(folder: Path, plan: str = "", code: str = "", seal: str = "") -> None:
 
 def knows_code(sha256: str) -> bool:
     """Return True if this user began a run with the code, or trusts it."""
-    return any(line.code == sha256 for line in _lines())
+    return bool(sha256) and sha256 in _content().codes
 
 
 def knows_seal(digest: str) -> bool:
     """Return True if a run with this seal ended on behalf of this user."""
-    return any(line.seal == digest for line in _lines())
+    return bool(digest) and digest in _content().seals
 
 
 def fault() -> Message:
@@ -87,16 +88,54 @@ def fault() -> Message:
     return NOTHING
 
 
-def _lines() -> Iterator[IndexLine]:
-    """Yield the lines of the index that are intact; none if it is missing, or others can change it."""
+@dataclass(frozen=True)
+class _Content:
+    """The text of an index, and what its lines have."""
+
+    text: bytes = b""
+    codes: frozenset[str] = frozenset()
+    seals: frozenset[str] = frozenset()
+
+
+_EMPTY = _Content()
+_read: dict[tuple[int, ...], _Content] = {}  # the last content, by device, inode, size and time of the last change
+
+
+def _content() -> _Content:
+    """Return the content of the index; an empty one if it is missing, or others can change it.
+
+    Lines are appended again and again, so that only those are parsed that follow the text that was read last.
+    """
     with contextlib.suppress(OSError, RuntimeError, contained.UnsafeFileError):
         root = data_root()
         with contained.open_file(root, INDEX_FILE) as file:
-            if not _is_private(root.stat()) or not _is_private(os.fstat(file.fileno())):
-                return
-            for line in file:
-                with contextlib.suppress(ValidationError):
-                    yield IndexLine.model_validate_json(line)
+            status = os.fstat(file.fileno())
+            if not _is_private(root.stat()) or not _is_private(status):
+                return _EMPTY
+            key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+            content = _read.get(key)
+            if content is None:
+                content = _extended(next(iter(_read.values()), _EMPTY), file.read(status.st_size))
+                _read.clear()
+                _read[key] = content
+            return content
+    return _EMPTY
+
+
+def _extended(before: _Content, text: bytes) -> _Content:
+    """Return the content of a text, which mostly begins with one that was parsed before."""
+    if not text.startswith(before.text):
+        before = _EMPTY
+    lines = list(_lines(text[len(before.text) :]))
+    codes, seals = (line.code for line in lines), (line.seal for line in lines)
+    return _Content(text, before.codes.union(codes), before.seals.union(seals))
+
+
+def _lines(text: bytes) -> Iterator[IndexLine]:
+    """Yield the lines that are intact."""
+    for line in text.splitlines():
+        with contextlib.suppress(ValidationError):
+            yield IndexLine.model_validate_json(line)
 
 
 def _is_private(status: os.stat_result) -> bool:
