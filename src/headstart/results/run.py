@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable
-from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -51,10 +50,18 @@ class Run:
         """
         self.folder = Path(folder)
         self.plan = read_plan_file(self.folder).plan
+        self._ended: RunRecord | None = None
+        self._history: pd.DataFrame | None = None
 
-    @cached_property
+    @property
     def _record(self) -> RunRecord:
-        return read_run(self.folder)
+        """The record; it is read again until the run has ended."""
+        if self._ended is None:
+            record = read_run(self.folder)
+            if not record.done:
+                return record
+            self._ended = record
+        return self._ended
 
     @property
     def result(self) -> RunResult | None:
@@ -66,18 +73,23 @@ class Run:
         """State of the run: `finished`, `diverged`, or `unfinished` (it can be resumed)."""
         return self.result.state if self.result else RunState.UNFINISHED
 
-    @cached_property
+    @property
     def history(self) -> pd.DataFrame:
-        """One row per epoch: epoch, step, loss and accuracy of train and val, lr per group, speed."""
-        rows = []
-        for line in self._record.lines():
+        """One row per epoch so far: epoch, step, loss and accuracy of train and val, lr per group, speed."""
+        if self._history is not None:
+            return self._history
+        record, rows = self._record, []
+        for line in record.lines():
             if isinstance(line, EpochLine):
                 row: dict[str, JsonData] = {"epoch": line.epoch, "step": line.step, "best": line.best}
                 for split, score in (("train", line.train), ("val", line.val)):
                     row |= {f"{split}_loss": score.loss, f"{split}_accuracy": score.accuracy}
                 row |= {f"lr_{group}": rate for group, rate in line.lr.items()}
                 rows.append(row | line.speed.to_json())
-        return pd.DataFrame(rows)
+        history = pd.DataFrame(rows)
+        if record.done:
+            self._history = history
+        return history
 
     @property
     def test(self) -> Evaluation | None:
