@@ -212,4 +212,4 @@ def seal(folder: Path) -> None:
     (folder / PLAN_FILE).write_text(json.dumps(content))
     read = read_plan_file(folder)
     result = RunResult.read(folder / RESULT_FILE).model_copy(update={"plan": read.hash})
-    write_json(folder / RESULT_FILE, seals.seal_run(folder, result, read.hash, read.study).to_json())
+    write_json(folder / RESULT_FILE, seals.seal_run(folder, result, read.sealed).to_json())

@@ -290,7 +290,7 @@ def read_run(folder: Path) -> RunRecord:
     content, result = read_plan_file(folder), None
     if contained.is_file(folder, RESULT_FILE):
         result = RunResult.read(folder / RESULT_FILE)
-        seals.require_result(folder, result, content.hash, content.study)
+        seals.require_result(folder, result, content.sealed)
     return RunRecord(
         folder=folder,
         plan=content.plan,

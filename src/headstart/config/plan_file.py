@@ -35,6 +35,14 @@ class PlanFile(VersionedSchema):
         False, description="whether it is a pooled copy of a run that is not in the index of the user who pooled it"
     )
 
+    @property
+    def sealed(self) -> dict[str, JsonData]:
+        """What a seal covers: all but the plan, whose hash covers it except for the place of the images.
+
+        Nothing of it changes after the run has ended. Values that are missing mean the same as their defaults.
+        """
+        return self.model_dump(mode="json", exclude={"plan"}, exclude_defaults=True)
+
 
 def write_plan_file(folder: Path, content: PlanFile) -> None:
     """Write plan.json into a run folder."""

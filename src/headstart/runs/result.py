@@ -60,7 +60,6 @@ def write_result(session: RunSession, evaluation: EndLine) -> None:
         seal=UNSEALED,
     )
     folder = session.run_logger.folder
-    content = read_plan_file(folder)
-    sealed = seals.seal_run(folder, result, content.hash, content.study)
+    sealed = seals.seal_run(folder, result, read_plan_file(folder).sealed)
     write_json(folder / RESULT_FILE, sealed.to_json())
     run_index.add(folder, plan.hash, seal=sealed.seal.digest)

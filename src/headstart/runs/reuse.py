@@ -108,7 +108,7 @@ def write_copied_plan(folder: Path, content: PlanFile) -> None:
     """Write plan.json of a copied run, whose role is another one, and seal the run again if it has ended."""
     result = RunResult.read(folder / RESULT_FILE) if contained.is_file(folder, RESULT_FILE) else None
     if result is not None:
-        sealed = seals.seal_run(folder, result, content.hash, content.study)
+        sealed = seals.seal_run(folder, result, content.sealed)
         files.write_json(folder / RESULT_FILE, sealed.to_json())
         run_index.add(folder, content.hash, seal=sealed.seal.digest)
     write_plan_file(folder, content)

@@ -10,17 +10,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from headstart.errors import DataError
 from headstart.i18n import Message, _
 from headstart.storage import contained
+from headstart.storage.files import JsonData
 from headstart.storage.run_files import MODEL_FOLDER, PREDICTIONS_FILE, RECORD_FILE
 from headstart.storage.schemas.result import RESULT_FILE, RunResult
 from headstart.storage.schemas.schema import StoredFile
 from headstart.storage.schemas.seal import Seal
-from headstart.storage.schemas.study import RunRole
 
 _UNSEALED = frozenset({f"{MODEL_FOLDER}/README.md"})  # a text, which users complete
 _BLOCK_BYTES = 1 << 20
@@ -32,14 +33,13 @@ class BrokenSealError(DataError):
     """A file of a run that has ended is missing or has changed."""
 
 
-def seal_run(folder: Path, result: RunResult, plan_hash: str, role: RunRole | None) -> RunResult:
+def seal_run(folder: Path, result: RunResult, plan: Mapping[str, JsonData]) -> RunResult:
     """Return a result with the seal of the files in a run folder, all of which must be durable.
 
     Args:
         folder: The folder of the run.
         result: Its result; an earlier seal is replaced.
-        plan_hash: Hash of its plan.
-        role: Role of the run in its study.
+        plan: What the seal covers of plan.json (`PlanFile.sealed`).
 
     Raises:
         UnsafeFileError: A file is a link.
@@ -50,25 +50,24 @@ def seal_run(folder: Path, result: RunResult, plan_hash: str, role: RunRole | No
     if contained.is_folder(folder, MODEL_FOLDER):
         names += [name for name in contained.files_below(folder, MODEL_FOLDER) if name not in _UNSEALED]
     seal = Seal(
-        plan=_plan_digest(plan_hash, role),
+        plan=_digest(plan),
         result=_result_digest(result),
         files={name: _stored(folder, name) for name in names},
     )
     return result.model_copy(update={"seal": seal})
 
 
-def require_result(folder: Path, result: RunResult, plan_hash: str, role: RunRole | None) -> None:
+def require_result(folder: Path, result: RunResult, plan: Mapping[str, JsonData]) -> None:
     """Raise BrokenSealError if the result, or the plan of the run, is not that of the seal.
 
     Args:
         folder: The folder of the run, for messages.
         result: The result that was read.
-        plan_hash: Hash of the plan that was read, computed from the plan.
-        role: Role of the run that was read.
+        plan: What the seal covers of the plan.json that was read, with the hash computed from the plan.
     """
     if result.seal.result != _result_digest(result):
         raise _broken(_("{path} has changed since the run ended.", path=folder / RESULT_FILE))
-    if result.seal.plan != _plan_digest(plan_hash, role) or result.plan != plan_hash:
+    if result.seal.plan != _digest(plan) or result.plan != plan["hash"]:
         raise _broken(_("{path} has changed since the run ended.", path=folder / "plan.json"))
 
 
@@ -126,10 +125,6 @@ def _hash(file: BinaryIO) -> str:
     while block := file.read(_BLOCK_BYTES):
         digest.update(block)
     return digest.hexdigest()
-
-
-def _plan_digest(plan_hash: str, role: RunRole | None) -> str:
-    return _digest({"plan": plan_hash, "study": None if role is None else role.to_json()})
 
 
 def _result_digest(result: RunResult) -> str:

@@ -13,7 +13,7 @@ from headstart.storage.schemas.schema import Schema, StoredFile
 class Seal(Schema):
     """What a run had when it ended. It shows damage and careless edits, not forgery."""
 
-    plan: str = Field(description="sha256 of the hash of the plan and of the role of the run in its study")
+    plan: str = Field(description="sha256 of plan.json without the plan, for which its hash stands")
     result: str = Field(description="sha256 of the result without the seal")
     files: dict[str, StoredFile] = Field(description="size and sha256 by name of a file in the folder of the run")
 
