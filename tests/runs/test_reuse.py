@@ -11,6 +11,7 @@ from headstart.config.resolve import resolve_settings
 from headstart.reporter import NullReporter
 from headstart.runs import reuse, runner
 from headstart.runs.job_protocol import RunRequest
+from headstart.storage import run_index
 from headstart.storage.journal import read_lines
 from tests.handmade import run_role
 from tests.short_runs import SMALL
@@ -47,3 +48,29 @@ def test_run_whose_record_is_damaged_is_not_reused(
         damage(path / "metrics.jsonl")
     assert reuse.copy_finished(tmp_path / "other", request) is None
     assert list((tmp_path / "other").glob("*")) == []
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "artifacts/predictions.npz", "model/preprocess.json", "result.json"])
+def test_a_copy_that_differs_from_the_run_is_not_sealed(
+    name: str, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    request = RunRequest(plan=read_run(folder).plan, role=run_role("a"))
+    reuse.register_finished(folder, request.plan)
+    real = reuse.copy_file
+
+    def damaged(source: Path, file: str, target: Path, new_name: str, *, link: bool) -> None:
+        real(source, file, target, new_name, link=False)
+        if file == name:
+            (target / new_name).write_bytes((target / new_name).read_bytes() + b" ")
+
+    monkeypatch.setattr(reuse, "copy_file", damaged)
+    index = run_index.data_root() / run_index.INDEX_FILE
+    before = index.read_bytes()
+    copied = reuse.copy_finished(tmp_path / "study", request)
+    if name == "result.json":  # that of the copy is written from the result that was verified
+        assert copied is not None and read_run(copied).result.val == read_run(folder).result.val
+        assert read_run(copied).result.seal.files == read_run(folder).result.seal.files
+    else:
+        assert copied is None and list((tmp_path / "study").glob("*")) == [] and index.read_bytes() == before

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from headstart.analysis.run_records import RunRecord
 from headstart.analysis.verdict import compute_verdict
-from headstart.config.plan_file import differences, read_plan_file
+from headstart.config.plan_file import differences
 from headstart.config.presets import Setting
 from headstart.config.run_config import SECTIONS, ArmConfig, RunConfig
 from headstart.config.start_spec import content_start, start_row
@@ -29,7 +29,7 @@ from headstart.metrics.registry import DEFAULT_METRIC, METRICS, is_study_metric
 from headstart.models.user_code import CODE_FOLDER
 from headstart.optim.registry import OPTIMIZERS
 from headstart.report import page
-from headstart.runs.reuse import copy_files, with_origin, write_copied_plan
+from headstart.runs.reuse import copy_files, write_copied_plan
 from headstart.storage import files, folders, run_index
 from headstart.storage.files import JsonData
 from headstart.storage.run_files import CODE_FILES, copy_folder
@@ -268,9 +268,7 @@ def _copy_runs(
         target = folders.make_folder(folder, run.folder.name)
         copy_files(run.folder, target)
         role = RunRole(arm=arm, stage=Stage.MAIN, budget=budget, fraction=fraction)
-        of_others = run.folder in others or run.of_others
-        origin = str(run.folder.absolute())
-        write_copied_plan(target, with_origin(read_plan_file(run.folder), role, origin, of_others=of_others))
+        write_copied_plan(target, run, role, of_others=run.folder in others or run.of_others)
         examples.setdefault(arm.name, run)
     return examples
 

@@ -18,7 +18,7 @@ from headstart.runs.run_folder import is_blind
 from headstart.storage import contained, files, folders, locks, run_index, seals
 from headstart.storage.cache import cache_root, read_cache_file, write_cache_file
 from headstart.storage.run_files import MODEL_FOLDER, RUN_FILES, copy_file, known_files
-from headstart.storage.schemas.result import RESULT_FILE, RunResult
+from headstart.storage.schemas.result import RESULT_FILE
 from headstart.storage.schemas.schema import VersionedSchema
 from headstart.storage.schemas.study import RunRole
 from headstart.telemetry.run_logger import run_name
@@ -84,31 +84,47 @@ def copy_finished(parent: Path, request: RunRequest, until: int | None = None) -
         The new folder, or None if there is no such run.
     """
     plan, role = request.plan, request.role
-    source = _finished_run(plan, role) or (None if until is None else _rung(plan, until))
-    if source is None:
+    record = _finished_run(plan, role) or (None if until is None else _rung(plan, until))
+    if record is None:
         return None
     folder = folders.create_run(parent, run_name(plan, role), plan.seeding.seed)
     try:
-        content = read_plan_file(source)
-        copy_files(source, folder)
-        # the source may have been deleted or resumed during the copy
-        changed = source not in (_finished_run(plan, role), until is not None and _rung(plan, until))
+        copy_files(record.folder, folder)
+        # the source may have been deleted or resumed during the copy; the seal shows it of a finished run
+        again = record if record.done or until is None else _rung(plan, until)
+        unchanged = again is not None and again.folder == record.folder
+        if unchanged:
+            write_copied_plan(folder, record, role, plan=plan)  # the images may have been moved since the run
     except (HeadstartError, OSError):
-        changed = True
-    if changed:
+        unchanged = False
+    if not unchanged:
         contained.remove_folder(parent, folder.name)
         return None
-    content = content.model_copy(update={"plan": plan})  # the images may have been moved since the run
-    write_copied_plan(folder, with_origin(content, role, str(source)))
     register_finished(folder, plan, until)
     return folder
 
 
-def write_copied_plan(folder: Path, content: PlanFile) -> None:
-    """Write plan.json of a copied run, whose role is another one, and seal the run again if it has ended."""
-    result = RunResult.read(folder / RESULT_FILE) if contained.is_file(folder, RESULT_FILE) else None
-    if result is not None:
-        sealed = seals.seal_run(folder, result, content.sealed)
+def write_copied_plan(
+    folder: Path, source: RunRecord, role: RunRole, *, plan: RunConfig | None = None, of_others: bool = False
+) -> None:
+    """Write plan.json of a copied run, and result.json of one that has ended, with the seal of the files of the run.
+
+    Args:
+        folder: The folder of the copy.
+        source: The run.
+        role: Role of the copy in its study.
+        plan: Its plan, which has the same hash. Default: that of the run.
+        of_others: Whether somebody else trained the run.
+
+    Raises:
+        BrokenSealError: The run has changed since it was read, or the copy does not have its files.
+    """
+    read = read_plan_file(source.folder)
+    content = with_origin(read, role, str(source.folder.absolute()), of_others=of_others)
+    content = content.model_copy(update={"plan": plan or read.plan})
+    if source.result is not None:
+        seals.require_result(source.folder, source.result, read.sealed)
+        sealed = seals.seal_copy(folder, source.result, content.sealed)
         files.write_json(folder / RESULT_FILE, sealed.to_json())
         run_index.add(folder, content.hash, seal=sealed.seal.digest)
     write_plan_file(folder, content)
@@ -139,32 +155,30 @@ def _registry_name(plan: RunConfig, until: int | None = None) -> str:
     return f"runs/{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 
 
-def _finished_run(plan: RunConfig, role: RunRole) -> Path | None:
+def _finished_run(plan: RunConfig, role: RunRole) -> RunRecord | None:
     """Return the finished run of a plan, evaluated on the splits that the role needs."""
     try:
-        source = _registered_folder(plan)
-        record = read_run(source)
+        record = read_run(_registered_folder(plan))
     except Exception:  # the entry is only a hint: if it is invalid for any reason, the run is trained
         return None
     if record.hash != plan.hash or record.result is None or not run_index.knows_seal(record.result.seal.digest):
         return None
     try:
-        seals.require_all(source, record.result.seal)
+        seals.require_all(record.folder, record.result.seal)
         record.predictions("val")
         list(record.lines())  # raises if a line is damaged
     except Exception:  # as above
         return None
     if is_blind(record.role) and not is_blind(role):  # it was not evaluated on test
         return None
-    return source
+    return record
 
 
-def _rung(plan: RunConfig, until: int) -> Path | None:
+def _rung(plan: RunConfig, until: int) -> RunRecord | None:
     """Return the run of a plan that paused after `until` epochs and was not resumed."""
     try:
-        source = _registered_folder(plan, until)
-        record = read_run(source)
-        return source if record.hash == plan.hash and not record.done and len(record.epochs) == until else None
+        record = read_run(_registered_folder(plan, until))
+        return record if record.hash == plan.hash and not record.done and len(record.epochs) == until else None
     except Exception:  # as in _finished_run
         return None
 

@@ -18,7 +18,7 @@ from headstart.errors import DataError
 from headstart.i18n import Message, _
 from headstart.storage import contained
 from headstart.storage.files import JsonData
-from headstart.storage.run_files import MODEL_FOLDER, PREDICTIONS_FILE, RECORD_FILE
+from headstart.storage.run_files import MODEL_FILES, MODEL_FOLDER, PREDICTIONS_FILE, RECORD_FILE, known_files
 from headstart.storage.schemas.result import RESULT_FILE, RunResult
 from headstart.storage.schemas.schema import StoredFile
 from headstart.storage.schemas.seal import Seal
@@ -48,13 +48,29 @@ def seal_run(folder: Path, result: RunResult, plan: Mapping[str, JsonData]) -> R
     names = [RECORD_FILE]
     names += [PREDICTIONS_FILE] if contained.is_file(folder, PREDICTIONS_FILE) else []
     if contained.is_folder(folder, MODEL_FOLDER):
-        names += [name for name in contained.files_below(folder, MODEL_FOLDER) if name not in _UNSEALED]
+        known = [contained.join(MODEL_FOLDER, file) for file in known_files(folder, MODEL_FOLDER, MODEL_FILES)]
+        names += [name for name in known if name not in _UNSEALED]  # others are not copied on
     seal = Seal(
         plan=_digest(plan),
         result=_result_digest(result),
         files={name: _stored(folder, name) for name in names},
     )
     return result.model_copy(update={"seal": seal})
+
+
+def seal_copy(folder: Path, result: RunResult, plan: Mapping[str, JsonData]) -> RunResult:
+    """Return the result of a run with the seal of a copy, which differs from the run in plan.json only.
+
+    Args:
+        folder: The folder of the copy.
+        result: The result of the run, as it was read and verified.
+        plan: What the seal covers of the plan.json of the copy (`PlanFile.sealed`).
+
+    Raises:
+        BrokenSealError: The copy does not have the files of the run.
+    """
+    require_all(folder, result.seal)
+    return result.model_copy(update={"seal": result.seal.model_copy(update={"plan": _digest(plan)})})
 
 
 def require_result(folder: Path, result: RunResult, plan: Mapping[str, JsonData]) -> None:
