@@ -110,6 +110,12 @@ def test_runs_of_others_need_trust(students: Path, tmp_path: Path, monkeypatch: 
     with pytest.raises(DataError) as error:
         headstart.pool(folders[1:], runs=tmp_path / "pooled", quiet=True)
     assert fields_of(error.value.message)["total"] == 4 and not (tmp_path / "pooled").exists()
+    assert not run_index.fault()
+    (tmp_path / "index").chmod(0o770)
+    with pytest.raises(DataError) as error:
+        headstart.pool(students / "student0", runs=tmp_path / "pooled", quiet=True)
+    assert run_index.fault() and run_index.fault() in error.value.hint.values.values()
+    (tmp_path / "index").chmod(0o700)
     (tmp_path / "alone").mkdir()
     shutil.copytree(own.folder, tmp_path / "alone" / "run")
     paths = [tmp_path / "alone", students / "student0" / adam_of(students / "student0").name, students / "student1"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from headstart.analysis.run_records import RunRecord, read_run
 from headstart.config.plan_file import PLAN_FILE
 from headstart.errors import DataError
-from headstart.i18n import Message, _, ngettext
+from headstart.i18n import Message, _, join, ngettext
 from headstart.storage import run_index, seals
 from headstart.storage.schemas.study import Stage
 from headstart.text import end_sentence, join_first
@@ -94,6 +94,11 @@ def foreign_runs(runs: Sequence[RunRecord], *, trust: bool) -> set[Path]:
                 total=len(runs),
                 names=join_first([str(folder) for folder in sorted(foreign)], _MAX_SHOWN),
             ),
-            _("If you trust who trained them, use --trust (in Python trust=True); the verdict says it."),
+            join(
+                [
+                    _("If you trust who trained them, use --trust (in Python trust=True); the verdict says it."),
+                    run_index.fault(),
+                ]
+            ),
         )
     return foreign

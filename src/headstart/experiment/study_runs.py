@@ -49,6 +49,7 @@ class StudyRuns:
     image_seconds: dict[str, float] = field(default_factory=dict)  # measured, of a training image
     health: HealthSummary = field(default_factory=HealthSummary)
     speed_check: SpeedCheck = field(default_factory=lambda: SpeedCheck(0))
+    _is_index_reported: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         """Start without variants."""
@@ -114,6 +115,9 @@ class StudyRuns:
     ) -> None:
         """Add finished runs of other folders to `records`, and report where they come from."""
         new = {request.plan.hash: request for request in requests if request.plan.hash not in {*records, *started}}
+        if not self._is_index_reported and (sentence := reuse.unbelieved(list(new.values()))):
+            self._is_index_reported = True
+            self.reporter.say(sentence)
         reused = [read_run(folder) for folder in reuse.reuse_finished(parent, list(new.values()))]
         records |= {run.hash: run for run in reused}
         hashes = {request.plan.hash for request in requests}

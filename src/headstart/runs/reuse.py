@@ -12,6 +12,7 @@ from headstart.config.plan_file import PLAN_FILE, PlanFile, read_plan_file, writ
 from headstart.config.run_config import RunConfig
 from headstart.errors import HeadstartError
 from headstart.hardware import environment
+from headstart.i18n import NOTHING, Message, _, join
 from headstart.runs import heads_runner
 from headstart.runs.job_protocol import RunRequest
 from headstart.runs.run_folder import is_blind
@@ -45,6 +46,14 @@ def reuse_finished(parent: Path, requests: Sequence[RunRequest]) -> list[Path]:
                 if not exists and (folder := copy_finished(parent, request)) is not None:
                     copies.append(folder)
     return copies
+
+
+def unbelieved(requests: Sequence[RunRequest]) -> Message:
+    """Return why runs that could be reused are trained, if the index is not believed and there are such runs."""
+    fault = run_index.fault()
+    if not fault or not any(_registered_run(request.plan) for request in requests):
+        return NOTHING
+    return join([_("Finished runs of other folders are not reused."), fault])
 
 
 def is_done(request: RunRequest) -> bool:
@@ -157,21 +166,27 @@ def _registry_name(plan: RunConfig, until: int | None = None) -> str:
 
 def _finished_run(plan: RunConfig, role: RunRole) -> RunRecord | None:
     """Return the finished run of a plan, evaluated on the splits that the role needs."""
-    try:
-        record = read_run(_registered_folder(plan))
-    except Exception:  # the entry is only a hint: if it is invalid for any reason, the run is trained
-        return None
-    if record.hash != plan.hash or record.result is None or not run_index.knows_seal(record.result.seal.digest):
+    record = _registered_run(plan)
+    if record is None or record.result is None or not run_index.knows_seal(record.result.seal.digest):
         return None
     try:
         seals.require_all(record.folder, record.result.seal)
         record.predictions("val")
         list(record.lines())  # raises if a line is damaged
-    except Exception:  # as above
+    except Exception:  # as in _registered_run
         return None
     if is_blind(record.role) and not is_blind(role):  # it was not evaluated on test
         return None
     return record
+
+
+def _registered_run(plan: RunConfig) -> RunRecord | None:
+    """Return the finished run of a plan that the cache names, whoever trained it."""
+    try:
+        record = read_run(_registered_folder(plan))
+    except Exception:  # the entry is only a hint: if it is invalid for any reason, the run is trained
+        return None
+    return record if record.hash == plan.hash and record.done else None
 
 
 def _rung(plan: RunConfig, until: int) -> RunRecord | None:
@@ -179,7 +194,7 @@ def _rung(plan: RunConfig, until: int) -> RunRecord | None:
     try:
         record = read_run(_registered_folder(plan, until))
         return record if record.hash == plan.hash and not record.done and len(record.epochs) == until else None
-    except Exception:  # as in _finished_run
+    except Exception:  # as in _registered_run
         return None
 
 

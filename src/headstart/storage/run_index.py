@@ -80,11 +80,17 @@ def fault() -> Message:
         for path in (root, root / INDEX_FILE):
             status = root.stat() if path == root else path.lstat()
             if status.st_uid != os.getuid():
-                return _("It cannot be remembered, since {path} belongs to another user.", path=path)
+                return _("The index of your runs is not believed, since {path} belongs to another user.", path=path)
             if path != root and not stat.S_ISREG(status.st_mode):
-                return _("It is only remembered when {path} has been removed, which is no regular file.", path=path)
+                return _(
+                    "The index of your runs is not believed until {path} has been removed, which is no regular file.",
+                    path=path,
+                )
             if not _is_private(status):
-                return _("It is only remembered after `chmod go-w {path:shell}`: others can write to it.", path=path)
+                return _(
+                    "The index of your runs is not believed until `chmod go-w {path:shell}`: others can write to it.",
+                    path=path,
+                )
     return NOTHING
 
 
