@@ -2,16 +2,31 @@
 
 import json
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
+from hypothesis import strategies
 
-from headstart.analysis.run_records import read_run
+import headstart
+from headstart.analysis.run_records import read_run, runs_in
 from headstart.config.plan_file import PLAN_FILE, read_plan_file, write_plan_file
 from headstart.config.run_config import RunConfig
-from headstart.storage import seals
+from headstart.config.study_request import build_study_spec
+from headstart.engines.local import LocalEngine
+from headstart.errors import DataError
+from headstart.experiment import study
+from headstart.i18n import Message
+from headstart.report.page import write_page
+from headstart.reporter import NullReporter
+from headstart.results.diagnosis import diagnose
+from headstart.storage import run_index, seals
+from headstart.storage.schemas.result import RESULT_FILE
 from headstart.storage.schemas.schema import StoredFile
 from headstart.storage.schemas.seal import Seal
+from tests.experiment.test_study import SHORT
 from tests.files import read_json
 from tests.handmade import run_result, run_role, seal, write_run_files
 from tests.messages import fields_of
@@ -64,3 +79,121 @@ def test_all_of_plan_json_but_the_place_of_the_images_is_sealed(tmp_path: Path, 
     with pytest.raises(seals.BrokenSealError) as error:
         read_run(tmp_path)
     assert fields_of(error.value.message)["path"] == tmp_path / PLAN_FILE
+
+
+class Listener(NullReporter):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.said: list[Message] = []
+
+    def say(self, text: Message) -> None:
+        self.said.append(text)
+
+
+def compare(runs: Path, listener: Listener | None = None) -> Path:
+    """Run a short study below a folder, and return its folder."""
+    spec = build_study_spec("digits:0-3", ("scratch", "scratch@adam"), None, None, None, None, SHORT)
+    folder = study.begin(spec, runs, NullReporter())
+    study.run_study(folder, LocalEngine(NullReporter()), listener or NullReporter())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished study."""
+    return compare(tmp_path_factory.mktemp("studies"))
+
+
+def edit(file: Path, change: Callable[[dict], object]) -> None:
+    content = read_json(file)
+    change(content)
+    file.write_text(json.dumps(content))
+
+
+EDITS: dict[str, tuple[str, Callable[[dict], object]]] = {
+    "plan": (PLAN_FILE, lambda content: content["plan"]["recipe"].update(lr=5.0)),
+    "role": (PLAN_FILE, lambda content: content["study"].update(budget="9st")),
+    "origin": (PLAN_FILE, lambda content: content.update(of_others=True)),
+    "result": (RESULT_FILE, lambda content: content["val"].update(accuracy=1.0)),
+    "state": (RESULT_FILE, lambda content: content.update(state="diverged")),
+}
+READERS: dict[str, Callable[[Path], object]] = {
+    "report": write_page,
+    "diagnose": diagnose,
+    "resume": lambda folder: headstart.resume(folder, quiet=True),
+}
+
+
+@pytest.mark.parametrize("file, change", EDITS.values(), ids=EDITS)
+def test_an_edited_run_of_a_study_is_refused(
+    finished: Path, tmp_path: Path, file: str, change: Callable[[dict], object]
+) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / finished.name))
+    edited = next(runs_in(folder)).folder / file
+    edit(edited, change)
+    for read in READERS.values():
+        with pytest.raises(DataError) as error:
+            read(folder)
+        assert fields_of(error.value.message)["path"] == edited
+
+
+def test_a_registered_run_is_reused_only_with_its_seal_in_the_index(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reused(name: str) -> tuple[list[bool], list[Message]]:
+        listener = Listener()
+        folder = compare(tmp_path / name, listener)
+        return [run.reused_from is not None for run in runs_in(folder)], listener.said
+
+    index = run_index.data_root() / run_index.INDEX_FILE
+    own, _said = reused("own")
+    assert own == [True] * 4
+    for name, mode in (("closed", 0o700), ("open", 0o770)):
+        data = tmp_path / f"{name}-data"
+        data.mkdir()
+        if name == "open":
+            shutil.copy(index, data)  # it has the seals, but others could have written them
+        data.chmod(mode)
+        monkeypatch.setenv("HEADSTART_DATA", str(data))
+        trained, said = reused(name)
+        assert trained == [False] * 4
+        reported = [text for text in said if run_index.fault() and run_index.fault() in text.values.values()]
+        assert len(reported) == (name == "open")
+
+
+@pytest.fixture(scope="module")
+def run(finished: Path) -> Path:
+    """A run of the study."""
+    return next(runs_in(finished)).folder
+
+
+@hypothesis.given(strategies.data())
+@hypothesis.settings(max_examples=60)
+def test_a_flipped_byte_is_noticed_and_its_file_is_named(
+    run: Path, tmp_path_factory: pytest.TempPathFactory, data: strategies.DataObject
+) -> None:
+    result = read_run(run).result
+    assert result is not None
+    seals.require_all(run, result.seal)
+    name = data.draw(strategies.sampled_from(sorted(result.seal.files)))
+    position = data.draw(strategies.integers(0, result.seal.files[name].size - 1))
+    copy = Path(shutil.copytree(run, tmp_path_factory.mktemp("copies") / "run"))
+    content = bytearray((copy / name).read_bytes())
+    content[position] ^= data.draw(strategies.integers(1, 255))
+    (copy / name).write_bytes(content)
+    with pytest.raises(seals.BrokenSealError) as error:
+        seals.require_all(copy, result.seal)
+    assert fields_of(error.value.message)["path"] == copy / name
+    shutil.rmtree(copy.parent)
+
+
+def test_the_seal_has_the_files_that_copies_have(run: Path) -> None:
+    (run / "model" / "notes.txt").write_text("unknown")
+    result = read_run(run).result
+    assert result is not None
+    names = {"metrics.jsonl", "artifacts/predictions.npz"}
+    names |= {f"model/{file}" for file in ("model.safetensors", "config.json", "preprocess.json")}
+    assert seals.seal_run(run, result, read_plan_file(run).sealed) == result
+    assert result.seal.files.keys() == names
+    (run / "model" / "notes.txt").unlink()
