@@ -37,6 +37,7 @@ from headstart.storage.schemas.metrics import ImageLine
 from headstart.storage.schemas.verdict import ExportedRun
 from headstart.telemetry.tensorboard import TensorBoard
 from headstart.weights.model_weights import model_weights
+from tests.handmade import seal
 from tests.memory import cost
 from tests.trained import trained
 from tests.verdicts import arm_result, seed_result, verdict
@@ -139,6 +140,7 @@ def test_a_network_much_larger_than_its_weights_is_not_built(run: Path) -> None:
     (run / "model" / "config.json").write_text(json.dumps(content))
     classes = len(content["label_names"])
     save_file({"head.bias": np.zeros(classes, np.float32)}, run / "model" / "model.safetensors")
+    seal(run)
     setup = "from pathlib import Path; import timm; from headstart.artifacts.model_folder import read_model"
     taken = cost(setup, f"read_model(Path({str(run)!r}), 'model')")
     assert taken.megabytes < MAX_MB and taken.seconds < MAX_SECONDS and taken.error == "ModelFileError"

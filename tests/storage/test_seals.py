@@ -12,20 +12,25 @@ from hypothesis import strategies
 
 import headstart
 from headstart.analysis.run_records import read_run, runs_in
+from headstart.artifacts.gallery import write_gallery
+from headstart.artifacts.model_folder import read_model
 from headstart.config.plan_file import PLAN_FILE, read_plan_file, write_plan_file
 from headstart.config.run_config import RunConfig
 from headstart.config.study_request import build_study_spec
 from headstart.engines.local import LocalEngine
 from headstart.errors import DataError
 from headstart.experiment import study
+from headstart.figures.filters import trained_filters
 from headstart.i18n import Message
 from headstart.report.page import write_page
 from headstart.reporter import NullReporter
 from headstart.results.diagnosis import diagnose
 from headstart.storage import run_index, seals
+from headstart.storage.run_files import MODEL_FOLDER
 from headstart.storage.schemas.result import RESULT_FILE
 from headstart.storage.schemas.schema import StoredFile
 from headstart.storage.schemas.seal import Seal
+from headstart.weights.local import network_of_run
 from tests.experiment.test_study import SHORT
 from tests.files import read_json
 from tests.handmade import run_result, run_role, seal, write_run_files
@@ -197,3 +202,34 @@ def test_the_seal_has_the_files_that_copies_have(run: Path) -> None:
     assert seals.seal_run(run, result, read_plan_file(run).sealed) == result
     assert result.seal.files.keys() == names
     (run / "model" / "notes.txt").unlink()
+
+
+MODEL_READERS: dict[str, Callable[[Path], object]] = {
+    "read": lambda run: read_model(run, MODEL_FOLDER),
+    "module": lambda run: headstart.Run(run).model(),
+    "predictor": headstart.Predictor,
+    "preprocessing": lambda run: headstart.Run(run).transform(),
+    "start": lambda run: headstart.train(
+        "digits:0-3", start=f"run:{run}", network="timm:test_resnet", epochs="1st", runs=run.parent, quiet=True
+    ),
+    "network": lambda run: network_of_run(str(run)),
+    "filters": trained_filters,
+    "gallery": write_gallery,
+}
+
+
+@pytest.mark.parametrize("read", MODEL_READERS.values(), ids=MODEL_READERS)
+def test_a_changed_model_of_a_run_is_not_read(run: Path, tmp_path: Path, read: Callable[[Path], object]) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    weights = copy / "model" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    stored = StoredFile.of(bytes(content)).to_json()
+    change = {"weights": {weights.name: stored}}  # config.json names the changed file, only the seal shows it
+    edit(copy / "model" / "config.json", lambda config: config["headstart"].update(change))
+    with pytest.raises(seals.BrokenSealError) as error:
+        read(copy)
+    assert fields_of(error.value.message)["path"] in (weights, copy / "model" / "config.json")
+    shutil.copytree(run / "model", copy / "model", dirs_exist_ok=True)
+    read(copy)

@@ -15,6 +15,7 @@ from headstart.analysis.correctness import Predictions, read_predictions
 from headstart.analysis.wording import arm_words
 from headstart.config.plan_file import PLAN_FILE, differences, read_plan_file
 from headstart.config.run_config import RunConfig
+from headstart.config.sealed_run import read_result
 from headstart.diagnostics import checks, history
 from headstart.diagnostics.finding import Finding
 from headstart.errors import DataError
@@ -25,7 +26,7 @@ from headstart.storage.journal import read_lines
 from headstart.storage.run_files import PREDICTIONS_FILE, RECORD_FILE
 from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.metrics import EpochLine, Line
-from headstart.storage.schemas.result import RESULT_FILE, RunResult, RunState
+from headstart.storage.schemas.result import RunResult, RunState
 from headstart.storage.schemas.study import RunRole, Stage
 from headstart.storage.schemas.verdict import RunLength
 
@@ -287,16 +288,13 @@ def read_run(folder: Path) -> RunRecord:
         DataError: One of the two files is damaged or has changed since the run ended, plan.json is missing, or the
             name of the folder is not UTF-8.
     """
-    content, result = read_plan_file(folder), None
-    if contained.is_file(folder, RESULT_FILE):
-        result = RunResult.read(folder / RESULT_FILE)
-        seals.require_result(folder, result, content.sealed)
+    content = read_plan_file(folder)
     return RunRecord(
         folder=folder,
         plan=content.plan,
         hash=content.hash,
         role=content.study,
-        result=result,
+        result=read_result(folder, content),
         reused_from=content.reused_from,
         of_others=content.of_others,
     )

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from headstart.analysis.run_records import RunRecord, read_run, run_folders
 from headstart.config.model_file import CONFIG_FILE
-from headstart.config.plan_file import PLAN_FILE
+from headstart.config.sealed_run import require_intact_model
 from headstart.errors import ModelFileError
 from headstart.i18n import _, ngettext
 from headstart.metrics.values import counts_value
@@ -77,18 +77,8 @@ def find_model(path: Path) -> ModelFolder:
 
 def _intact(model: ModelFolder) -> ModelFolder:
     """Return a model folder; that of a run that has ended must be the one that the run wrote."""
-    if model.name == MODEL_FOLDER:
-        require_intact_model(model.root)
+    require_intact_model(*model)
     return model
-
-
-def require_intact_model(folder: Path) -> None:
-    """Raise BrokenSealError if a folder is that of a run, and a file of its model has changed since the run ended."""
-    run = read_run(folder) if contained.is_file(folder, PLAN_FILE) else None
-    if run is not None and run.result is not None:
-        for name in run.result.seal.files:
-            if name.startswith(f"{MODEL_FOLDER}/"):
-                run.require_intact(name)
 
 
 def _val_rank(run: RunRecord, val: Evaluation) -> tuple[float, float]:

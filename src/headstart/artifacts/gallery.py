@@ -21,7 +21,6 @@ import torch
 from PIL import Image
 
 from headstart.analysis import confusion
-from headstart.analysis.correctness import read_predictions
 from headstart.analysis.run_records import read_run
 from headstart.artifacts.model_folder import SavedModel, read_model
 from headstart.config.plan_file import read_plan_file
@@ -115,10 +114,11 @@ def _inputs_of(trained: setup.TrainingSetup) -> _Inputs:
 
 
 def _render(run: Path, plan: RunConfig, inputs: _Inputs) -> bytes:
-    result = read_run(run).result
+    record = read_run(run)
+    result = record.result
     assert result is not None  # noqa: S101 - it has ended
     split = result.evaluation_split
-    predictions = read_predictions(run, split)
+    predictions = record.predictions(split)
     keys, labels, predicted = predictions.images, predictions.labels, predictions.predicted
     index_of = {key: index for index, key in enumerate(inputs.keys)}
     lists = select_images(labels, predictions.logits)

@@ -33,6 +33,7 @@ from headstart.config.model_file import (
     unusable_model,
 )
 from headstart.config.run_config import NetworkConfig
+from headstart.config.sealed_run import require_intact_model
 from headstart.config.start_spec import short_start
 from headstart.config.stored_code import stored_code, write_code
 from headstart.data.conversion import Conversion
@@ -157,7 +158,9 @@ def read_model(root: Path, name: str = "") -> SavedModel:
     Raises:
         ModelFileError: A file is missing, damaged or malicious, has another schema version, or does not match the
             others.
+        BrokenSealError: It is the model of a run, and has changed since the run ended.
     """
+    require_intact_model(root, name)
     config, preprocess = read_model_config(root, name), read_preprocess(root, name)
     classes = config.label_names
     origin = config.headstart

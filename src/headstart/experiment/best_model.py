@@ -8,8 +8,8 @@ from pathlib import Path
 from headstart import markdown
 from headstart.analysis.sentences import verdict_messages
 from headstart.analysis.wording import arm_words, evaluation_images, splits
-from headstart.artifacts.find_model import require_intact_model
 from headstart.artifacts.model_folder import merge_weight_files
+from headstart.config.sealed_run import require_intact_model
 from headstart.errors import NoWinnerError
 from headstart.i18n import _, ngettext
 from headstart.printable import printable

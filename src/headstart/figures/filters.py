@@ -12,6 +12,7 @@ from safetensors.numpy import load
 
 from headstart.analysis.wording import arm_words
 from headstart.config.model_file import BACKBONE_FILE, MODEL_FILE
+from headstart.config.sealed_run import require_intact_model
 from headstart.figures.canvas import LINE_IN, NARROW_IN, WIDE_IN, DrawnFigure, panels
 from headstart.figures.fonts import Typeface
 from headstart.figures.labels import fit_names, line_count
@@ -85,7 +86,9 @@ def trained_filters(run: Path) -> Filters | None:
     Raises:
         ModelFileError: The file is damaged.
         UnsafeFileError: The file, or its folder, is a link.
+        BrokenSealError: The model has changed since the run ended.
     """
+    require_intact_model(run)
     for path in (f"{MODEL_FOLDER}/{file}" for file in (MODEL_FILE, BACKBONE_FILE)):
         if not contained.is_file(run, path):
             continue

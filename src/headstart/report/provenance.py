@@ -295,5 +295,6 @@ def _class_counts(counts: Mapping[str, int]) -> str:
 def _license(run: PlottedRun) -> str:
     """Return the license of a run's initial weights from its model's config.json, or "" if it names none."""
     folder = run.run.folder
-    has_model = contained.is_file(folder, f"{MODEL_FOLDER}/{CONFIG_FILE}")
+    if has_model := contained.is_file(folder, config := f"{MODEL_FOLDER}/{CONFIG_FILE}"):
+        run.run.require_intact(config)
     return read_model_config(folder, MODEL_FOLDER).pretrained_cfg.license if has_model else ""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from headstart.config.model_file import CONFIG_FILE, HEAD_FILE, MODEL_FILE, read_model_config
 from headstart.config.registry.starts import FILE_START
+from headstart.config.sealed_run import require_intact_model
 from headstart.config.start_spec import run_start
 from headstart.config.stored_code import network_in
 from headstart.errors import DataError, ModelFileError
@@ -50,7 +51,7 @@ def from_run(folder: str, target: NetworkTarget) -> Start:
     """Return the weights of the best model of a finished run.
 
     Raises:
-        DataError: The folder has no model.
+        DataError: The folder has no model, or its model has changed since the run ended.
         ModelFileError: The model is of another network, or does not name its network.
     """
     model = _model_folder(expanded(folder))
@@ -156,5 +157,9 @@ class _ModelFolder:
 
 
 def _model_folder(folder: Path) -> _ModelFolder | None:
+    """Return the model folder in a folder; None without one. Raises BrokenSealError if its run has changed."""
     candidates = [_ModelFolder(folder, name) for name in (MODEL_FOLDER, "")]
-    return next((model for model in candidates if any(map(model.contains, (MODEL_FILE, HEAD_FILE)))), None)
+    model = next((model for model in candidates if any(map(model.contains, (MODEL_FILE, HEAD_FILE)))), None)
+    if model is not None:
+        require_intact_model(model.root, model.name)
+    return model

@@ -108,7 +108,7 @@ def _parameters(run: Path | None) -> int | None:
     name = f"{MODEL_FOLDER}/{MODEL_FILE}"
     if run is None or not contained.is_file(run, name):
         return None
-    shapes = read_tensor_file(run, name).shapes
+    shapes = read_tensor_file(run, name).shapes  # of the header: the weights are not used, and not verified
     return sum(math.prod(shape) for name, shape in shapes.items() if not name.endswith(RUNNING_STATISTICS))
 
 
