@@ -7,7 +7,7 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from headstart.artifacts import model_folder
+from headstart.artifacts import model_card
 from headstart.config.run_config import RunConfig
 from headstart.experiment.best_model import export
 from headstart.printable import printable
@@ -33,7 +33,7 @@ def card(name: str, second: str = "b", network: str = "resnet18") -> str:
     plan = RunConfig().changed(network=network, class_names=(name, second), start=f"file:{name}.pt")  # type: ignore[arg-type]
     setup = SimpleNamespace(plan=plan, start=SimpleNamespace(provenance=name, license=name))
     event = SimpleNamespace(epoch=1, val=SimpleNamespace(accuracy=0.5, n=3))
-    return model_folder._card(setup, event, whole=True)  # type: ignore[arg-type]
+    return model_card.model_card(setup, event, whole=True)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", HOSTILE)

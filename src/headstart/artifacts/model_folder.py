@@ -6,15 +6,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from headstart import markdown
-from headstart.analysis.wording import arm_words
+from headstart.artifacts.model_card import SEPARATE_WEIGHTS, model_card, opening_code
 from headstart.config.model_file import (
     BACKBONE_FILE,
     CONFIG_FILE,
@@ -40,10 +38,8 @@ from headstart.data.conversion import Conversion
 from headstart.errors import DataError, UsageError
 from headstart.i18n import _, ngettext
 from headstart.models import structure, user_network
-from headstart.models.resnet import PUBLISHED
 from headstart.models.tensor_limit import TensorLimitError, limited_tensors
-from headstart.models.user_code import CODE_FOLDER, is_user_network, label, pinned
-from headstart.printable import printable
+from headstart.models.user_code import CODE_FOLDER, pinned
 from headstart.storage import contained
 from headstart.storage.files import json_text
 from headstart.storage.run_files import MODEL_FOLDER
@@ -53,11 +49,6 @@ from headstart.training.setup import TrainingSetup, make_network
 from headstart.weights.files import tensor_bytes
 from headstart.weights.model_weights import model_weights
 from headstart.weights.starts import architecture_of
-
-MAX_CARD_CLASSES = 50  # named in the heading of the model card
-SEPARATE_WEIGHTS = """
-The weights are in two files, `backbone.safetensors` (frozen) and `head.safetensors`; together they are the state dict.
-"""
 
 
 @dataclass(frozen=True)
@@ -110,7 +101,7 @@ def write_model(
     origin = config.headstart.model_copy(update={"settings": settings_digest(config, preprocess)})
     contained.write(run, _inner(PREPROCESS_FILE), json_text(preprocess.to_json()))
     contained.write(run, _inner(CONFIG_FILE), json_text(config.model_copy(update={"headstart": origin}).to_json()))
-    contained.write(run, _inner("README.md"), _card(setup, event, whole=backbone is None))
+    contained.write(run, _inner("README.md"), model_card(setup, event, whole=backbone is None))
 
 
 def _inner(file: str) -> str:
@@ -133,7 +124,7 @@ def merge_weight_files(root: Path, name: str = "") -> None:
         merged = config.model_copy(update={"headstart": origin})
         contained.write(root, contained.join(name, CONFIG_FILE), json_text(merged.to_json()))
         card = contained.read_text(root, files["README.md"])
-        usage = _usage(config.headstart.network, config.headstart.head, len(config.label_names))
+        usage = opening_code(config.headstart.network, config.headstart.head, len(config.label_names))
         contained.write(root, files["README.md"], card.replace(SEPARATE_WEIGHTS, usage))
         contained.remove(root, files[HEAD_FILE])
         contained.remove(root, files[BACKBONE_FILE])
@@ -278,80 +269,3 @@ def _preprocess(setup: TrainingSetup) -> Preprocess:
         mean=setup.start.mean,
         std=setup.start.std,
     )
-
-
-def _card(setup: TrainingSetup, event: Epoch, *, whole: bool) -> str:
-    plan = setup.plan
-    return f"""# {_escape(plan.network.label)} for {_escape(_class_list(plan.facts.class_names))}
-
-Arm {_escape(arm_words(plan.arm_spec))}, seed {plan.seeding.seed}, epoch {event.epoch}: accuracy
-{event.val.accuracy:.3f} on {event.val.n} validation images, which also selected this epoch.
-{plan.facts.split_counts.train} training images.
-
-- initial weights: {_escape(setup.start.provenance)}
-- license of the initial weights: {_escape(setup.start.license)}
-- input: {plan.recipe.image_size} x {plan.recipe.image_size} px, see `preprocess.json`
-- order of the outputs: `label_names` in `config.json`{_other_order(plan.facts.class_names)}
-
-```sh
-headstart predict . photo.jpg
-```
-{_usage(plan.network, plan.arm.head, len(plan.facts.class_names)) if whole else SEPARATE_WEIGHTS}"""
-
-
-def _other_order(classes: Sequence[str]) -> str:
-    """Return a warning if torchvision's `ImageFolder` has the classes in another order; it sorts them as text."""
-    as_text = sorted(classes)
-    if as_text == list(classes):
-        return ""
-    first = next(i for i, (ours, theirs) in enumerate(zip(classes, as_text, strict=True)) if ours != theirs)
-    return (
-        f".\n  torchvision's `ImageFolder` orders these classes otherwise: class {first} is {_escape(as_text[first])} "
-        f"there,\n  and {_escape(classes[first])} here. Compare names, not numbers"
-    )
-
-
-def _escape(text: str) -> str:
-    """Return untrusted text as Markdown that shows it, on one line."""
-    return markdown.keep_edges(markdown.escape(printable(text)))
-
-
-def _class_list(names: Sequence[str]) -> str:
-    """Return the class names; of very many the first ones, and how many others there are."""
-    others = len(names) - MAX_CARD_CLASSES
-    return ", ".join(names) if others <= 1 else f"{', '.join(names[:MAX_CARD_CLASSES])} and {others:,} other classes"
-
-
-def _usage(network: NetworkConfig, head: str, classes: int) -> str:
-    """Return code that opens the model with timm or torchvision; empty if they do not have this architecture."""
-    if is_user_network(network.network) and head == "linear":
-        main, _colon, name = printable(label(network.network)).rpartition(":")
-        return f"""
-```python
-# {CODE_FOLDER}/{main}, with {CODE_FOLDER}/ on sys.path
-from safetensors.torch import load_file
-from {main.removesuffix(".py")} import {name}
-model = {name}(num_classes={classes})
-model.load_state_dict(load_file("model.safetensors"))
-```
-"""
-    in_library = network.network in PUBLISHED or network.network.startswith("timm:")
-    is_unchanged = network.shortcut == "on" and network.norm == "batch" and network.stem == "imagenet"
-    if head != "linear" or not in_library or not is_unchanged:
-        return ""
-    text = """
-```python
-import timm
-model = timm.create_model("local-dir:.", pretrained=True)
-```
-"""
-    if not network.network.startswith("timm:"):
-        text += f"""
-```python
-import torchvision
-from safetensors.torch import load_file
-model = torchvision.models.{network.network}(num_classes={classes})
-model.load_state_dict(load_file("model.safetensors"))
-```
-"""
-    return text
