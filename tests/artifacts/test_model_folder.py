@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from timm.data import resolve_data_config
 
-from headstart.artifacts import model_folder
+from headstart.artifacts import model_card
 from headstart.artifacts.find_model import find_model
 from headstart.artifacts.model_folder import read_model, saved_epoch
 from headstart.config.run_config import NetworkConfig
@@ -27,6 +27,7 @@ from headstart.errors import ModelFileError
 from headstart.inference.predictor import Predictor
 from headstart.storage.schemas.schema import UPDATE_HINT, StoredFile
 from headstart.storage.seals import BrokenSealError
+from tests.memory import cost
 from tests.messages import fields_of
 from tests.trained import SETTINGS, train, trained
 
@@ -132,7 +133,7 @@ def test_timm_can_replace_the_head(folder: Path) -> None:
     ],
 )
 def test_card_has_code_for_the_libraries_that_have_the_network(network: str, head: str, libraries: list[str]) -> None:
-    code = model_folder._usage(NetworkConfig(network=network), head, 4)
+    code = model_card.opening_code(NetworkConfig(network=network), head, 4)
     assert re.findall(r"import (timm|torchvision)", code) == libraries
 
 
@@ -161,7 +162,7 @@ def test_card_warns_where_image_folder_has_another_order(names: list[str], diffe
         Image.new("RGB", (2, 2)).save(tmp_path / name / "1.png")
     ours = list(read_index(str(tmp_path)).classes)
     theirs = torchvision.datasets.folder.find_classes(str(tmp_path))[0]
-    text = html.unescape(model_folder._other_order(ours))
+    text = html.unescape(model_card._other_order(ours))
     assert (ours != theirs) == differs == bool(text)
     if differs:
         first = next(i for i, name in enumerate(ours) if name != theirs[i])
@@ -384,6 +385,15 @@ def test_a_flipped_bit_of_the_weights_is_noticed(folder: Path, tmp_path: Path, p
     with pytest.raises(ModelFileError) as caught:
         read_model(model)
     assert fields_of(caught.value.message)["file"] == "model.safetensors"
+
+
+def test_weights_larger_than_config_json_says_are_not_read(folder: Path, tmp_path: Path) -> None:
+    """A file with holes takes no space on disk, and would take all memory."""
+    model = shutil.copytree(folder / "model", tmp_path / "model")
+    os.truncate(model / "model.safetensors", 15_000_000_000)
+    setup = "from pathlib import Path; from headstart.artifacts.model_folder import read_model"
+    taken = cost(setup, f"read_model(Path({str(model)!r}))")
+    assert taken.error == "ModelFileError" and taken.megabytes < 500
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from hypothesis import strategies
 
 import headstart
 from headstart.analysis.run_records import read_run, runs_in
+from headstart.artifacts.find_model import find_model
 from headstart.artifacts.gallery import write_gallery
 from headstart.artifacts.model_folder import read_model
 from headstart.config.plan_file import PLAN_FILE, read_plan_file, write_plan_file
@@ -141,6 +142,20 @@ def test_an_edited_run_of_a_study_is_refused(
         with pytest.raises(DataError) as error:
             read(folder)
         assert fields_of(error.value.message)["path"] == edited
+
+
+def test_the_model_of_a_study_is_that_of_its_verdict(finished: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "study"))
+    assert find_model(folder).path == folder / "model"
+    exported = read_json(folder / "verdict.json")["exported"]["run"]
+    other = next(run.folder for run in runs_in(folder) if run.folder.name != exported)
+    shutil.rmtree(folder / "model")
+    shutil.copytree(other / "model", folder / "model")  # its own config.json names its weights
+    with pytest.raises(seals.BrokenSealError):
+        find_model(folder)
+    for run in list(runs_in(folder)):
+        shutil.rmtree(run.folder)  # to save space: nothing is left that the model could be compared with
+    assert find_model(folder).path == folder / "model"
 
 
 def test_a_registered_run_is_reused_only_with_its_seal_in_the_index(

@@ -9,11 +9,20 @@ from safetensors.numpy import save_file
 
 from headstart.errors import DataError, ModelFileError
 from headstart.storage import tensor_file
+from headstart.storage.contained import TooLargeError
 from headstart.storage.tensor_file import read_tensor_file
 
 
 def write(path: Path, header: bytes, more: bytes = b"") -> None:
     path.write_bytes(len(header).to_bytes(8, "little") + header + more)
+
+
+def test_a_file_above_its_limit_is_not_read(tmp_path: Path) -> None:
+    save_file({"a": np.zeros(100, np.float32)}, tmp_path / "a.safetensors")
+    size = (tmp_path / "a.safetensors").stat().st_size
+    assert read_tensor_file(tmp_path, "a.safetensors", size).shapes == {"a": (100,)}
+    with pytest.raises(TooLargeError):
+        read_tensor_file(tmp_path, "a.safetensors", size - 1)
 
 
 def test_shapes_and_texts_are_those_that_were_written(tmp_path: Path) -> None:

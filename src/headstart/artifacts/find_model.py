@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from headstart.analysis.run_records import RunRecord, read_run, run_folders
+from headstart.analysis.status import read_verdict
 from headstart.config.model_file import CONFIG_FILE
-from headstart.config.sealed_run import require_intact_model
+from headstart.config.plan_file import PLAN_FILE, read_plan_file
+from headstart.config.sealed_run import read_result, require_intact_model
 from headstart.errors import ModelFileError
 from headstart.i18n import _, ngettext
 from headstart.metrics.values import counts_value
 from headstart.path_names import name_fault
-from headstart.storage import contained
+from headstart.storage import contained, seals
 from headstart.storage.folders import require_model
 from headstart.storage.run_files import MODEL_FOLDER
 from headstart.storage.schemas.metrics import Evaluation
@@ -78,7 +80,21 @@ def find_model(path: Path) -> ModelFolder:
 def _intact(model: ModelFolder) -> ModelFolder:
     """Return a model folder; that of a run that has ended must be the one that the run wrote."""
     require_intact_model(*model)
+    if model.name == MODEL_FOLDER and contained.is_file(model.root, "study.toml"):
+        _require_exported(model.root)
     return model
+
+
+def _require_exported(study: Path) -> None:
+    """Raise BrokenSealError if the model of a study is not that of the run that its verdict names."""
+    if not contained.is_file(study, "verdict.json"):
+        return
+    run = contained.subfolder(study, read_verdict(study).exported.run)
+    result = read_result(run, read_plan_file(run)) if contained.is_file(run, PLAN_FILE) else None
+    if result is not None:
+        for file in result.seal.files:
+            if file.startswith(f"{MODEL_FOLDER}/"):
+                seals.require_file(study, result.seal, file)
 
 
 def _val_rank(run: RunRecord, val: Evaluation) -> tuple[float, float]:

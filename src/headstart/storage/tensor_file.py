@@ -36,15 +36,22 @@ class TensorFile:
     metadata: Mapping[str, str]
 
 
-def read_tensor_file(root: Path, name: str) -> TensorFile:
+def read_tensor_file(root: Path, name: str, limit: int | None = None) -> TensorFile:
     """Read a safetensors file below a root; its header is bounded before it is parsed.
+
+    Args:
+        root: The folder that the user has named.
+        name: Name of the file below it.
+        limit: Largest size of the file in bytes; MAX_TENSOR_BYTES in any case.
 
     Raises:
         ModelFileError: The header is damaged, or claims more than the file can have.
-        DataError: The file is a link, or larger than the files of networks.
+        TooLargeError: The file is larger than `limit`.
+        DataError: The file is a link.
         OSError: The file is missing or cannot be read.
     """
-    return parse_tensor_file(root / name, contained.read_bytes(root, name, MAX_TENSOR_BYTES))
+    largest = MAX_TENSOR_BYTES if limit is None else min(limit, MAX_TENSOR_BYTES)
+    return parse_tensor_file(root / name, contained.read_bytes(root, name, largest))
 
 
 def parse_tensor_file(path: Path, content: bytes) -> TensorFile:

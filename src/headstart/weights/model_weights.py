@@ -13,6 +13,7 @@ from headstart.config.model_file import BACKBONE_FILE, HEAD_FILE, MODEL_FILE, re
 from headstart.config.start_spec import unreadable_weights_error
 from headstart.i18n import _
 from headstart.storage import contained
+from headstart.storage.contained import TooLargeError
 from headstart.storage.schemas.schema import StoredFile
 from headstart.storage.tensor_file import damaged, read_tensor_file
 from headstart.weights.files import WeightsFile
@@ -42,13 +43,17 @@ def model_weights(root: Path, name: str = "") -> WeightsFile:
 
 
 def _read(root: Path, folder: str, name: str, expected: Mapping[str, StoredFile] | None) -> WeightsFile:
+    other_file = unusable_model(root / folder, _("{file} is not the file that config.json names.", file=name))
+    known = None if expected is None else expected.get(name)
     try:
-        file = read_tensor_file(root, contained.join(folder, name))
+        file = read_tensor_file(root, contained.join(folder, name), None if known is None else known.size)
     except OSError as error:
         raise unreadable_weights_error(root / folder / name, str(error.strerror)) from error
+    except TooLargeError:
+        raise other_file from None
     stored = StoredFile.of(file.content)
-    if expected is not None and stored != expected.get(name):
-        raise unusable_model(root / folder, _("{file} is not the file that config.json names.", file=name))
+    if expected is not None and stored != known:
+        raise other_file
     try:
         state = load(file.content)
     except (SafetensorError, KeyError, ValueError, RuntimeError, AssertionError) as error:
