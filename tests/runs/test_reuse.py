@@ -12,7 +12,7 @@ from headstart.reporter import NullReporter
 from headstart.runs import reuse, runner
 from headstart.runs.job_protocol import RunRequest
 from headstart.storage import run_index
-from headstart.storage.journal import read_lines
+from headstart.storage.journal import line_bytes, read_lines
 from tests.handmade import run_role
 from tests.short_runs import SMALL
 
@@ -48,6 +48,28 @@ def test_run_whose_record_is_damaged_is_not_reused(
         damage(path / "metrics.jsonl")
     assert reuse.copy_finished(tmp_path / "other", request) is None
     assert list((tmp_path / "other").glob("*")) == []
+
+
+def test_a_paused_run_is_reused_only_with_its_record_in_the_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trial of a search that pauses has no seal; its record has to be the one that this user's run wrote."""
+    monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))
+    plan = resolve_settings({**SMALL, "network": "timm:test_resnet", "epochs": "3ep"}).plan
+    request = RunRequest(plan=plan, role=run_role("a").model_copy(update={"rung": 1}))
+    folder = runner.run_new(plan, tmp_path, NullReporter(), until=1, role=request.role)
+    request = request.model_copy(update={"plan": read_run(folder).plan})
+    reuse.register_finished(folder, request.plan, 1)
+    assert reuse.is_done(request)
+    record = (folder / "metrics.jsonl").read_bytes()
+    lines = list(read_lines(folder / "metrics.jsonl"))
+    changed = [line.model_copy(update={"loss": 0.0}) if line.kind == "step" else line for line in lines]
+    (folder / "metrics.jsonl").write_bytes(b"".join(map(line_bytes, changed)))
+    assert len(read_run(folder).epochs) == 1 and not reuse.is_done(request)
+    (folder / "metrics.jsonl").write_bytes(record)
+    assert reuse.is_done(request)
+    monkeypatch.setenv("HEADSTART_DATA", str(tmp_path / "other"))
+    assert not reuse.is_done(request)
 
 
 @pytest.mark.parametrize("name", ["metrics.jsonl", "artifacts/predictions.npz", "model/preprocess.json", "result.json"])

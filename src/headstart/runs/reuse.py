@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from headstart.analysis.run_records import RunRecord, read_run, runs_in
@@ -18,12 +19,13 @@ from headstart.runs.job_protocol import RunRequest
 from headstart.runs.run_folder import is_blind
 from headstart.storage import contained, files, folders, locks, run_index, seals
 from headstart.storage.cache import cache_root, read_cache_file, write_cache_file
-from headstart.storage.run_files import MODEL_FOLDER, RUN_FILES, copy_file, known_files
+from headstart.storage.run_files import MODEL_FOLDER, RECORD_FILE, RUN_FILES, copy_file, known_files
 from headstart.storage.schemas.result import RESULT_FILE
 from headstart.storage.schemas.schema import VersionedSchema
 from headstart.storage.schemas.study import RunRole
 from headstart.telemetry.run_logger import run_name
 
+MAX_RUNG_RECORD_BYTES = 1_000_000_000  # of a rung
 RUN_LOCK_TIMEOUT_S = 60.0  # time to wait for a run that another process holds
 
 
@@ -73,7 +75,7 @@ def backbone_lock_name(group: str) -> str:
 
 
 def register_finished(folder: Path, plan: RunConfig, until: int | None = None) -> None:
-    """Store the path of a plan's finished run, or of its rung, in the cache.
+    """Store the path of a plan's finished run, or of its rung, in the cache, and the digest of the rung in the index.
 
     Write errors are ignored: they cost time when the run could have been reused, nothing else.
     """
@@ -81,6 +83,9 @@ def register_finished(folder: Path, plan: RunConfig, until: int | None = None) -
     if done or until is not None:
         name = _registry_name(plan, None if done else until)
         write_cache_file(cache_root(), name, _RegisteredRun(folder=folder.absolute()).model_dump_json().encode())
+    if not done and until is not None:
+        with suppress(OSError):
+            run_index.add(folder, plan.hash, seal=_record_digest(folder))
 
 
 def copy_finished(parent: Path, request: RunRequest, until: int | None = None) -> Path | None:
@@ -190,12 +195,19 @@ def _registered_run(plan: RunConfig) -> RunRecord | None:
 
 
 def _rung(plan: RunConfig, until: int) -> RunRecord | None:
-    """Return the run of a plan that paused after `until` epochs and was not resumed."""
+    """Return the run of a plan that paused after `until` epochs and was not resumed, if the index knows its record."""
     try:
         record = read_run(_registered_folder(plan, until))
-        return record if record.hash == plan.hash and not record.done and len(record.epochs) == until else None
+        is_paused = record.hash == plan.hash and not record.done and len(record.epochs) == until
+        return record if is_paused and run_index.knows_seal(_record_digest(record.folder)) else None
     except Exception:  # as in _registered_run
         return None
+
+
+def _record_digest(folder: Path) -> str:
+    """Return the hash of the record of a run that has paused, which has no seal."""
+    content = contained.read_bytes(folder, RECORD_FILE, MAX_RUNG_RECORD_BYTES)
+    return hashlib.sha256(b"rung\n" + content).hexdigest()
 
 
 def _registered_folder(plan: RunConfig, until: int | None = None) -> Path:
