@@ -61,6 +61,29 @@ def test_journal_shorter_than_its_checkpoint_is_an_error(tmp_path: Path) -> None
     assert fields_of(error.value.message) == {"path": tmp_path / "m", "present": 3, "size": 100}
 
 
+def test_checkpoint_that_ends_inside_a_line_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with Journal(path) as journal:
+        journal.append(step_line(1))
+        size = journal.sync()
+    content = path.read_bytes()
+    for position in (1, size // 2, size - 1):
+        with pytest.raises(DataError):
+            Journal(path, position)
+    assert path.read_bytes() == content
+    Journal(path, 0).close()
+    assert path.read_bytes() == b""
+
+
+@pytest.mark.parametrize("field", ["step", "epoch", "time"])
+@pytest.mark.parametrize("value", [-1, 10**30])
+def test_numbers_that_no_run_has_are_damage(field: str, value: int, tmp_path: Path) -> None:
+    content = {**step_line(1).to_json(), field: value}
+    (tmp_path / "m").write_text(json.dumps(content) + "\n")
+    with pytest.raises(DataError):
+        list(read_lines(tmp_path / "m"))
+
+
 def test_incomplete_last_line_is_skipped(tmp_path: Path) -> None:
     text = line_bytes(step_line(1))
     (tmp_path / "m").write_bytes(text + text[:20])

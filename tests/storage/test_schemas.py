@@ -41,7 +41,7 @@ def test_lines_are_read_as_they_were_written(number: float, step: int) -> None:
         step_line(step, number),
         snapshot_line(step, update_ratio={"conv1": number, "fc": None}),
         probe_line(step, 1, loss=None, dead_channels={"conv1": number}),
-        epoch_line(step, 1, confusion=[[3, 1], [0, 2]], time=number),
+        epoch_line(step, 1, confusion=[[3, 1], [0, 2]], time=abs(number) % 1e12),
         EndLine(step=step, epoch=1, val=evaluation(loss=number)),
     ]
     assert [LINE.validate_json(line.model_dump_json()) for line in lines] == lines

@@ -59,6 +59,8 @@ class Journal:
                     ),
                     _("Restore the file from a copy, or start the run again."),
                 )
+            if size and _byte_before(path, size) != b"\n":
+                raise DataError(_("{path} has no line that ends at {size}.", path=path, size=size), _RESTORE_HINT)
         self._file = contained.append(path.parent, path.name)
         if size is not None:
             self._file.truncate(size)
@@ -86,6 +88,12 @@ class Journal:
 
     def __exit__(self, *_unused: object) -> None:
         self.close()
+
+
+def _byte_before(path: Path, position: int) -> bytes:
+    with contained.open_file(path.parent, path.name) as file:
+        file.seek(position - 1)
+        return file.read(1)
 
 
 def line_bytes(line: Line) -> bytes:

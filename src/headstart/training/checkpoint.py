@@ -34,7 +34,7 @@ from headstart.storage.schemas.checkpoint import (
     TrainingProgress,
 )
 from headstart.storage.schemas.result import RunSeconds
-from headstart.storage.schemas.schema import Schema, StoredFile, VersionedSchema
+from headstart.storage.schemas.schema import Count, Schema, StoredFile, VersionedSchema
 from headstart.storage.tensor_file import parse_tensor_file
 from headstart.text import end_sentence
 from headstart.training.loop import enter_phase
@@ -51,10 +51,10 @@ _START_AGAIN = _("Start the run again; nothing was deleted.")
 class RunPosition(Schema):
     """State of a run besides that of the training, from which it continues."""
 
-    bytes: int = Field(description="length of the record")
+    bytes: Count = Field(description="length of the record")
     seconds: RunSeconds = Field(description="duration of the run so far")
     plan: RunConfig = Field(description="the plan")
-    best_epoch: int = Field(description="epoch of the best model; 0 before the first")
+    best_epoch: Count = Field(description="epoch of the best model; 0 before the first")
 
 
 class CheckpointState(VersionedSchema):

@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import ConfigDict, Field, model_validator
 
 from headstart.i18n import _
-from headstart.storage.schemas.schema import Schema, StoredFile, VersionedSchema
+from headstart.storage.schemas.schema import Count, Schema, StoredFile, VersionedSchema
 
 MANIFEST_FILE = "MANIFEST.json"
 STATE_FILE = "state.json"
@@ -32,16 +32,16 @@ class TrainingProgress(Schema):
 
     model_config = ConfigDict(frozen=False)
 
-    step: int = Field(0, description="updates done")
-    epoch: int = Field(0, description="epochs done and validated")
-    phase: int = Field(-1, description="the phase of the current optimizer; -1 before the first")
+    step: Count = Field(0, description="updates done")
+    epoch: Count = Field(0, description="epochs done and validated")
+    phase: int = Field(-1, ge=-1, description="the phase of the current optimizer; -1 before the first")
     loss_sum: float = Field(0.0, description="of the current epoch")
-    correct: int = Field(0, description="of the current epoch")
-    seen: int = Field(0, description="of the current epoch")
+    correct: Count = Field(0, description="of the current epoch")
+    seen: Count = Field(0, description="of the current epoch")
     best_score: float | None = Field(None, description="metric of the best epoch; null before the first")
     best_loss: float = Field(0.0, description="val loss of the best epoch; 0 before the first")
-    best_epoch: int = Field(0, description="epoch of the best model; 0 before the first")
-    stale: int = Field(0, description="epochs since the best")
+    best_epoch: Count = Field(0, description="epoch of the best model; 0 before the first")
+    stale: Count = Field(0, description="epochs since the best")
     val_losses: list[float] = Field(default_factory=list, description="of the epochs of the phase")
     frozen_digest: str = Field("", description="of the frozen tensors at the start of the phase")
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from headstart.metrics.confusion_counts import ConfusionCounts
-from headstart.storage.schemas.schema import Schema, VersionedSchema
+from headstart.storage.schemas.schema import Count, Schema, Seconds, VersionedSchema
 
 LayerValues = dict[str, float | None]  # by layer; None is a value that is not finite
 FindingCode = Annotated[
@@ -22,15 +22,15 @@ class BeginLine(VersionedSchema):
     """The run begins; the first line, with the version of all lines."""
 
     kind: Literal["begin"] = BEGIN
-    step: int = Field(0, description="number of updates done")
-    time: float = Field(description="seconds since 1970")
+    step: Count = Field(0, description="number of updates done")
+    time: Seconds = Field(description="seconds since 1970")
 
 
 class ImageLine(Schema):
     """An image inside the run folder."""
 
     kind: Literal["image"] = "image"
-    step: int = Field(0, description="number of updates done")
+    step: Count = Field(0, description="number of updates done")
     tag: str = Field(description="TensorBoard tag")
     file: str = Field(description="path of a PNG or JPEG, relative to the run folder")
 
@@ -39,11 +39,11 @@ class StepLine(Schema):
     """One update of the weights."""
 
     kind: Literal["step"] = "step"
-    step: int = Field(description="number of updates done")
-    epoch: int = Field(description="epoch of the step, from 1")
+    step: Count = Field(description="number of updates done")
+    epoch: Count = Field(description="epoch of the step, from 1")
     loss: float = Field(description="loss of the batch")
     lr: dict[str, float] = Field(description="learning rate by part (`backbone`, `head`), read back from the optimizer")
-    time: float = Field(description="seconds since 1970")
+    time: Seconds = Field(description="seconds since 1970")
 
 
 class Histogram(Schema):
@@ -62,8 +62,8 @@ class SnapshotLine(Schema):
     """Weights and gradients of every layer after one step."""
 
     kind: Literal["snapshot"] = "snapshot"
-    step: int = Field(description="number of updates done")
-    epoch: int = Field(description="epoch of the step, from 1")
+    step: Count = Field(description="number of updates done")
+    epoch: Count = Field(description="epoch of the step, from 1")
     weights: dict[str, Histogram] = Field(description="by layer, the weights after the update")
     gradients: dict[str, Histogram] = Field(description="by layer that is not frozen, the gradients before clipping")
     gradient_norm: LayerValues = Field(description="by layer, norm of the gradients before clipping")
@@ -74,8 +74,8 @@ class ProbeLine(Schema):
     """The gradient probe: signals and gradients on 8 fixed training images."""
 
     kind: Literal["probe"] = "probe"
-    step: int = Field(description="number of updates done")
-    epoch: int = Field(description="epoch of the step; 0 before the first step")
+    step: Count = Field(description="number of updates done")
+    epoch: Count = Field(description="epoch of the step; 0 before the first step")
     loss: float | None = Field(description="mean cross-entropy L of the images; null if not finite")
     block_gradient_norm: LayerValues = Field(description="by block, norm of ∂L/∂h at its output h")
     zero_activations: dict[str, float] = Field(description="by layer before a ReLU, share of zeros after it")
@@ -91,11 +91,11 @@ class FindingLine(Schema):
     """A finding, when `diagnose` would first report it."""
 
     kind: Literal["finding"] = "finding"
-    step: int = Field(description="number of updates done")
+    step: Count = Field(description="number of updates done")
     code: FindingCode
     name: str = Field(description="name in texts")
     layer: str = Field(description="name of the layer or block; empty if it is about none")
-    epoch: int = Field(description="epoch of the value; 0 before the first step")
+    epoch: Count = Field(description="epoch of the value; 0 before the first step")
     value: float | None = Field(description="the measured value; null if not finite or not measured")
     threshold: float = Field(description="limit of the value")
     evidence: str = Field(description="what was measured")
@@ -109,7 +109,7 @@ class WithdrawnLine(Schema):
     """A finding that no longer holds at the end of the run."""
 
     kind: Literal["withdrawn"] = "withdrawn"
-    step: int = Field(description="number of updates done")
+    step: Count = Field(description="number of updates done")
     code: FindingCode
     name: str = Field(description="name in texts")
     sentence: str = Field(description="the withdrawal in words")
@@ -119,7 +119,7 @@ class FreezeCheckLine(Schema):
     """Hashes that show that frozen tensors did not change in a phase."""
 
     kind: Literal["freeze_check"] = "freeze_check"
-    step: int = Field(description="number of updates done")
+    step: Count = Field(description="number of updates done")
     phase: str = Field(description="name of the training phase")
     before: str = Field(description="sha256 of all frozen tensors at the beginning of the phase")
     after: str = Field(description="the same at its end")
@@ -140,23 +140,23 @@ class Speed(Schema):
 
     images_per_second: float = Field(description="training images per second")
     mfu: float = Field(description="model FLOP/s over the peak of the device")
-    train_seconds: float = Field(description="duration of the training")
-    val_seconds: float = Field(description="duration of the validation")
+    train_seconds: Seconds = Field(description="duration of the training")
+    val_seconds: Seconds = Field(description="duration of the validation")
 
 
 class EpochLine(Schema):
     """The end of an epoch."""
 
     kind: Literal["epoch"] = "epoch"
-    step: int = Field(description="number of updates done")
-    epoch: int = Field(description="number of the epoch, from 1")
+    step: Count = Field(description="number of updates done")
+    epoch: Count = Field(description="number of the epoch, from 1")
     train: SplitScore = Field(description="scores on the training images")
     val: SplitScore = Field(description="scores on val")
     lr: dict[str, float] = Field(description="learning rate by part at the last step")
     best: bool = Field(description="whether it is the best epoch so far")
     confusion: ConfusionCounts = Field(description="confusion counts on val")
     speed: Speed = Field(description="speed of the epoch")
-    time: float = Field(description="seconds since 1970")
+    time: Seconds = Field(description="seconds since 1970")
 
 
 class ScoreWithoutCopies(Schema):
@@ -185,8 +185,8 @@ class EndLine(Schema):
     """The evaluation of the best model."""
 
     kind: Literal["end"] = "end"
-    step: int = Field(description="number of updates done")
-    epoch: int = Field(description="last epoch")
+    step: Count = Field(description="number of updates done")
+    epoch: Count = Field(description="last epoch")
     val: Evaluation = Field(description="evaluation on val")
     test: Evaluation | None = Field(None, description="evaluation on test; null if the run was not evaluated on it")
 
@@ -195,7 +195,7 @@ class StoppedLine(Schema):
     """A signal stopped the run; the line is removed when the run continues."""
 
     kind: Literal["stopped"] = "stopped"
-    step: int = Field(description="number of updates done")
+    step: Count = Field(description="number of updates done")
     signal: str = Field(description="name of the signal")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -18,6 +18,8 @@ from headstart.text import message_of
 MAX_JSON_BYTES = 64_000_000  # of a file; the largest ones, verdicts, grow with the number of runs
 RESTORE_HINT = _("Restore it from a copy.")
 UPDATE_HINT = _("Update headstart.")
+Count = Annotated[int, Field(ge=0, le=2**53)]  # a number that is exact in JSON of every program
+Seconds = Annotated[float, Field(ge=0, le=1e12)]  # a duration, or a time since 1970
 
 
 class Schema(BaseModel):
