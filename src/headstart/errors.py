@@ -130,12 +130,15 @@ class InterruptedRunError(HeadstartError):
 _FREE_SPACE = _("Free disk space, then resume the run or run the command again.")
 _GRANT_ACCESS = _("Grant access, or choose another folder (--runs, HEADSTART_CACHE).")
 _OUT_OF_MEMORY_TEXTS = ("out of memory", "not enough memory", "allocate memory", "Storage size calculation overflowed")
+_OTHER_KIND = _("Rename it, or restore the folder from a copy.")
 _OS_ERROR_HINTS = {
     errno.ENOSPC: _FREE_SPACE,
     errno.EDQUOT: _FREE_SPACE,
     errno.EACCES: _GRANT_ACCESS,
     errno.EPERM: _GRANT_ACCESS,
     errno.EROFS: _GRANT_ACCESS,
+    errno.EISDIR: _OTHER_KIND,
+    errno.ENOTDIR: _OTHER_KIND,
 }
 
 
