@@ -40,12 +40,7 @@ class LayoutError(ValueError):
 
 
 class ImageTooLargeError(Exception):
-    """An image has more pixels than are decoded.
-
-    Args:
-        limit: Highest number of pixels.
-        is_progressive: It is a progressive JPEG; others are decoded at a reduced scale.
-    """
+    """An image has more pixels than `limit`; JPEGs that are not progressive are decoded at a reduced scale."""
 
     def __init__(self, limit: int, *, is_progressive: bool = False) -> None:
         super().__init__(f"more than {limit} pixels")

@@ -339,12 +339,7 @@ def _matrix(classes: Sequence[str], counts: ConfusionCounts) -> list[Message]:
 def _pairs(classes: Sequence[str], counts: ConfusionCounts) -> list[Message]:
     worst = counts.errors()[:LISTED_PAIRS]
     lines = [
-        _(
-            "  {count:>5}  {true} predicted as {predicted}",
-            count=times,
-            true=classes[true],
-            predicted=classes[predicted],
-        )
-        for times, true, predicted in worst
+        _("  {count:>5}  {true} predicted as {predicted}", count=times, true=classes[i], predicted=classes[j])
+        for times, i, j in worst
     ]
     return [_("Most often confused:"), *lines] if lines else [_("No image was misclassified.")]
