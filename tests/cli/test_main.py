@@ -438,6 +438,7 @@ def test_unexpected_error_is_one_sentence_and_a_traceback_with_debug(monkeypatch
     [
         (OSError(errno.ENOSPC, "No space left on device"), 5, ["No space left on device"], ""),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), 5, ["Permission denied", "/x"], "--runs"),
+        (IsADirectoryError(errno.EISDIR, "Is a directory", "/x"), 5, ["Is a directory", "/x"], ""),
         (MemoryError(), 5, [], "--batch-size"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate"), 5, [],
          "--batch-size"),

@@ -104,7 +104,7 @@ def hostile_verdict() -> object:
 PRINTED: dict[str, Callable[[], object]] = {
     "lines": lambda: output.print_lines([NAME, _("{x}", x=NAME)]),
     "wrapped": lambda: output.print_wrapped([NAME]),
-    "paths": lambda: output.print_paths([Path(NAME), NAME]),
+    "paths": lambda: output.print_words([Path(NAME), NAME]),
     "json": lambda: output.print_json({NAME: NAME}),
     "errors": lambda: output.print_errors([NAME]),
     "traceback": lambda: output.print_traceback(headstart.DataError(_("{x}", x=NAME), _("{x}", x=NAME))),

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from headstart.cli.app import app
 from headstart.cli.options import parameter
-from headstart.cli.output import print_paths
+from headstart.cli.output import print_words
 from headstart.errors import UsageError
 from headstart.i18n import _, translated
 
@@ -33,4 +33,4 @@ def install_completion(
         path = app.install_completion(shell=shell, output=output, add_to_startup=output is None)
     except ShellDetectionError:
         raise UsageError(_("The shell is unknown."), _("Name it with --shell bash, zsh or fish.")) from None
-    print_paths([path])
+    print_words([path])

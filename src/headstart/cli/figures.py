@@ -7,7 +7,7 @@ from typing import Annotated
 
 from headstart.cli.app import command, reporter
 from headstart.cli.options import parameter
-from headstart.cli.output import print_paths
+from headstart.cli.output import print_words
 from headstart.config.lists import split_commas
 from headstart.errors import DataError
 from headstart.figures.options import DEFAULT_DPI, FIGURE_FORMATS, parse_figure_options
@@ -43,4 +43,4 @@ def figures(
             _("The records in {folder} have no data for a figure yet.", folder=folder),
             _("Run the command again after the first epoch."),
         )
-    print_paths(path for figure in written for path in figure.files.values())
+    print_words(path for figure in written for path in figure.files.values())

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from headstart.cli.app import RUNS, Json, Runs, command, reporter
 from headstart.cli.options import parameter
-from headstart.cli.output import print_json, print_paths
+from headstart.cli.output import print_json, print_words
 from headstart.i18n import _
 
 
@@ -31,4 +31,4 @@ def import_log(
         for run in imported:
             output.say(run.summary)
         output.say(_("See it beside others with `headstart report {runs:shell}`.", runs=runs))
-    print_paths(run.folder for run in imported)
+    print_words(run.folder for run in imported)

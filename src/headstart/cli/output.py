@@ -42,8 +42,8 @@ def print_wrapped(texts: Iterable[str], *, end: str = "\n") -> None:
     print("\n".join(str(part).rstrip() for part in wrapped), end=end)
 
 
-def print_paths(paths: Iterable[Path | str]) -> None:
-    """Print paths, one a line, for other programs: unusual spaces stay as they are."""
+def print_words(paths: Iterable[Path | str]) -> None:
+    """Print paths and addresses, one a line, for other programs: unusual spaces stay as they are."""
     print("\n".join(printable_cell(str(path)) for path in paths), flush=True)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from headstart.cli.app import RUNS, Json, Log, command, reporter
 from headstart.cli.options import parameter, switch
-from headstart.cli.output import print_json, print_lines, print_paths
+from headstart.cli.output import print_json, print_lines, print_words
 from headstart.config.lists import split_commas
 from headstart.figures.documents.formats import DOCUMENT_FORMATS, HTML, parse_report_formats
 from headstart.i18n import _
@@ -34,7 +34,7 @@ def tensorboard(
             for line in legend(folder):
                 output.say(line)
         url = launch(folder, port, host)
-        print_paths([url])
+        print_words([url])
         if open:
             webbrowser.open(url)
         wait()
@@ -66,7 +66,7 @@ def report(
     from headstart.results.pages import write_report
 
     if HTML in formats:
-        print_paths([write_report(folder, tag or ())])
+        print_words([write_report(folder, tag or ())])
     if documents := [name for name in formats if name != HTML]:
         from headstart.experiment.ablation_summary import read_ablation_result
         from headstart.figures.documents.write import write_documents
@@ -80,7 +80,7 @@ def report(
                 ablation=read_ablation_result(folder),
                 foreign_folders=len(find_event_files(folder)),
             )
-        print_paths(paths)
+        print_words(paths)
 
 
 @command(_("Report whether the training of a run or a study is healthy, and what to try."), sort_key=5)
@@ -113,4 +113,4 @@ def rebuild(
 
     with reporter() as output:
         folders = rebuild_files(folder, output, trackers)
-    print_paths(folders)
+    print_words(folders)

@@ -96,7 +96,7 @@ def foreign_runs(runs: Sequence[RunRecord], *, trust: bool) -> set[Path]:
             ),
             join(
                 [
-                    _("If you trust who trained them, use --trust (in Python trust=True); the verdict says it."),
+                    _("If you trust the people who trained them, use --trust (in Python trust=True). The verdict then says so."),
                     run_index.fault(),
                 ]
             ),

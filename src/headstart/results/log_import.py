@@ -65,14 +65,14 @@ def import_log(file: Path, runs: Path, name: str = "") -> list[ImportedLog]:
             )
     runs.mkdir(parents=True, exist_ok=True)
     for folder, training in zip(folders, trainings, strict=True):
-        name = f"{folder.name}.{secrets.token_hex(8)}{contained.temp_suffix()}"
-        new = contained.make_folder(runs, name, exist_ok=False)
+        temporary = f"{folder.name}.{secrets.token_hex(8)}{contained.temp_suffix()}"
+        new = contained.make_folder(runs, temporary, exist_ok=False)
         try:
             contained.copy(source.parent, source.name, new, LOG_COPY)
             _write_events(new / f"events.out.tfevents.{int(changed):010d}.log", training, changed)
-            contained.rename(runs, name, folder.name)
+            contained.rename(runs, temporary, folder.name)
         except BaseException:
-            contained.remove_folder(runs, name)
+            contained.remove_folder(runs, temporary)
             raise
     return [_imported(folder, training) for folder, training in zip(folders, trainings, strict=True)]
 

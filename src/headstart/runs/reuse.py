@@ -51,7 +51,7 @@ def reuse_finished(parent: Path, requests: Sequence[RunRequest]) -> list[Path]:
 
 
 def unbelieved(requests: Sequence[RunRequest]) -> Message:
-    """Return why runs that could be reused are trained, if the index is not believed and there are such runs."""
+    """Return why runs that could be reused are trained, if the index is not used and there are such runs."""
     fault = run_index.fault()
     if not fault or not any(_registered_run(request.plan) for request in requests):
         return NOTHING

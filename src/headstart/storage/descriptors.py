@@ -47,7 +47,7 @@ def components(name: str) -> list[str]:
     parts = name.split("/")
     if "\0" in name or len(parts) > MAX_DEPTH or any(part in ("", ".", "..") for part in parts):
         raise UnsafeFileError(
-            _("{name!r} is no name of a file inside the folder.", name=name), _("Restore the folder from a copy.")
+            _("{name!r} is not the name of a file inside the folder.", name=name), _("Restore the folder from a copy.")
         )
     return parts
 
@@ -124,4 +124,4 @@ def unsafe(path: Path, mode: int | None) -> UnsafeFileError:
 def _kind_message(path: Path, mode: int) -> Message:
     if stat.S_ISLNK(mode):
         return _("{path} is a link, and links in a folder that may be a copy are not followed.", path=path)
-    return _("{path} is no regular file.", path=path)
+    return _("{path} is not a regular file.", path=path)

@@ -74,21 +74,21 @@ def knows_seal(digest: str) -> bool:
 
 
 def fault() -> Message:
-    """Return a sentence if the index is not believed, because others can write to it; else nothing."""
+    """Return a sentence if the index is not used, because others can write to it; else nothing."""
     with contextlib.suppress(OSError, RuntimeError):
         root = data_root()
         for path in (root, root / INDEX_FILE):
             status = root.stat() if path == root else path.lstat()
             if status.st_uid != os.getuid():
-                return _("The index of your runs is not believed, since {path} belongs to another user.", path=path)
+                return _("The index of your runs is not used, because {path} belongs to another user.", path=path)
             if path != root and not stat.S_ISREG(status.st_mode):
                 return _(
-                    "The index of your runs is not believed until {path} has been removed, which is no regular file.",
+                    "The index of your runs is not used until {path} has been removed, which is not a regular file.",
                     path=path,
                 )
             if not _is_private(status):
                 return _(
-                    "The index of your runs is not believed until `chmod go-w {path:shell}`: others can write to it.",
+                    "The index of your runs is not used until `chmod go-w {path:shell}`: others can write to it.",
                     path=path,
                 )
     return NOTHING

@@ -157,7 +157,7 @@ def _picture_of_file(folder: Path, line: ImageLine) -> Summary.Value:
         return _picture(line.tag, content)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         raise DataError(
-            _("{path} is no PNG or JPEG.", path=folder / line.file), _("Restore it from a copy, or remove it.")
+            _("{path} is not a PNG or JPEG file.", path=folder / line.file), _("Restore it from a copy, or remove it.")
         ) from None
 
 

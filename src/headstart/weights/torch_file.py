@@ -81,7 +81,7 @@ def _require_unpacked_size(path: Path) -> None:
         if is_large_pickle or unpacked > max(size + MAX_UNPACKED_BYTES, size * MAX_UNPACKED_RATIO):
             raise ModelFileError(
                 _(
-                    "{path} unpacks from {size} to {unpacked}, which no weights do.",
+                    "{path} unpacks from {size} to {unpacked}, far more than weights need.",
                     path=path,
                     size=format_bytes(size),
                     unpacked=format_bytes(unpacked),
@@ -108,7 +108,7 @@ def _require_plain_pickle(path: Path) -> None:
     containers = sum(content.count(code) for code in CONTAINER_CODES)
     if b"bytearray" in content or (containers > MAX_CONTAINERS and containers > len(content) / 4):
         raise ModelFileError(
-            _("{path} contains objects that take far more memory than the file, and no weights have.", path=path),
+            _("{path} contains objects that take far more memory than weights of this size.", path=path),
             _("Do not use this file."),
         )
 

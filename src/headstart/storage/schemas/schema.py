@@ -66,7 +66,7 @@ class Schema(BaseModel):
 
 
 class StoredFile(Schema):
-    """What a file had when it was written: by it damage is noticed."""
+    """Size and hash of a file when it was written; a reader compares them with the content."""
 
     size: int = Field(ge=0, description="size in bytes")
     sha256: str = Field(pattern="^[0-9a-f]{64}$", description="sha256 of the content, in hexadecimal digits")

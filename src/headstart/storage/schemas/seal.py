@@ -11,7 +11,7 @@ from headstart.storage.schemas.schema import Schema, StoredFile
 
 
 class Seal(Schema):
-    """What a run had when it ended. It shows damage and careless edits, not forgery."""
+    """Hashes of a run when it ended. A seal shows damage and careless edits, not forgery."""
 
     plan: str = Field(description="sha256 of plan.json without the plan, for which its hash stands")
     result: str = Field(description="sha256 of the result without the seal")
@@ -19,7 +19,7 @@ class Seal(Schema):
 
     @property
     def digest(self) -> str:
-        """Sha256 (hex) of the seal, by which the user's index knows the run."""
+        """Sha256 (hex) of the seal, which the index of a user's runs contains."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
 
 
