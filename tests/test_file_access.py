@@ -12,7 +12,15 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "headstart"
 METHODS = {"read_text", "read_bytes", "write_text", "write_bytes"}  # of Path
-OPENING = {"open", "safe_open", "load_file", "save_file", "copyfile", "copytree", "copy2", "memmap", "open_memmap"}
+OPENING = {
+    "open", "safe_open", "load_file", "save_file", "copyfile", "copytree", "copy2", "move", "memmap", "open_memmap",
+    "ParquetFile", "savez", "savez_compressed", "savetxt", "loadtxt", "genfromtxt", "FileIO", "FileLock", "touch",
+}  # fmt: skip
+OPENING_OF = {(owner, name) for owner in ("np", "numpy") for name in ("load", "save", "fromfile")} | {
+    ("torch", "load"), ("torch", "save"), ("shutil", "copy"), ("ET", "parse"), ("ElementTree", "parse"),
+    ("os", "truncate"), ("parquet", "read_table"), ("parquet", "read_schema"), ("parquet", "read_metadata"),
+    ("pandas", "read_csv"), ("pd", "read_csv"),
+}  # fmt: skip
 MODULES = {"zipfile", "tarfile"}
 OPENERS_OF_OTHERS = {"contained", "Image", "webbrowser", "_tracker", "keep"}  # whose functions open no path of a run
 PHOTOS, TABLES, WEIGHTS = "photos of the user", "tables of the user", "weights that the user has named"
@@ -46,6 +54,7 @@ ALLOWED = {
     "storage/arrays.py": LAYER,
     "storage/contained.py": LAYER,
     "storage/descriptors.py": LAYER,
+    "storage/locks.py": "the lock of a folder, after the layer has refused a link in its place",
     "streams.py": "the standard streams",
     "weights/download.py": "the caches of weights of other programs, which consist of links",
     "weights/files.py": WEIGHTS,
@@ -70,7 +79,7 @@ def used(path: Path) -> Iterator[str]:
             owner = getattr(node.value, "attr", getattr(node.value, "id", ""))
             if node.attr in METHODS | OPENING and owner not in OPENERS_OF_OTHERS:
                 yield node.attr
-            elif (owner, node.attr) in {("np", "load"), ("numpy", "load"), ("np", "fromfile")}:
+            elif (owner, node.attr) in OPENING_OF and ast.unparse(node.value) != "safetensors.torch":  # of bytes
                 yield f"{owner}.{node.attr}"
 
 
@@ -97,6 +106,12 @@ def test_named_modules_open_files() -> None:
         ("import zipfile", ["zipfile"]),
         ("from zipfile import ZipFile", ["ZipFile"]),
         ("np.load(path)", ["np.load"]),
+        ("torch.load(path)", ["torch.load"]),
+        ("shutil.move(a, b); shutil.copy(a, b)", ["move", "shutil.copy"]),
+        ("Path('a').touch()", ["touch"]),
+        ("pyarrow.parquet.read_table(path)", ["parquet.read_table"]),
+        ("from filelock import FileLock", ["FileLock"]),
+        ("np.savez(path)", ["savez"]),
         ("from safetensors.torch import load_file", ["load_file"]),
         ("read = path.read_bytes", ["read_bytes"]),
         ("Image.open(file)", []),

@@ -91,12 +91,15 @@ def test_runs_that_do_not_fit_are_listed(students: Path, tmp_path: Path) -> None
     (unfinished.folder / "result.json").unlink()
     (damaged.folder / "plan.json").write_text("{")
     again = train(extra, seed=2)
+    linked = extra / "linked"
+    linked.symlink_to(train(tmp_path / "elsewhere", seed=5).folder)
     study = pool.pool([folder], tmp_path / "pooled", {})
     reasons = {run.folder: str(run.reason) for run in study.left_out}
     assert {str(path) for path in reasons} >= {str(run.folder) for run in (*runs.values(), unfinished, damaged)}
+    assert linked in reasons
     for words, run in runs.items():
         assert words in reasons[run.folder]
-    assert len(reasons) == 7  # with one of the two runs of the same plan
+    assert len(reasons) == 8  # with one of the two runs of the same plan
     assert any("seed" not in reason and str(again.folder.parent.parent) in reason for reason in reasons.values())
     assert study.verdict.n == 5 and [arm.name for arm in study.verdict.arms] == ["scratch@sgd", "scratch@adam"]
 

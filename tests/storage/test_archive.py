@@ -30,8 +30,8 @@ def test_members_are_those_that_were_written(
     assert read_archive(folder, "members.zip") == members
 
 
-def overlapping() -> bytes:
-    """Return an archive whose members are all the same megabyte."""
+def overlapping(size: int | None = None) -> bytes:
+    """Return an archive whose members are all the same megabyte, and claim to have `size` bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
         file.writestr("0", bytes(1_000_000))
@@ -40,10 +40,14 @@ def overlapping() -> bytes:
             other = copy.copy(first)
             other.filename = other.orig_filename = str(number)
             file.filelist.append(other)
+        for item in file.filelist:
+            item.file_size = item.file_size if size is None else size
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("kind", ["deflate", "bzip2", "lzma", "overlap", "twice", "many", "cut", "text", "long"])
+@pytest.mark.parametrize(
+    "kind", ["deflate", "bzip2", "lzma", "overlap", "sizes", "twice", "many", "cut", "text", "long"]
+)
 def test_other_archives_are_errors_that_name_the_file(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,8 +64,8 @@ def test_other_archives_are_errors_that_name_the_file(
             read_archive(tmp_path, "some.zip", archive.MAX_ARCHIVE_BYTES)
         return
     else:
-        path.write_bytes({"overlap": overlapping(), "twice": content.replace(b"b", b"a"), "cut": content[:-30],
-                          "text": b"PK nothing"}[kind])  # fmt: skip
+        path.write_bytes({"overlap": overlapping(), "sizes": overlapping(0), "twice": content.replace(b"b", b"a"),
+                          "cut": content[:-30], "text": b"PK nothing"}[kind])  # fmt: skip
     with pytest.raises(DataError, match="some"):
         read_archive(tmp_path, "some.zip")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from headstart.config.plan_file import PLAN_FILE
 from headstart.errors import DataError
 from headstart.i18n import Message, _, join, ngettext
 from headstart.storage import run_index, seals
+from headstart.storage.descriptors import unsafe
 from headstart.storage.schemas.study import Stage
 from headstart.text import end_sentence, join_first
 
@@ -36,7 +38,9 @@ def read_runs(paths: Iterable[Path]) -> tuple[list[RunRecord], list[LeftOut]]:
     left_out: dict[Path, LeftOut] = {}
     for path in paths:
         plans = sorted(path.rglob(PLAN_FILE)) if path.is_dir() else []
-        if not plans:
+        for link in _linked_folders(path):
+            left_out.setdefault(link.absolute(), LeftOut(link, unsafe(link, None).message))
+        if not plans and not left_out:
             raise DataError(
                 _("There are no runs in {folder}.", folder=path),
                 _("Name folders of runs, or a folder with copies of them."),
@@ -47,6 +51,14 @@ def read_runs(paths: Iterable[Path]) -> tuple[list[RunRecord], list[LeftOut]]:
             except DataError as error:
                 left_out.setdefault(folder.resolve(), LeftOut(folder, error.message))
     return list(runs.values()), list(left_out.values())
+
+
+def _linked_folders(path: Path) -> Iterator[Path]:
+    """Yield the links to folders of runs below a folder, which `rglob` does not enter."""
+    for parent, names, _files in os.walk(path):
+        for link in (Path(parent, name) for name in sorted(names)):
+            if link.is_symlink() and (link / PLAN_FILE).is_file():
+                yield link
 
 
 def finished_runs(runs: Iterable[RunRecord]) -> tuple[list[RunRecord], list[LeftOut]]:
@@ -96,7 +108,10 @@ def foreign_runs(runs: Sequence[RunRecord], *, trust: bool) -> set[Path]:
             ),
             join(
                 [
-                    _("If you trust the people who trained them, use --trust (in Python trust=True). The verdict then says so."),
+                    _(
+                        "If you trust the people who trained them, use --trust (in Python trust=True). The verdict "
+                        "then says so."
+                    ),
                     run_index.fault(),
                 ]
             ),

@@ -37,6 +37,8 @@ def read_archive(root: Path, name: str, limit: int = MAX_ARCHIVE_BYTES) -> dict[
                 raise _unreadable(path, _("two members have the same name"))
             if any(info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 for info in infos):
                 raise _unreadable(path, _("a member is compressed or encrypted"))
+            if any(info.compress_size != info.file_size for info in infos):  # reading would take all of the first
+                raise _unreadable(path, _("a member has two sizes"))
             if sum(info.file_size + _MIN_ENTRY_BYTES for info in infos) > len(content):
                 raise _unreadable(path, _("its members claim to be larger than the file"))
             return {info.filename: archive.read(info) for info in infos}
