@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 from headstart.analysis.run_records import RunRecord, read_run, run_folders
 from headstart.analysis.status import read_verdict
-from headstart.config.model_file import CONFIG_FILE
+from headstart.config.model_file import CONFIG_FILE, ModelFolder
 from headstart.config.plan_file import PLAN_FILE, read_plan_file
 from headstart.config.sealed_run import read_result, require_intact_model
 from headstart.errors import ModelFileError
@@ -19,18 +18,6 @@ from headstart.storage.folders import require_model
 from headstart.storage.run_files import MODEL_FOLDER
 from headstart.storage.schemas.metrics import Evaluation
 from headstart.storage.schemas.result import RunState
-
-
-class ModelFolder(NamedTuple):
-    """A model folder: `name` below `root`, where links are not followed; "" is the root."""
-
-    root: Path
-    name: str
-
-    @property
-    def path(self) -> Path:
-        """The path of the folder."""
-        return self.root / self.name
 
 
 def find_model(path: Path) -> ModelFolder:

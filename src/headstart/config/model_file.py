@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -26,6 +26,22 @@ MAX_JSON_BYTES = 64_000_000  # of config.json, which names the classes
 
 Triple = tuple[float, float, float]
 _File = TypeVar("_File", bound=Schema)
+
+
+class ModelFolder(NamedTuple):
+    """A model folder: `name` below `root`, where links are not followed; "" is the root."""
+
+    root: Path
+    name: str
+
+    @property
+    def path(self) -> Path:
+        """The path of the folder."""
+        return self.root / self.name
+
+    def contains(self, file: str) -> bool:
+        """Return True if there is such a file. Raises UnsafeFileError if it is a link."""
+        return contained.is_file(self.root, contained.join(self.name, file))
 
 
 def _unique(names: tuple[str, ...]) -> tuple[str, ...]:

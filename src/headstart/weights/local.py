@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from headstart.config.model_file import CONFIG_FILE, HEAD_FILE, MODEL_FILE, read_model_config
+from headstart.config.model_file import CONFIG_FILE, HEAD_FILE, MODEL_FILE, ModelFolder, read_model_config
 from headstart.config.registry.starts import FILE_START
 from headstart.config.sealed_run import require_intact_model
 from headstart.config.start_spec import run_start
@@ -76,7 +76,7 @@ def from_run(folder: str, target: NetworkTarget) -> Start:
             ),
             _("Use --network {network}, or another start.", network=_stored_network(model) or architecture),
         )
-    sources = folder_settings(model.read_json)
+    sources = folder_settings(partial(_read_json, model))
     file = model_weights(model.root, model.name)
     return _from_weights_file(run_start(folder), file, target, sources, license="yours")
 
@@ -96,9 +96,9 @@ def network_of_run(folder: str) -> str | None:
     return network or None
 
 
-def _stored_network(model: _ModelFolder) -> str:
+def _stored_network(model: ModelFolder) -> str:
     """Return the network of a model folder; "" if its config.json does not name it."""
-    section = model.read_json(CONFIG_FILE).get("headstart")
+    section = _read_json(model, CONFIG_FILE).get("headstart")
     fields = section.get("network") if isinstance(section, dict) else None
     network = fields.get("network") if isinstance(fields, dict) else None
     if isinstance(network, str) and is_user_network(network):
@@ -107,9 +107,9 @@ def _stored_network(model: _ModelFolder) -> str:
     return network_of_architecture(architecture) if architecture else ""
 
 
-def _architecture(model: _ModelFolder) -> str:
+def _architecture(model: ModelFolder) -> str:
     """Return the architecture that the config.json of a model folder names; "" if it names none."""
-    return str(model.read_json(CONFIG_FILE).get("architecture") or "")
+    return str(_read_json(model, CONFIG_FILE).get("architecture") or "")
 
 
 def _require_usual_strides(folder: Path) -> None:
@@ -140,25 +140,14 @@ def _from_weights_file(
     return Start(name, state, None, mean, std, license, provenance, file.sha256, tuple(notes), classes)
 
 
-@dataclass(frozen=True)
-class _ModelFolder:
-    """A model folder: `name` below `root`, where links are not followed; "" is the root."""
-
-    root: Path
-    name: str
-
-    def contains(self, file: str) -> bool:
-        """Return True if there is such a file. Raises UnsafeFileError if it is a link."""
-        return contained.is_file(self.root, contained.join(self.name, file))
-
-    def read_json(self, file: str) -> Mapping[str, JsonData]:
-        """Return the JSON object in a file, {} without the file."""
-        return read_inner_json(self.root, contained.join(self.name, file))
+def _read_json(model: ModelFolder, file: str) -> Mapping[str, JsonData]:
+    """Return the JSON object in a file of a model folder, {} without the file."""
+    return read_inner_json(model.root, contained.join(model.name, file))
 
 
-def _model_folder(folder: Path) -> _ModelFolder | None:
+def _model_folder(folder: Path) -> ModelFolder | None:
     """Return the model folder in a folder; None without one. Raises BrokenSealError if its run has changed."""
-    candidates = [_ModelFolder(folder, name) for name in (MODEL_FOLDER, "")]
+    candidates = [ModelFolder(folder, name) for name in (MODEL_FOLDER, "")]
     model = next((model for model in candidates if any(map(model.contains, (MODEL_FILE, HEAD_FILE)))), None)
     if model is not None:
         require_intact_model(model.root, model.name)
