@@ -21,6 +21,7 @@ _MAX_DENSE_ROWS = 1_000_000  # each row is an image: a larger table takes some b
 _MIN_ROW_BYTES = 1  # of the file; a table of numbered paths with the best compression has 2
 _MAX_COLUMN_BYTES = 100_000_000  # unpacked; columns of more are packed less than _MAX_RATIO
 _MAX_RATIO = 50
+_MAX_EMPTY_BYTES = 1000  # of a part of a column without values
 _NO_LABEL = frozenset({"-1", ""})  # Hugging Face's datasets write -1 for an image without a label
 
 
@@ -148,8 +149,12 @@ def _require_no_embedded_images(path: Path, name: str) -> None:
     places = [i for i in range(metadata.num_columns) if metadata.schema.column(i).path == f"{name}.bytes"]
     for group in range(metadata.num_row_groups):
         for chunk in (metadata.row_group(group).column(place) for place in places):
-            values = chunk.statistics
-            if values is None or not values.has_null_count or values.null_count < chunk.num_values:
+            known = chunk.statistics
+            if known is not None and known.has_null_count:
+                has_values = known.null_count < chunk.num_values
+            else:  # what says that all are missing is encoded in runs
+                has_values = chunk.total_uncompressed_size > _MAX_EMPTY_BYTES
+            if has_values:
                 raise _embedded_error(path, name)
 
 
