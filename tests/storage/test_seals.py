@@ -158,6 +158,22 @@ def test_the_model_of_a_study_is_that_of_its_verdict(finished: Path, tmp_path: P
     assert find_model(folder).path == folder / "model"
 
 
+def test_the_model_of_a_study_of_heads_is_that_of_its_verdict(tmp_path: Path) -> None:
+    """The runs have a head and a shared backbone, which are one file in the model of the study."""
+    arms = ("source:digits:4-6+frozen", "source:digits:4-6+frozen@adam")
+    spec = build_study_spec("digits:0-3", arms, None, None, None, None, SHORT)
+    folder = study.begin(spec, tmp_path, NullReporter())
+    study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
+    exported = read_json(folder / "verdict.json")["exported"]["run"]
+    assert (folder / exported / "model" / "head.safetensors").exists()
+    assert find_model(folder).path == folder / "model"
+    other = next(run.folder for run in runs_in(folder) if run.folder.name != exported)
+    shutil.rmtree(folder / "model")
+    shutil.copytree(other / "model", folder / "model")
+    with pytest.raises(seals.BrokenSealError):
+        find_model(folder)
+
+
 def test_a_registered_run_is_reused_only_with_its_seal_in_the_index(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

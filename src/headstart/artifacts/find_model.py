@@ -6,9 +6,8 @@ from pathlib import Path
 
 from headstart.analysis.run_records import RunRecord, read_run, run_folders
 from headstart.analysis.status import read_verdict
-from headstart.config.model_file import CONFIG_FILE, ModelFolder
-from headstart.config.plan_file import PLAN_FILE, read_plan_file
-from headstart.config.sealed_run import read_result, require_intact_model
+from headstart.config.model_file import CONFIG_FILE, HEAD_FILE, ModelFolder, read_model_config
+from headstart.config.sealed_run import require_intact_model
 from headstart.errors import ModelFileError
 from headstart.i18n import _, ngettext
 from headstart.metrics.values import counts_value
@@ -73,15 +72,22 @@ def _intact(model: ModelFolder) -> ModelFolder:
 
 
 def _require_exported(study: Path) -> None:
-    """Raise BrokenSealError if the model of a study is not that of the run that its verdict names."""
+    """Raise BrokenSealError if the model of a study is not that of the run that its verdict names.
+
+    The weights of a head and its backbone are one file in the study, so that only the settings are compared.
+    """
     if not contained.is_file(study, "verdict.json"):
         return
     run = contained.subfolder(study, read_verdict(study).exported.run)
-    result = read_result(run, read_plan_file(run)) if contained.is_file(run, PLAN_FILE) else None
-    if result is not None:
-        for file in result.seal.files:
-            if file.startswith(f"{MODEL_FOLDER}/"):
-                seals.require_file(study, result.seal, file)
+    if not contained.is_file(run, f"{MODEL_FOLDER}/{CONFIG_FILE}"):  # it was removed to save space
+        return
+    require_intact_model(run)
+    ours, theirs = (read_model_config(folder, MODEL_FOLDER).headstart for folder in (study, run))
+    if ours.settings != theirs.settings or (ours.weights != theirs.weights and HEAD_FILE not in theirs.weights):
+        raise seals.BrokenSealError(
+            _("{folder} is not the model of {run}.", folder=study / MODEL_FOLDER, run=run.name),
+            _("Remove {folder} and resume the study.", folder=study / MODEL_FOLDER),
+        )
 
 
 def _val_rank(run: RunRecord, val: Evaluation) -> tuple[float, float]:
