@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from headstart import signals
-from headstart.data import conversion, png_chunks
+from headstart.data import conversion, png_chunks, row_bands
 from headstart.data.conversion import BACKGROUNDS, Conversion, eight_bit_image, visible_on
 from headstart.data.decode import UndecodableError, decode
 from headstart.data.jpeg_scans import MAX_SCANNED_PIXELS, MAX_SCANS, MAX_SEGMENTS
@@ -113,7 +113,7 @@ def test_bands_give_the_values_of_the_whole_image(mode: str, monkeypatch: pytest
     values = np.random.default_rng(0).integers(0, 5000, (37, 11, len(mode))).astype(np.uint16)
     samples, rule = Samples(values, mode, 1), Conversion(4095)
     whole, highest = eight_bit_image(samples, rule)
-    monkeypatch.setattr(conversion, "_BAND_VALUES", 60)
+    monkeypatch.setattr(row_bands, "MAX_VALUES", 60)
     banded, highest_of_bands = eight_bit_image(samples, rule)
     assert banded.tobytes() == whole.tobytes() and highest == highest_of_bands
 

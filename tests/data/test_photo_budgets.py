@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import BmpImagePlugin, Image, ImageFile
 
-from headstart.data import decoder_memory, image_parts, jpeg2000, pixels, samples
+from headstart.data import decoder_memory, image_parts, jpeg2000, pixels, row_bands, samples
 from headstart.data.conversion import stretched
 from headstart.data.decode import UndecodableError, decode
 from headstart.data.decoder_memory import pixel_limit
@@ -254,7 +254,7 @@ def test_bands_stretch_as_the_whole_image(
 ) -> None:
     values = np.random.default_rng(0).uniform(low, high, (40, 7)).astype(kind)
     whole = stretched(values)
-    monkeypatch.setattr("headstart.data.conversion._BAND_VALUES", 30)
+    monkeypatch.setattr(row_bands, "MAX_VALUES", 30)
     assert np.array_equal(stretched(values), whole)
 
 
@@ -262,7 +262,7 @@ def test_bands_stretch_as_the_whole_image(
 def test_bands_divide_by_alpha_as_the_whole_image(depth: int, top: int, monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).integers(0, top + 1, (30, 7, 4)).astype(f"u{depth // 8}")
     whole = samples._divided(values[..., :3], values[..., 3:])
-    monkeypatch.setattr(samples, "_BAND_VALUES", 60)
+    monkeypatch.setattr(row_bands, "MAX_VALUES", 60)
     assert np.array_equal(samples._divided(values[..., :3], values[..., 3:]), whole)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from headstart.data.row_bands import bands
 from headstart.data.samples import IntArray, Samples, opaque_value
 from headstart.i18n import _
 
@@ -21,7 +21,6 @@ _MIN_CONTRAST = 16  # of 255, between a visible pixel and the background
 _MIN_VISIBLE_SHARE = 0.001  # of the pixels
 _MEASURED_PIXELS = 1_000_000  # about as many pixels are measured of a larger image
 _MIN_BITS = 8
-_BAND_VALUES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -88,8 +87,8 @@ def eight_bit_image(samples: Samples, conversion: Conversion) -> tuple[Image.Ima
         colors, opacity = (values[..., :-1], values[..., -1:]) if mode in ("LA", "RGBA") else (values, None)
         top = MAX_16_BIT if mode == "CMYK" else conversion.max_value
         if mode != "CMYK":
-            alphas = (None if opacity is None else opacity[band] for band in _bands(values))
-            highest = max(map(_highest, (colors[band] for band in _bands(values)), alphas), default=0)
+            alphas = (None if opacity is None else opacity[band] for band in bands(values))
+            highest = max(map(_highest, (colors[band] for band in bands(values)), alphas), default=0)
         parts = [_scaled(colors, top)] + ([] if opacity is None else [_scaled(opacity, opaque_value(opacity))])
         values = np.concatenate(parts, axis=2)
     pixels = np.ascontiguousarray(values if values.shape[2] > 1 else values[..., 0])
@@ -100,15 +99,9 @@ def eight_bit_image(samples: Samples, conversion: Conversion) -> tuple[Image.Ima
 
 def _scaled(values: IntArray, top: int) -> npt.NDArray[np.uint8]:
     scaled = np.empty(values.shape, dtype=np.uint8)
-    for band in _bands(values):
+    for band in bands(values):
         scaled[band] = (np.minimum(values[band], top).astype(np.uint32) * 255 + top // 2) // top
     return scaled
-
-
-def _bands(values: npt.NDArray[np.generic]) -> list[slice]:
-    """Return bands of rows: intermediate values of a whole large image would take several times its memory."""
-    rows = max(1, _BAND_VALUES // max(1, math.prod(values.shape[1:])))
-    return [slice(begin, begin + rows) for begin in range(0, len(values), rows)]
 
 
 def _highest(colors: IntArray, opacity: IntArray | None) -> int:
@@ -125,8 +118,8 @@ def stretched(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
     Raises:
         ValueError: A value is not finite.
     """
-    bands = _bands(values)
-    ends = [(part.min(), part.max()) for part in (values[band].astype(np.float32) for band in bands)]
+    parts = (values[band].astype(np.float32) for band in bands(values))
+    ends = [(part.min(), part.max()) for part in parts]
     low, high = float(np.min([end[0] for end in ends])), float(np.max([end[1] for end in ends]))
     if not np.isfinite([low, high]).all():
         raise ValueError(_("it has values that are not finite"))
@@ -134,7 +127,7 @@ def stretched(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
     top = next((r for r in ranges if low >= 0 and high <= r), None)
     base, top = (0.0, top) if top is not None else (low, max(high - low, 1e-12))
     pixels = np.empty(values.shape, dtype=np.uint8)
-    for band in bands:
+    for band in bands(values):
         numbers = values[band].astype(np.float32)
         pixels[band] = np.rint((numbers - base if base else numbers) * (255 / top)).astype(np.uint8)
     return pixels

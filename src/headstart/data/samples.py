@@ -13,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin
 
 from headstart.data.foreign_formats import foreign_format
+from headstart.data.row_bands import bands
 from headstart.i18n import Message, _
 
 IntArray = npt.NDArray[np.integer[Any]]
@@ -31,7 +32,6 @@ _RAW_PHOTOMETRIC = frozenset({32803, 34892})  # color filter arrays, and what is
 _CMYK = 5
 _COLORS = {0: 1, 1: 1, 2: 3, _CMYK: 4}  # channels of a photometric interpretation, without extra samples
 _ASSOCIATED, _UNASSOCIATED = 1, 2  # kinds of alpha
-_BAND_VALUES = 1 << 20  # values that are computed with at a time
 _PLANAR_CHANNELS = (1, 3, 4)  # of planar files of 8 bits that Pillow reads
 
 
@@ -310,8 +310,7 @@ def _channels(values: IntArray, photometric: int, alpha: _Alpha | None, orientat
 def _divided(colors: IntArray, opacity: IntArray) -> IntArray:
     """Return colors that were multiplied by alpha; in bands of rows, because intermediate values take 8 bytes each."""
     divided, opaque, top = np.empty_like(colors), opaque_value(opacity), np.iinfo(colors.dtype).max
-    rows = max(1, _BAND_VALUES // max(1, colors.shape[1] * colors.shape[2]))
-    for band in (slice(begin, begin + rows) for begin in range(0, len(colors), rows)):
+    for band in bands(colors):
         share = np.maximum(opacity[band].astype(np.float64), 1) / opaque
         divided[band] = np.minimum(np.rint(colors[band] / share), top)
     return divided
