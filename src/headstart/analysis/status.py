@@ -38,7 +38,7 @@ def complete_verdict(folder: Path, spec: StudySpec) -> Verdict | None:
 
 
 def require_runs(verdict: Verdict, runs: Iterable[RunRecord]) -> None:
-    """Raise BrokenSealError if a run is not the one of which the verdict is, such as that of another study."""
+    """Raise BrokenSealError if a run is not the one that the verdict is about, such as that of another study."""
     if others := _other_runs(verdict, runs):
         raise BrokenSealError(
             _("{folder} is not the run of that name when the study ended.", folder=others[0].folder),

@@ -270,7 +270,7 @@ class VerdictNumbers(VersionedSchema, Condition):
 
 
 class VerdictSeal(Schema):
-    """What a verdict had when it was written. It shows damage and careless edits, not forgery."""
+    """Hashes of a verdict and its runs when it was written. They show damage and careless edits, not forgery."""
 
     content: str = Field("", description="sha256 of the verdict without this value; only in the file")
     runs: dict[str, str] = Field(
@@ -282,7 +282,7 @@ class Verdict(VerdictNumbers):
     """The verdict of a study."""
 
     sentences: Sentences = Field(description="the verdict in words")
-    seal: VerdictSeal = Field(default_factory=VerdictSeal, description="what the verdict had when it was written")
+    seal: VerdictSeal = Field(default_factory=VerdictSeal, description="hashes of the verdict and its runs")
 
     def to_json(self) -> dict[str, JsonData]:
         """Return the verdict as JSON data with the seal of its content."""
