@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Validat
 from headstart.config.run_config import NetworkConfig
 from headstart.errors import DataError, ModelFileError
 from headstart.i18n import Message, _, verbatim
-from headstart.storage import contained
+from headstart.storage import contained, repair
 from headstart.storage.files import SCHEMA_VERSION, JsonData
 from headstart.storage.schemas.schema import UPDATE_HINT, Schema, StoredFile, first_fault, unsupported_version
 
@@ -237,7 +237,7 @@ def unusable_model(folder: Path, reason: Message) -> ModelFileError:
     """Return the error for a model folder that cannot be used; the reason ends with a full stop."""
     return ModelFileError(
         _("The model in {folder} cannot be used: {reason}", folder=folder, reason=reason),
-        _("Restore it from a backup, or train it again."),
+        repair.model_hint(folder),
     )
 
 

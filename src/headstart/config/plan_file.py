@@ -13,6 +13,7 @@ from headstart.config.start_spec import start_problem
 from headstart.errors import DataError
 from headstart.i18n import _
 from headstart.path_names import name_fault
+from headstart.storage import repair
 from headstart.storage.files import JsonData, write_json
 from headstart.storage.schemas.schema import VersionedSchema
 from headstart.storage.schemas.study import RunRole, Stage
@@ -73,8 +74,8 @@ def read_plan_file(folder: Path, *, require_hash: bool = True) -> PlanFile:
         raise DataError(end_sentence(_("The plan in {path} is not valid: {fault}", path=path, fault=fault)), hint)
     if require_hash and (content.plan.unresolved_fields or content.plan.hash != content.hash):
         raise DataError(
-            _("The plan in {path} does not have the hash in this file.", path=path),
-            _("Undo the change, or restore the file from a copy."),
+            _("{path} was edited or damaged: the hash in it is that of another plan.", path=path),
+            repair.plan_hint(folder),
         )
     return content
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from headstart.config.plan_file import PLAN_FILE, PlanFile, read_plan_file
-from headstart.storage import contained, seals
+from headstart.storage import contained, repair, seals
 from headstart.storage.run_files import MODEL_FOLDER
 from headstart.storage.schemas.result import RESULT_FILE, RunResult
 
@@ -23,7 +23,7 @@ def read_result(folder: Path, content: PlanFile) -> RunResult | None:
     """
     if not contained.is_file(folder, RESULT_FILE):
         return None
-    result = RunResult.read(folder / RESULT_FILE)
+    result = RunResult.read(folder / RESULT_FILE, repair.run_hint(folder))
     seals.require_result(folder, result, content.sealed)
     return result
 

@@ -16,7 +16,7 @@ from headstart.i18n import Message, _
 MAX_DEPTH = 64  # components of a name; nothing that headstart writes is deeper than ten
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # without O_NONBLOCK, opening a pipe waits for its other end
-_HINT = _("Replace it by a copy of the file, or remove it.")
+_HINT = _("Replace it by the regular file from a copy of the folder, if the copy has one.")
 
 
 class UnsafeFileError(DataError):

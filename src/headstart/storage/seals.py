@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from headstart.errors import DataError
-from headstart.i18n import Message, _
-from headstart.storage import contained
+from headstart.errors import DataError, ModelFileError
+from headstart.i18n import _
+from headstart.storage import contained, repair
 from headstart.storage.files import JsonData
 from headstart.storage.run_files import MODEL_FILES, MODEL_FOLDER, PREDICTIONS_FILE, RECORD_FILE, known_files
 from headstart.storage.schemas.result import RESULT_FILE, RunResult
@@ -25,12 +25,15 @@ from headstart.storage.schemas.seal import Seal
 
 _UNSEALED = frozenset({f"{MODEL_FOLDER}/README.md"})  # a text, which users complete
 _BLOCK_BYTES = 1 << 20
-_HINT = _("Restore the file from a copy, or train the run again.")
 _verified: dict[tuple[int, ...], StoredFile] = {}  # by `_content_key`
 
 
 class BrokenSealError(DataError):
     """A file of a run that has ended is missing or has changed."""
+
+
+class BrokenModelError(ModelFileError, BrokenSealError):
+    """A file of the model of a run that has ended is missing or has changed: an error of a model file."""
 
 
 def seal_run(folder: Path, result: RunResult, plan: Mapping[str, JsonData]) -> RunResult:
@@ -82,9 +85,9 @@ def require_result(folder: Path, result: RunResult, plan: Mapping[str, JsonData]
         plan: What the seal covers of the plan.json that was read, with the hash computed from the plan.
     """
     if result.seal.result != _result_digest(result):
-        raise _broken(_("{path} has changed since the run ended.", path=folder / RESULT_FILE))
+        raise _broken(folder, RESULT_FILE)
     if result.seal.plan != _digest(plan) or result.plan != plan["hash"]:
-        raise _broken(_("{path} has changed since the run ended.", path=folder / "plan.json"))
+        raise _broken(folder, repair.PLAN_FILE)
 
 
 def require_file(folder: Path, seal: Seal, name: str) -> None:
@@ -99,9 +102,25 @@ def require_file(folder: Path, seal: Seal, name: str) -> None:
     try:
         is_intact = sealed is not None and _stored(folder, name) == sealed
     except OSError:
-        raise _broken(_("{path} is missing or cannot be read.", path=folder / name)) from None
+        raise _broken(folder, name, is_there=False) from None
     if not is_intact:
-        raise _broken(_("{path} has changed since the run ended.", path=folder / name))
+        raise _broken(folder, name)
+
+
+def require_kept(folder: Path, seal: Seal) -> None:
+    """Raise BrokenSealError as `require_all`, but for a model that is missing as a whole, which saves space."""
+    has_model = contained.is_folder(folder, MODEL_FOLDER)
+    for name in seal.files:
+        if has_model or not name.startswith(f"{MODEL_FOLDER}/"):
+            require_file(folder, seal, name)
+
+
+def is_stored(folder: Path, name: str, stored: StoredFile) -> bool:
+    """Return whether a file below a folder has this size and this hash."""
+    try:
+        return _stored(folder, name) == stored
+    except OSError:
+        return False
 
 
 def require_all(folder: Path, seal: Seal) -> None:
@@ -110,8 +129,16 @@ def require_all(folder: Path, seal: Seal) -> None:
         require_file(folder, seal, name)
 
 
-def _broken(message: Message) -> BrokenSealError:
-    return BrokenSealError(message, _HINT)
+def _broken(folder: Path, name: str, *, is_there: bool = True) -> BrokenSealError:
+    """Return the error on a file of a run that is missing or has changed."""
+    message = (
+        _("{path} has changed since the run ended.", path=folder / name)
+        if is_there
+        else _("{path} is missing or cannot be read.", path=folder / name)
+    )
+    hint = repair.plan_hint(folder) if name == repair.PLAN_FILE else repair.run_hint(folder)
+    kind = BrokenModelError if name.startswith(f"{MODEL_FOLDER}/") else BrokenSealError
+    return kind(message, hint)
 
 
 def _stored(folder: Path, name: str) -> StoredFile:

@@ -11,9 +11,11 @@ from safetensors.torch import load
 
 from headstart.config.model_file import BACKBONE_FILE, HEAD_FILE, MODEL_FILE, read_weight_files, unusable_model
 from headstart.config.start_spec import unreadable_weights_error
+from headstart.errors import ModelFileError
 from headstart.i18n import _
 from headstart.storage import contained
 from headstart.storage.contained import TooLargeError
+from headstart.storage.repair import model_hint
 from headstart.storage.schemas.schema import StoredFile
 from headstart.storage.tensor_file import damaged, read_tensor_file
 from headstart.weights.files import WeightsFile
@@ -51,6 +53,8 @@ def _read(root: Path, folder: str, name: str, expected: Mapping[str, StoredFile]
         raise unreadable_weights_error(root / folder / name, str(error.strerror)) from error
     except TooLargeError:
         raise other_file from None
+    except ModelFileError as error:  # its header is damaged
+        raise error if expected is None else ModelFileError(error.message, model_hint(root / folder)) from None
     stored = StoredFile.of(file.content)
     if expected is not None and stored != known:
         raise other_file

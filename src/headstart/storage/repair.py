@@ -1,0 +1,73 @@
+"""Hints on how a damaged file of a run or of a study is repaired, by its place.
+
+The record and the results of a run cannot be made from other files: without a copy, the run is trained again. What a
+study has beside its runs, such as the verdict and the model, is made from them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from headstart.i18n import Message, _
+from headstart.storage.schemas.result import RESULT_FILE
+
+_STUDY_FILES = ("study.toml", "ablation.json")  # in the folder of a study and of an ablation
+PLAN_FILE = "plan.json"
+_MAX_LEVELS = 2  # from the folder of a run to that of its study, which may have a folder for each stage
+
+
+def run_hint(run: Path) -> Message:
+    """Return how a run is repaired of which a file other than plan.json is missing or was changed."""
+    return _(
+        "Restore the file from a copy. To train the run again, remove {result}, then run `headstart resume "
+        "{folder:shell}`.",
+        result=run / RESULT_FILE,
+        folder=study_of(run) or run,
+    )
+
+
+def plan_hint(run: Path) -> Message:
+    """Return how a run is repaired whose plan.json was changed: without it nothing is known about the run."""
+    study = study_of(run)
+    if study is None:
+        return _("Undo the change, restore the file from a copy, or train a new run.")
+    return _(
+        "Undo the change, or restore the file from a copy. To train the run again, remove the folder {run}, then run "
+        "`headstart resume {folder:shell}`.",
+        run=run,
+        folder=study,
+    )
+
+
+def study_hint(study: Path) -> Message:
+    """Return how what a study has beside its runs is made again."""
+    return _("Run `headstart resume {folder:shell}`, which makes it again from the runs.", folder=study)
+
+
+def model_hint(model: Path) -> Message:
+    """Return how a model folder is repaired: that of a study, of a run, or one that was copied alone."""
+    owner = _parent(model)
+    if _is_study(owner):
+        return study_hint(owner)
+    if (owner / PLAN_FILE).is_file():
+        return run_hint(owner)
+    return _("Restore it from a backup, or train it again.")
+
+
+def study_of(run: Path) -> Path | None:
+    """Return the folder of the study or of the ablation in which the folder of a run is; None outside one."""
+    folder = run
+    for _level in range(_MAX_LEVELS):
+        folder = _parent(folder)
+        if _is_study(folder):
+            return folder
+    return None
+
+
+def _is_study(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _STUDY_FILES)
+
+
+def _parent(folder: Path) -> Path:
+    """Return the parent of a folder, also of one such as `.`, by the path that the user gave where it has one."""
+    return folder.parent if folder.name not in ("", "..") else folder.resolve().parent
