@@ -5,20 +5,26 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from headstart.analysis.run_records import runs_in
-from headstart.analysis.status import complete_verdict, read_verdict, require_runs
+from headstart.analysis.status import absent_in, has_all_runs, read_verdict, require_runs
+from headstart.artifacts.find_model import find_model
+from headstart.cli.main import main
+from headstart.config.study_file import write_study as write_declaration
+from headstart.config.study_request import build_study_spec
 from headstart.errors import DataError
+from headstart.report.content import page_head
 from headstart.report.page import read_inputs, write_page
+from headstart.results.diagnosis import diagnose
 from headstart.storage.files import write_json
 from headstart.storage.schemas.verdict import Verdict, VerdictSeal
 from headstart.storage.seals import BrokenSealError
 from tests.figures.made import Made, write_study
 from tests.files import read_json
+from tests.messages import fields_of
 
 
 @pytest.fixture
@@ -80,12 +86,79 @@ def test_exchanged_names_of_runs_are_noticed(study: Path) -> None:
     require_runs(verdict, [replace(runs[0], folder=study / "later")])  # of which the verdict is not
 
 
-def test_a_study_with_other_runs_is_not_complete(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (study / "report.html").touch()
+def test_a_study_with_other_runs_does_not_have_its_runs(study: Path) -> None:
+    verdict = read_verdict(study)
+    assert has_all_runs(study, verdict)
+    one, other = (run.folder for run in list(runs_in(study))[:2])
+    exchange(one, other)
+    assert not has_all_runs(study, verdict)
+    exchange(one, other)
+    shutil.rmtree(one)
+    assert not has_all_runs(study, verdict)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Exchange the names of two folders."""
+    aside = one.with_name("aside")
+    one.rename(aside)
+    other.rename(one)
+    aside.rename(other)
+
+
+def exchange_runs(study: Path) -> None:
+    one, other = (run.folder for run in list(runs_in(study))[:2])
+    exchange(one, other)
+
+
+def edit_verdict(study: Path) -> None:
+    content = read_json(study / "verdict.json")
+    change_accuracy(content)
+    (study / "verdict.json").write_text(json.dumps(content))
+
+
+READERS: dict[str, Callable[[Path], object]] = {
+    "report": read_inputs,
+    "diagnose": diagnose,
+    "predict": find_model,
+    "absent": absent_in,
+}
+
+
+@pytest.mark.parametrize("damage", [exchange_runs, edit_verdict])
+def test_each_command_notices_what_the_others_notice(study: Path, damage: Callable[[Path], None]) -> None:
     (study / "model").mkdir()
-    runs = list(runs_in(study))
-    monkeypatch.setattr(f"{complete_verdict.__module__}.main_runs", lambda _folder: runs)
-    spec: Any = SimpleNamespace(hash=read_verdict(study).study)
-    assert complete_verdict(study, spec) == read_verdict(study)
-    runs[0] = replace(runs[0], result=runs[1].result)
-    assert complete_verdict(study, spec) is None
+    (study / "model" / "config.json").write_text("{}")
+    damage(study)
+    errors = []
+    for read in READERS.values():
+        with pytest.raises(DataError) as error:
+            read(study)
+        errors.append((error.value.message, error.value.hint))
+    assert len(set(errors)) == 1
+    assert fields_of(errors[0][1])["folder"] == study  # which is to be resumed
+
+
+def test_runs_that_are_not_there_are_named(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert not absent_in(study) and not read_inputs(study).absent
+    run = next(runs_in(study))
+    shutil.rmtree(run.folder)
+    absent = fields_of(absent_in(study))
+    assert (absent["count"], absent["declared"], absent["folder"]) == (1, 4, run.folder.name)
+    inputs = read_inputs(study)
+    assert inputs.absent == absent_in(study) and inputs.absent in page_head(inputs).lead.values.values()
+    for command in ("report", "diagnose"):
+        main([command, str(study)])
+        assert str(inputs.absent) in capsys.readouterr().err
+
+
+def test_a_study_without_a_verdict_names_the_declared_runs_that_are_not_there(study: Path) -> None:
+    settings = {"epochs": "3ep", "seeds": 2, "search": "off"}
+    write_declaration(study, build_study_spec("digits", Made().arms, None, None, None, None, settings))
+    (study / "verdict.json").unlink()
+    assert not absent_in(study)
+    run = next(runs_in(study))
+    shutil.rmtree(run.folder)
+    absent = fields_of(absent_in(study))
+    assert (absent["count"], absent["declared"]) == (1, 4)
+    inputs = read_inputs(study)
+    assert inputs.absent == absent_in(study) and inputs.absent in page_head(inputs).lead.values.values()

@@ -11,11 +11,12 @@ import torch
 import torchvision
 
 import headstart
-from headstart.analysis.status import complete_verdict, read_verdict
+from headstart.analysis.status import read_verdict
 from headstart.cli.main import main
 from headstart.config.study_file import read_study
 from headstart.errors import DataError, ModelFileError, UsageError
 from headstart.experiment import pool
+from headstart.experiment.conclusion import complete_verdict
 from headstart.report.provenance import declared_protocol
 from headstart.storage import run_index
 from headstart.storage.seals import BrokenSealError

@@ -7,13 +7,13 @@ import pytest
 
 import headstart
 from headstart.analysis.run_records import runs_in
-from headstart.analysis.status import complete_verdict
 from headstart.config.new_place import NewPlace
 from headstart.config.plan_file import read_plan_file
 from headstart.config.study_file import read_study
 from headstart.errors import DataError
 from headstart.experiment import ablation, relocation
 from headstart.experiment.ablation_grid import ablation_spec, read_ablation, write_ablation
+from headstart.experiment.conclusion import complete_verdict
 from headstart.reporter import NullReporter
 from headstart.runs.run_folder import make_run_folder
 from tests.messages import SentenceReporter

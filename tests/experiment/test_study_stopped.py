@@ -12,8 +12,9 @@ import pytest
 
 from headstart import signals
 from headstart.analysis.run_records import runs_in
-from headstart.analysis.status import complete_verdict, read_verdict
+from headstart.analysis.status import read_verdict
 from headstart.config.study_file import read_study
+from headstart.experiment.conclusion import complete_verdict
 from tests.conftest import environment_for_processes
 
 WORDS = [

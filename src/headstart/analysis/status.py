@@ -1,56 +1,155 @@
-"""Read a study's verdict, and check from its files whether the study is complete."""
+"""Check a study as a whole: that its verdict, its runs and what they wrote belong together.
+
+Every command that shows or uses a study calls this first, so that all notice the same.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from headstart.analysis.run_records import RunRecord, main_runs
-from headstart.config.study_file import StudySpec
+from headstart.analysis.run_records import ConditionKey, RunRecord, main_runs, runs_in
+from headstart.analysis.wording import arm_words
+from headstart.config.study_file import StudySpec, read_study
 from headstart.errors import DataError
-from headstart.i18n import _
-from headstart.storage import contained
+from headstart.i18n import NOTHING, Message, _, ngettext
+from headstart.storage import contained, repair, seals
+from headstart.storage.run_files import MODEL_FOLDER
+from headstart.storage.schemas.arm import ArmSpec
+from headstart.storage.schemas.study import Stage
 from headstart.storage.schemas.verdict import Verdict
 from headstart.storage.seals import BrokenSealError
+from headstart.text import join_first
+
+STUDY_FILE, VERDICT_FILE = "study.toml", "verdict.json"
+RUN_FOLDERS = ("", "search", "sources")  # that have runs, in the folder of a study
+_MAX_SHOWN = 3
 
 
-def complete_verdict(folder: Path, spec: StudySpec) -> Verdict | None:
-    """Return the verdict of the study in `folder` if the study is complete, else None.
+@dataclass(frozen=True)
+class StudyRun:
+    """A run that a study has or should have; `folder` is "" while it has no name."""
 
-    A study is complete if its verdict is that of `spec`, and all runs that it names, the report, and the model of the
-    exported run exist; the runs must be those that the study had.
+    arm: ArmSpec
+    seed: int
+    condition: ConditionKey
+    folder: str = ""
+
+    @property
+    def words(self) -> Message:
+        """The run in words: its folder if it has one, and its arm with the seed."""
+        run = _("{arm} with seed {seed}", arm=arm_words(self.arm), seed=self.seed)
+        return _("{folder} ({run})", folder=self.folder, run=run) if self.folder else run
+
+
+def declared_runs(spec: StudySpec, seeds: Sequence[int] | None = None) -> list[StudyRun]:
+    """Return the runs of the comparison that a study declares, of these seeds or of all."""
+    return [
+        StudyRun(variant.arm, seed, ConditionKey(str(budget), fraction))
+        for budget in spec.budgets
+        for fraction in spec.protocol.fractions
+        for seed in (spec.seed_range if seeds is None else seeds)
+        for variant in spec.variants
+    ]
+
+
+def missing_runs(declared: Iterable[StudyRun], runs: Iterable[RunRecord]) -> list[StudyRun]:
+    """Return the declared runs that are not among the runs of a study."""
+    present = {(run.arm, run.seed, run.condition) for run in runs if run.stage is Stage.MAIN}
+    return [run for run in declared if (run.arm.name, run.seed, run.condition) not in present]
+
+
+def named_runs(verdict: Verdict) -> list[StudyRun]:
+    """Return the runs that a verdict is about."""
+    return [
+        StudyRun(arm.spec, run.seed, ConditionKey(condition.budget, condition.fraction), run.run)
+        for condition in verdict.all_conditions
+        for arm in condition.arms
+        for run in arm.seeds
+    ]
+
+
+def absent_runs(folder: Path, verdict: Verdict | None, runs: Sequence[RunRecord]) -> Message:
+    """Return which runs of a study are absent, as a sentence; empty if all are there, or outside a study.
+
+    Args:
+        folder: Folder of the study, or of other runs.
+        verdict: Its verdict; without one, the runs are those that the study declares.
+        runs: The runs that are there.
+    """
+    if verdict is not None:
+        present = {run.folder.name for run in runs}
+        every = named_runs(verdict)
+        absent = [run for run in every if run.folder not in present]
+        return NOTHING if not absent else _absent_words(absent, len(every))
+    if not contained.is_file(folder, STUDY_FILE):
+        return NOTHING
+    every = declared_runs(read_study(folder))
+    absent = missing_runs(every, runs)
+    return NOTHING if not absent else _absent_words(absent, len(every))
+
+
+def absent_in(folder: Path) -> Message:
+    """Return which runs of the study in a folder are absent, as `absent_runs`, after it was checked."""
+    if not contained.is_file(folder, STUDY_FILE):
+        return NOTHING
+    runs = list(runs_in(folder))
+    return absent_runs(folder, checked_verdict(folder, runs), runs)
+
+
+def _absent_words(absent: Sequence[StudyRun], declared: int) -> Message:
+    return ngettext(
+        "{count:,} of {declared:,} runs is not there: {names}.",
+        "{count:,} of {declared:,} runs are not there: {names}.",
+        len(absent),
+        declared=declared,
+        names=join_first([run.words for run in absent], _MAX_SHOWN),
+    )
+
+
+def checked_verdict(folder: Path, runs: Iterable[RunRecord] | None = None) -> Verdict | None:
+    """Return the verdict of a study; None outside a study, or while it has none.
+
+    Args:
+        folder: Folder of the study.
+        runs: Its runs. Default: they are read.
 
     Raises:
-        DataError: An arm has two runs with the same seed.
+        DataError: The verdict is damaged, or of another schema version.
+        BrokenSealError: A run is not the one that the verdict is about.
     """
-    try:
-        verdict = read_verdict(folder)
-    except DataError:  # missing, damaged, or of another schema version
+    if not contained.is_file(folder, STUDY_FILE) or not contained.is_file(folder, VERDICT_FILE):
         return None
-    if verdict.study != spec.hash:
-        return None
-    named_runs = {run.run for condition in verdict.all_conditions for arm in condition.arms for run in arm.seeds}
-    has_model = contained.is_folder(folder, f"{verdict.exported.run}/model")
-    has_outputs = (folder / "report.html").is_file() and ((folder / "model").is_dir() or not has_model)
-    runs = main_runs(folder)
-    has_runs = named_runs and named_runs <= {run.folder.name for run in runs} and not _other_runs(verdict, runs)
-    return verdict if has_outputs and has_runs else None
+    verdict = read_verdict(folder)
+    require_runs(verdict, runs_in(folder) if runs is None else runs)
+    return verdict
 
 
 def require_runs(verdict: Verdict, runs: Iterable[RunRecord]) -> None:
     """Raise BrokenSealError if a run is not the one that the verdict is about, such as that of another study."""
-    if others := _other_runs(verdict, runs):
-        raise BrokenSealError(
-            _("{folder} is not the run of that name when the study ended.", folder=others[0].folder),
-            _("Restore it from a copy, or remove {file} and resume the study.", file="verdict.json"),
+    if (other := other_run(verdict, runs)) is not None:
+        hint = _(
+            "Restore the run from a copy, or run `headstart resume {folder:shell}`, which computes the verdict from "
+            "the runs that are there.",
+            folder=repair.study_of(other.folder) or other.folder.parent,
         )
+        raise BrokenSealError(other_run_words(other), hint)
 
 
-def _other_runs(verdict: Verdict, runs: Iterable[RunRecord]) -> list[RunRecord]:
-    """Return the runs whose seals are not those of the verdict."""
+def other_run(verdict: Verdict, runs: Iterable[RunRecord]) -> RunRecord | None:
+    """Return a run that is not the one that the verdict is about, if there is one."""
     sealed = verdict.seal.runs
-    present = [(run, "" if run.result is None else run.result.seal.digest) for run in runs]
-    return [run for run, digest in present if sealed.get(run.folder.name, digest) != digest]
+    for run in runs:
+        digest = "" if run.result is None else run.result.seal.digest
+        if sealed.get(run.folder.name, digest) != digest:
+            return run
+    return None
+
+
+def other_run_words(run: RunRecord) -> Message:
+    """Return that a run is not the one that the verdict of its study is about."""
+    return _("{folder} is not the run of that name of which the verdict is.", folder=run.folder)
 
 
 def read_verdict(folder: Path) -> Verdict:
@@ -59,8 +158,35 @@ def read_verdict(folder: Path) -> Verdict:
     Raises:
         DataError: The study is not finished, or the file is missing, damaged, or of another schema version.
     """
-    if (folder / "study.toml").exists() and not (folder / "verdict.json").exists():
+    if (folder / STUDY_FILE).exists() and not (folder / VERDICT_FILE).exists():
         raise DataError(
             _("{folder} has no verdict yet.", folder=folder), _("Run `headstart resume {folder:shell}`.", folder=folder)
         )
-    return Verdict.read(folder / "verdict.json")
+    return Verdict.read(folder / VERDICT_FILE, repair.study_hint(folder))
+
+
+def sealed_runs(folder: Path) -> list[RunRecord]:
+    """Return the runs of all stages of a study that have ended, after each of their files was verified.
+
+    Raises:
+        BrokenSealError: A file of a run has changed, or is missing. A model may be missing as a whole: users remove it
+            to save space.
+    """
+    ended = []
+    for run in (run for part in RUN_FOLDERS for run in runs_in(folder, part)):
+        if run.result is not None:
+            seals.require_kept(run.folder, run.result.seal)
+            ended.append(run)
+    return ended
+
+
+def has_all_runs(folder: Path, verdict: Verdict) -> bool:
+    """Return whether all runs that a verdict is about are in the folder of its study, with their seals."""
+    runs = main_runs(folder)
+    names = {run.folder for run in named_runs(verdict)}
+    return bool(names) and names <= {run.folder.name for run in runs} and other_run(verdict, runs) is None
+
+
+def has_model(folder: Path, verdict: Verdict) -> bool:
+    """Return whether the run of a study's verdict has a model, which is exported."""
+    return contained.is_folder(folder, f"{verdict.exported.run}/{MODEL_FOLDER}")

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from headstart.analysis.run_records import RunRecord, read_run, run_folders
-from headstart.analysis.status import read_verdict
-from headstart.config.model_file import CONFIG_FILE, HEAD_FILE, ModelFolder, read_model_config
+from headstart.analysis.status import checked_verdict
+from headstart.analysis.study_model import require_exported_model
+from headstart.config.model_file import CONFIG_FILE, ModelFolder
 from headstart.config.sealed_run import require_intact_model
 from headstart.errors import ModelFileError
 from headstart.i18n import _, ngettext
 from headstart.metrics.values import counts_value
 from headstart.path_names import name_fault
-from headstart.storage import contained, seals
+from headstart.storage import contained
 from headstart.storage.folders import require_model
 from headstart.storage.run_files import MODEL_FOLDER
 from headstart.storage.schemas.metrics import Evaluation
@@ -66,28 +67,9 @@ def find_model(path: Path) -> ModelFolder:
 def _intact(model: ModelFolder) -> ModelFolder:
     """Return a model folder; that of a run that has ended must be the one that the run wrote."""
     require_intact_model(*model)
-    if model.name == MODEL_FOLDER and contained.is_file(model.root, "study.toml"):
-        _require_exported(model.root)
+    if model.name == MODEL_FOLDER and (verdict := checked_verdict(model.root)) is not None:
+        require_exported_model(model.root, verdict)
     return model
-
-
-def _require_exported(study: Path) -> None:
-    """Raise BrokenSealError if the model of a study is not that of the run that its verdict names.
-
-    The weights of a head and its backbone are one file in the study, so that only the settings are compared.
-    """
-    if not contained.is_file(study, "verdict.json"):
-        return
-    run = contained.subfolder(study, read_verdict(study).exported.run)
-    if not contained.is_file(run, f"{MODEL_FOLDER}/{CONFIG_FILE}"):  # it was removed to save space
-        return
-    require_intact_model(run)
-    ours, theirs = (read_model_config(folder, MODEL_FOLDER).headstart for folder in (study, run))
-    if ours.settings != theirs.settings or (ours.weights != theirs.weights and HEAD_FILE not in theirs.weights):
-        raise seals.BrokenSealError(
-            _("{folder} is not the model of {run}.", folder=study / MODEL_FOLDER, run=run.name),
-            _("Remove {folder} and resume the study.", folder=study / MODEL_FOLDER),
-        )
 
 
 def _val_rank(run: RunRecord, val: Evaluation) -> tuple[float, float]:

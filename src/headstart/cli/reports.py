@@ -66,7 +66,9 @@ def report(
     from headstart.results.pages import write_report
 
     if HTML in formats:
-        print_words([write_report(folder, tag or ())])
+        path = write_report(folder, tag or ())
+        _say_absent(folder)
+        print_words([path])
     if documents := [name for name in formats if name != HTML]:
         from headstart.experiment.ablation_summary import read_ablation_result
         from headstart.figures.documents.write import write_documents
@@ -80,6 +82,8 @@ def report(
                 ablation=read_ablation_result(folder),
                 foreign_folders=len(find_event_files(folder)),
             )
+        if HTML not in formats:
+            _say_absent(folder)
         print_words(paths)
 
 
@@ -94,10 +98,20 @@ def diagnose(
     from headstart.results import diagnosis
 
     diagnoses = diagnosis.diagnose(folder)
+    _say_absent(folder)
     if json:
         print_json([diagnosis_of_run.to_json() for diagnosis_of_run in diagnoses])
     else:
         print_lines(diagnosis.describe_diagnoses(diagnoses))
+
+
+def _say_absent(folder: Path) -> None:
+    """Say which runs of a study are not there."""
+    from headstart.analysis.status import absent_in
+
+    if sentence := absent_in(folder):
+        with reporter() as output:
+            output.say(sentence)
 
 
 @command(

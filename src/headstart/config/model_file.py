@@ -237,7 +237,7 @@ def unusable_model(folder: Path, reason: Message) -> ModelFileError:
     """Return the error for a model folder that cannot be used; the reason ends with a full stop."""
     return ModelFileError(
         _("The model in {folder} cannot be used: {reason}", folder=folder, reason=reason),
-        repair.model_hint(folder),
+        repair.model_hint(folder) or _("Restore it from a backup, or train it again."),
     )
 
 

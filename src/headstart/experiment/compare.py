@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-from headstart.analysis.status import complete_verdict
 from headstart.config.new_place import NewPlace
 from headstart.config.start_spec import require_start
 from headstart.config.study_file import StudySpec, read_study
 from headstart.data.sources import require_source
 from headstart.engines.registry import EngineChoice, require_listener
 from headstart.experiment.ablation_grid import ABLATION_FILE, AblationSpec, read_ablation
+from headstart.experiment.conclusion import conclude_if_trained
 from headstart.experiment.relocation import relocate_ablation, relocate_study
 from headstart.i18n import _
 from headstart.models.user_code import pinned, require_network
@@ -99,7 +99,7 @@ def compare(
     if isinstance(study, Path):
         if place is not None:
             relocate_study(study, place, reporter)
-        if verdict := complete_verdict(study, read_study(study)):
+        if verdict := conclude_if_trained(study, reporter):
             reporter.say(_("The study {study} is finished; this is its verdict.", study=study))
             with tracked(study, trackers, reporter):
                 pass  # what an earlier command has not sent

@@ -42,6 +42,7 @@ from headstart.runs import runner
 from headstart.runs.job_protocol import RunRequest
 from headstart.runs.relocation import suggesting_new_place
 from headstart.storage import contained, files, folders, locks
+from headstart.storage.schemas.gallery import GALLERY_FILE
 from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.search import SearchResults
 from headstart.storage.schemas.study import RunRole, Stage
@@ -98,14 +99,31 @@ def _run_stages(study: StudyRuns) -> Verdict:
     results = _search(study)
     files.write_json(folder / "search.json", results.to_json())
     _compare(study, results)
+    verdict = conclude(folder, spec, results, reporter)
+    if sentence := study.progress.overrun(_added_rates(spec, results)):
+        reporter.say(sentence)
+    return verdict
+
+
+def conclude(folder: Path, spec: StudySpec, results: SearchResults, reporter: Reporter) -> Verdict:
+    """Make what a study has beside its runs, which have ended, and return its verdict.
+
+    The images are read only for pictures of the report that the exported run does not have yet.
+
+    Args:
+        folder: Folder of the study, which is locked.
+        spec: Its content of study.toml.
+        results: Results of its search.
+        reporter: Receives why the report has no pictures.
+    """
     seed_means.rebuild_mean_runs(folder, spec)
     verdict = compute_verdict(folder, spec, results.groups)
     best_model.export(folder, verdict)
     files.write_json(folder / "verdict.json", verdict.to_json())
-    gallery.write_if_possible(contained.subfolder(folder, verdict.exported.run), reporter)
+    exported = contained.subfolder(folder, verdict.exported.run)
+    if not contained.is_file(exported, GALLERY_FILE):
+        gallery.write_if_possible(exported, reporter)
     page.write_page(folder)
-    if sentence := study.progress.overrun(_added_rates(spec, results)):
-        reporter.say(sentence)
     return verdict
 
 

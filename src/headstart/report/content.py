@@ -64,7 +64,7 @@ def _study_head(inputs: StudyInputs) -> PageHead:
         title=_("{headline} | headstart report", headline=sentences.headline),
         origin=_("Study of {data}", data=Path(verdict.source).name),
         headline=sentences.headline,
-        lead=sentences.evidence,
+        lead=join([sentences.evidence, inputs.absent] if inputs.absent else [sentences.evidence]),
         difference=difference_figure(verdict, inputs.color),
         details=sentences.details,
         key_figures=_key_figures(verdict),
@@ -81,6 +81,7 @@ def _runs_head(inputs: PageInputs) -> PageHead:
             len(runs),
         )
         lead.append(_("The verdict follows when all runs have ended. The command below continues the study."))
+        lead += [inputs.absent] if inputs.absent else []
     elif len(runs) == 1:
         headline = _outcome_words(runs[0])
         lead.append(_("One run."))

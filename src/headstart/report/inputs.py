@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
 from headstart.analysis.sentences import VerdictMessages, verdict_messages
 from headstart.config.start_spec import start_row
+from headstart.i18n import NOTHING, Message
 from headstart.report.logged_run import LoggedRun
 from headstart.report.series import PlottedRun
 from headstart.storage import contained
@@ -27,11 +28,13 @@ class PageInputs:
         folder: Folder of the study, of the run, or of the runs.
         runs: Runs of the page.
         color: Color of each arm.
+        absent: Which runs of the study are not there, as a sentence; empty if all are.
     """
 
     folder: Path
     runs: Sequence[PlottedRun]
     color: Mapping[str, int]
+    absent: Message = field(default=NOTHING, kw_only=True)
 
     @property
     def compared_runs(self) -> Sequence[PlottedRun]:

@@ -12,7 +12,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from headstart.analysis.run_records import runs_at, runs_in
-from headstart.analysis.status import read_verdict, require_runs
+from headstart.analysis.status import absent_runs, checked_verdict
 from headstart.factories import load_factory
 from headstart.i18n import Message, _, ngettext, translated
 from headstart.report.content import PageHead, page_head
@@ -83,11 +83,11 @@ def read_inputs(folder: Path, logged: Sequence[LoggedRun] = (), tags: Sequence[s
     main = [run for run in records if run.stage in (None, Stage.MAIN)]
     records = main if main and (folder / "study.toml").exists() else records
     runs = with_unique_names([load_run(run) for run in records])
-    if not (folder / "verdict.json").exists():
-        return PageInputs(folder, runs, arm_colors(list({run.arm: run.spec for run in runs}.values())))
-    verdict = read_verdict(folder)
-    require_runs(verdict, records)
-    return StudyInputs(folder, runs, verdict_colors(verdict), verdict)
+    verdict = checked_verdict(folder, records)
+    absent = absent_runs(folder, verdict, records)
+    if verdict is None:
+        return PageInputs(folder, runs, arm_colors(list({run.arm: run.spec for run in runs}.values())), absent=absent)
+    return StudyInputs(folder, runs, verdict_colors(verdict), verdict, absent=absent)
 
 
 def _render_within_limit(inputs: PageInputs) -> str:

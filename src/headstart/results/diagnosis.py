@@ -8,6 +8,7 @@ from itertools import compress, groupby
 from pathlib import Path
 
 from headstart.analysis.run_records import RunRecord, runs_at
+from headstart.analysis.status import checked_verdict
 from headstart.analysis.wording import arm_words, labels_share, length_words, network_words
 from headstart.config.duration import Duration
 from headstart.diagnostics.checks import findings, healthy_words
@@ -65,9 +66,12 @@ def diagnose(folder: Path) -> list[Diagnosis]:
     """Diagnose the run in a folder, or all runs of a study.
 
     Raises:
-        DataError: There are no runs.
+        DataError: There are no runs, or the verdict of the study is damaged.
+        BrokenSealError: A run was changed after it ended, or is not that of the study's verdict.
     """
-    return [_diagnose_run(run) for run in runs_at(folder)]
+    runs = runs_at(folder)
+    checked_verdict(folder, runs)
+    return [_diagnose_run(run) for run in runs]
 
 
 def _diagnose_run(run: RunRecord) -> Diagnosis:

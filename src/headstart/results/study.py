@@ -11,7 +11,7 @@ import pandas as pd
 from headstart.analysis.headline import flip_contrast
 from headstart.analysis.run_records import RunRecord, runs_in
 from headstart.analysis.sentences import verdict_messages
-from headstart.analysis.status import read_verdict
+from headstart.analysis.status import read_verdict, require_runs
 from headstart.analysis.wording import arm_words, start_words
 from headstart.config.study_file import read_study
 from headstart.errors import UsageError
@@ -72,8 +72,10 @@ class Study:
 
     @cached_property
     def verdict(self) -> StudyVerdict:
-        """Content of verdict.json. Raises DataError if there is none yet."""
-        return StudyVerdict(**dict(read_verdict(self.folder)))
+        """Content of verdict.json. Raises DataError if there is none yet, or if the runs are not those of it."""
+        verdict = read_verdict(self.folder)
+        require_runs(verdict, runs_in(self.folder))
+        return StudyVerdict(**dict(verdict))
 
     @property
     def plot(self) -> Plots:

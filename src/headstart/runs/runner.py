@@ -17,6 +17,7 @@ from headstart.config.new_place import NewPlace
 from headstart.config.plan_file import differences, read_plan_file
 from headstart.config.resolve import SaveInterval
 from headstart.config.run_config import ResolvedFacts, RunConfig, with_absolute_paths
+from headstart.config.sealed_run import read_result
 from headstart.config.stored_code import network_in, stored_code
 from headstart.errors import DivergedError, UsageError
 from headstart.hardware import calibration, devices, environment, precision
@@ -30,10 +31,10 @@ from headstart.runs.relocation import relocate_run, suggesting_new_place
 from headstart.runs.resume_checks import require_reproducible_best, require_unchanged_inputs, unchanged_plan
 from headstart.runs.run_folder import make_run_folder
 from headstart.runs.session import RunSession
-from headstart.storage import folders, locks
+from headstart.storage import folders, locks, seals
 from headstart.storage.run_files import MODEL_FOLDER
 from headstart.storage.schemas.arm import TuningKind
-from headstart.storage.schemas.result import RESULT_FILE, RunResult, RunState
+from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.study import RunRole
 from headstart.telemetry import tensorboard
 from headstart.telemetry.hyperparameters import hyperparameters
@@ -126,11 +127,13 @@ def resume(
 
     Raises:
         UsageError: The run has ended, or its plan was changed by hand.
+        BrokenSealError: The run has ended, and was changed afterwards.
         DataError: plan.json is damaged, or the data or the weights have changed.
     """
     content = unchanged_plan(folder)
-    if (folder / RESULT_FILE).exists():
-        is_finished = RunResult.read(folder / RESULT_FILE).state is RunState.FINISHED
+    if (result := read_result(folder, content)) is not None:
+        seals.require_kept(folder, result.seal)
+        is_finished = result.state is RunState.FINISHED
         raise UsageError(
             _("The run {folder} is finished.", folder=folder)
             if is_finished

@@ -44,14 +44,12 @@ def study_hint(study: Path) -> Message:
     return _("Run `headstart resume {folder:shell}`, which makes it again from the runs.", folder=study)
 
 
-def model_hint(model: Path) -> Message:
-    """Return how a model folder is repaired: that of a study, of a run, or one that was copied alone."""
+def model_hint(model: Path) -> Message | None:
+    """Return how the model folder of a study or of a run is repaired; None for one that was copied alone."""
     owner = _parent(model)
     if _is_study(owner):
         return study_hint(owner)
-    if (owner / PLAN_FILE).is_file():
-        return run_hint(owner)
-    return _("Restore it from a backup, or train it again.")
+    return run_hint(owner) if (owner / PLAN_FILE).is_file() else None
 
 
 def study_of(run: Path) -> Path | None:

@@ -54,7 +54,7 @@ def _read(root: Path, folder: str, name: str, expected: Mapping[str, StoredFile]
     except TooLargeError:
         raise other_file from None
     except ModelFileError as error:  # its header is damaged
-        raise error if expected is None else ModelFileError(error.message, model_hint(root / folder)) from None
+        raise ModelFileError(error.message, model_hint(root / folder) or error.hint) from None
     stored = StoredFile.of(file.content)
     if expected is not None and stored != known:
         raise other_file

@@ -1,0 +1,199 @@
+"""Conclude a study whose runs have ended, without its images: make again what is missing or damaged beside the runs.
+
+The runs are verified first. What is made from them, the verdict, the study's model and the report, has nothing that the
+runs do not have, and is made again if it was damaged; what it replaces is said. A run that was changed is an error.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from headstart.analysis.run_records import RunRecord, main_runs, runs_in
+from headstart.analysis.status import (
+    VERDICT_FILE,
+    declared_runs,
+    has_all_runs,
+    has_model,
+    missing_runs,
+    other_run,
+    other_run_words,
+    read_verdict,
+    sealed_runs,
+)
+from headstart.analysis.study_model import require_exported_model, require_whole_model
+from headstart.analysis.verdict import stops_early
+from headstart.config.plan_file import differences
+from headstart.config.start_spec import start_row
+from headstart.config.study_file import StudySpec, read_study
+from headstart.errors import DataError, HeadstartError
+from headstart.experiment import cleanup
+from headstart.i18n import NOTHING, Message, _, join
+from headstart.report.page import PAGE_NAME
+from headstart.reporter import Reporter
+from headstart.storage import contained, locks
+from headstart.storage.run_files import MODEL_FOLDER
+from headstart.storage.schemas.search import SearchResults
+from headstart.storage.schemas.study import VariantsFile
+from headstart.storage.schemas.verdict import Verdict
+from headstart.text import join_first
+
+SEARCH_FILE = "search.json"
+_DECLARED = {"network", "arm", "recipe", "seeding"}  # sections of a plan that the images do not decide
+_MAX_SHOWN = 3
+
+
+def conclude_if_trained(folder: Path, reporter: Reporter) -> Verdict | None:
+    """Return the verdict of a study that has nothing left to train; None for another one.
+
+    Args:
+        folder: Folder of the study.
+        reporter: Receives what was damaged and is made again.
+
+    Raises:
+        BrokenSealError: A file of a run that has ended has changed, or is missing.
+        DataError: study.toml or a plan is damaged, or an arm has two runs with the same seed.
+    """
+    spec = read_study(folder)
+    sealed_runs(folder)
+    verdict, fault = _standing_verdict(folder, spec)
+    if verdict is not None and has_all_runs(folder, verdict):
+        _restore_outputs(folder, verdict, reporter)
+        return verdict
+    results = _search_results(folder, spec)
+    if results is None or not _fits(folder, spec, results):
+        _say_replaced(folder, spec, fault, reporter)
+        return None
+    reporter.say(
+        join([fault, _("The verdict is computed again from the runs.")])
+        if fault
+        else _("All runs have ended: the verdict is computed from them.")
+    )
+    from headstart.experiment.study import conclude
+
+    with locks.locked(folder):
+        cleanup.remove_partial_writes(folder)
+        return conclude(folder, spec, results, reporter)
+
+
+def complete_verdict(folder: Path, spec: StudySpec) -> Verdict | None:
+    """Return the verdict of a study if nothing of it is missing or damaged, else None; the files of runs are not read.
+
+    Args:
+        folder: Folder of the study.
+        spec: Its content of study.toml.
+
+    Raises:
+        DataError: An arm has two runs with the same seed.
+    """
+    verdict, _fault = _standing_verdict(folder, spec)
+    if verdict is None or not has_all_runs(folder, verdict):
+        return None
+    has_outputs = contained.is_file(folder, PAGE_NAME) and not _model_fault(folder, verdict)
+    return verdict if has_outputs else None
+
+
+def _standing_verdict(folder: Path, spec: StudySpec) -> tuple[Verdict | None, Message]:
+    """Return the verdict of a study if it stands; else why it does not, empty if there is none yet."""
+    if not contained.is_file(folder, VERDICT_FILE):
+        return None, NOTHING
+    try:
+        verdict = read_verdict(folder)
+    except DataError as error:  # damaged, or of another schema version
+        return None, error.message
+    if verdict.study != spec.hash:
+        return None, _("{path} is the verdict of another study.", path=folder / VERDICT_FILE)
+    if (other := other_run(verdict, runs_in(folder))) is not None:
+        return None, other_run_words(other)
+    return verdict, NOTHING
+
+
+def _restore_outputs(folder: Path, verdict: Verdict, reporter: Reporter) -> None:
+    """Make the model and the report of a study again if they are missing or damaged."""
+    fault = _model_fault(folder, verdict)
+    if fault:
+        reporter.say(join([fault, _("The model is copied again from the run {run}.", run=verdict.exported.run)]))
+        from headstart.experiment.best_model import export
+
+        with locks.locked(folder):
+            export(folder, verdict)
+    if not contained.is_file(folder, PAGE_NAME):
+        from headstart.report.page import write_page
+
+        reporter.say(_("{path} is missing: it is written again.", path=folder / PAGE_NAME))
+        write_page(folder)
+
+
+def _model_fault(folder: Path, verdict: Verdict) -> Message:
+    """Return what is wrong with the model of a study; empty if nothing is, or if its run has no model to copy."""
+    if not has_model(folder, verdict):
+        return NOTHING
+    if not contained.is_folder(folder, MODEL_FOLDER):
+        return _("{path} is missing.", path=folder / MODEL_FOLDER)
+    try:
+        require_whole_model(folder)
+        require_exported_model(folder, verdict)
+    except HeadstartError as error:
+        return error.message
+    return NOTHING
+
+
+def _search_results(folder: Path, spec: StudySpec) -> SearchResults | None:
+    """Return the results of the search of a study; None if there are none yet, or if the file is damaged."""
+    try:
+        results = SearchResults.read(folder / SEARCH_FILE)
+    except DataError:
+        return None
+    return results if bool(results.groups) == spec.searches_lr else None
+
+
+def _fits(folder: Path, spec: StudySpec, results: SearchResults) -> bool:
+    """Return whether a study has all runs that it declares, up to an interim analysis that stops it, and no others.
+
+    The images are not there to compute the hashes of the plans. So each plan is compared with its declaration, and what
+    only the images decide, with the other files of the study.
+    """
+    runs = main_runs(folder)
+    try:
+        variants = VariantsFile.read(folder / "variants.json")
+    except DataError:
+        return False
+    if not all(_is_declared(run, spec, results, variants) for run in runs):
+        return False
+    for count in spec.protocol.interim or (spec.protocol.seeds,):
+        if missing_runs(declared_runs(spec, spec.seed_range[:count]), runs):
+            return False
+        if spec.protocol.interim and stops_early(folder, spec):
+            return True
+    return True
+
+
+def _is_declared(run: RunRecord, spec: StudySpec, results: SearchResults, variants: VariantsFile) -> bool:
+    """Return whether a run has the plan that its study declares for it, on the images with which the study began."""
+    variant = next((variant for variant in spec.variants if variant.arm == run.spec), None)
+    inputs = variants.variants.get(run.arm)
+    if variant is None or inputs is None or inputs.images != run.plan.facts.fingerprint:
+        return False
+    budget, fraction = run.condition
+    try:
+        rate = results.selected_rate(run.arm, budget, run.seed)
+    except KeyError:
+        return False
+    draft = variant.plan(spec.plan).changed(seed=run.seed, fraction=fraction, epochs=budget)
+    draft = draft if rate is None else draft.changed(lr=rate)
+    declared, actual = (plan.model_dump(mode="json", include=_DECLARED) for plan in (draft, run.plan))
+    resolved = {*draft.unresolved_fields, *(["arm.start"] if start_row(draft.arm.start).needs_training else [])}
+    return {line.partition(":")[0] for line in differences(declared, actual)} <= resolved
+
+
+def _say_replaced(folder: Path, spec: StudySpec, fault: Message, reporter: Reporter) -> None:
+    """Say that a verdict is replaced, and why: it was damaged, or runs that it is about are not there."""
+    if not contained.is_file(folder, VERDICT_FILE):
+        return
+    absent = missing_runs(declared_runs(spec), main_runs(folder))
+    if not fault and absent:
+        fault = _(
+            "Runs of the verdict are not there or have not ended: {names}.",
+            names=join_first([run.words for run in absent], _MAX_SHOWN),
+        )
+    replaced = _("The verdict is replaced when all runs have ended.")
+    reporter.say(join([fault, replaced] if fault else [replaced]))
