@@ -15,7 +15,8 @@ from headstart.config.run_config import CHECK_FIELDS, FACTORIAL_FIELDS, STUDY_FI
 from headstart.config.study_config import StudyConfig
 
 ROOT = Path(__file__).parents[1]
-OWN_PARAMETERS = {"arms", "vary", "fixed_fields", "pooled_seeds"}  # parameters of `compare`, or derived from others
+# parameters of `compare`, or derived from others
+OWN_PARAMETERS = {"arms", "vary", "fixed_fields", "pooled_seeds", "pooled_left_out"}
 INVALID = {
     'headstart.train(optimzer="sgd")': "call-arg",
     'headstart.train(lr="fast")': "arg-type",

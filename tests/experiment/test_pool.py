@@ -11,19 +11,26 @@ import torch
 import torchvision
 
 import headstart
+from headstart.analysis.details import limits
+from headstart.analysis.notes import notes
+from headstart.analysis.run_records import read_run
 from headstart.analysis.status import read_verdict
 from headstart.cli.main import main
+from headstart.config.run_config import RunConfig
 from headstart.config.study_file import read_study
 from headstart.errors import DataError, ModelFileError, UsageError
 from headstart.experiment import pool
 from headstart.experiment.conclusion import complete_verdict
+from headstart.experiment.pooled_runs import LeftOut, left_out_sentences
+from headstart.i18n import _
 from headstart.report.provenance import declared_protocol
 from headstart.storage import run_index
-from headstart.storage.seals import BrokenSealError
 from tests.engines.test_contract import own_cache
 from tests.files import read_json
+from tests.handmade import run_role, write_run_files
 from tests.messages import fields_of
 from tests.models.test_user_network import NETWORK, write
+from tests.verdicts import arm_result, seed_result, verdict
 
 SETTINGS = {
     "network": "timm:test_resnet", "batch_size": 8, "precision": "fp32", "threads": 1, "epochs": "12st", "lr": 0.01,
@@ -88,19 +95,20 @@ def test_runs_that_do_not_fit_are_listed(students: Path, tmp_path: Path) -> None
         "lr": train(extra, seed=3, lr=0.02),
         "fraction": train(extra, seed=0, fraction=0.5),
     }
-    unfinished, damaged = train(extra, seed=8), train(extra, seed=6)
+    unfinished = train(extra, seed=8)
     (unfinished.folder / "result.json").unlink()
-    (damaged.folder / "plan.json").write_text("{")
     again = train(extra, seed=2)
     linked = extra / "linked"
     linked.symlink_to(train(tmp_path / "elsewhere", seed=5).folder)
     study = pool.pool([folder], tmp_path / "pooled", {})
     reasons = {run.folder: str(run.reason) for run in study.left_out}
-    assert {str(path) for path in reasons} >= {str(run.folder) for run in (*runs.values(), unfinished, damaged)}
+    assert {str(path) for path in reasons} >= {str(run.folder) for run in (*runs.values(), unfinished)}
     assert linked in reasons
     for words, run in runs.items():
         assert words in reasons[run.folder]
-    assert len(reasons) == 8  # with one of the two runs of the same plan
+    assert len(reasons) == 7  # with one of the two runs of the same plan
+    verdict = read_verdict(study.folder)
+    assert verdict.left_out == 7 and sum(fields_of(note) == {"count": 7} for note in notes(verdict)) == 1
     assert any("seed" not in reason and str(again.folder.parent.parent) in reason for reason in reasons.values())
     assert study.verdict.n == 5 and [arm.name for arm in study.verdict.arms] == ["scratch@sgd", "scratch@adam"]
 
@@ -133,16 +141,44 @@ def adam_of(folder: Path) -> Path:
     return next(run for run in folder.iterdir() if "adam" in run.name)
 
 
-@pytest.mark.parametrize("file", ["metrics.jsonl", "artifacts/predictions.npz", "model/model.safetensors"])
+@pytest.mark.parametrize(
+    "file", ["metrics.jsonl", "artifacts/predictions.npz", "model/model.safetensors", "plan.json", "result.json"]
+)
 def test_a_run_that_was_changed_is_not_pooled(students: Path, tmp_path: Path, file: str) -> None:
     folder = shutil.copytree(students, tmp_path / "all")
     path = sorted(folder.glob(f"student1/*/{file}"))[0]
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(BrokenSealError) as error:
+    with pytest.raises(DataError) as error:
         headstart.pool(folder, runs=tmp_path / "pooled", trust=True, quiet=True)
-    assert fields_of(error.value.message)["path"] == path
+    assert str(path) in map(str, fields_of(error.value.message).values())
+    assert fields_of(error.value.hint)["folder"] == path.parents[len(Path(file).parents) - 1]  # which is to be moved
+
+
+def test_runs_are_left_out_in_one_line_for_each_reason() -> None:
+    trials = [LeftOut(Path(f"search/run{number}"), _("a trial"), is_trial=True) for number in range(15)]
+    sentences = left_out_sentences([*trials, LeftOut(Path("other"), _("not ended"))])
+    assert [fields_of(sentence).get("count") for sentence in sentences] == [15, 1]
+
+
+def test_an_arm_has_the_start_that_was_declared(tmp_path: Path) -> None:
+    """The start of a run is the folder of a run on the source, which other studies do not have."""
+    plan = RunConfig().changed(start=f"run:{tmp_path}/sources/one")
+    write_run_files(tmp_path, plan, role=run_role("source:digits:4-6"))
+    assert pool._declared_start(read_run(tmp_path)) == "source:digits:4-6"
+    write_run_files(tmp_path, plan, role=run_role("run:elsewhere"))
+    assert pool._declared_start(read_run(tmp_path)) == plan.arm.start
+
+
+def test_rates_of_pooled_runs_are_not_called_given() -> None:
+    """Only a study that declares its rates says that they were given."""
+    declared = verdict([arm_result("scratch", [seed_result(0)]), arm_result("imagenet", [seed_result(0)])])
+    declared = declared.model_copy(update={"search": [], "pooled": False})
+    pooled = declared.model_copy(update={"pooled": True})
+    assert len({*notes(pooled)} - {*notes(declared)}) == 2  # also that it was pooled
+    assert len({*notes(declared)} - {*notes(pooled)}) == 1
+    assert limits(declared).values["rates"] != limits(pooled).values["rates"]
 
 
 def test_any_seeds_can_be_pooled(students: Path, tmp_path: Path) -> None:
@@ -191,8 +227,10 @@ def test_runs_of_a_study_without_a_verdict_are_left_out(students: Path, tmp_path
     study = headstart.pool(students, runs=folder, quiet=True)
     assert headstart.pool(study.folder, runs=tmp_path / "again", quiet=True).verdict.n == 5
     (study.folder / "verdict.json").unlink()
-    with pytest.raises(DataError):
+    with pytest.raises(DataError) as error:
         headstart.pool(study.folder, runs=tmp_path / "open", quiet=True)
+    named = fields_of(error.value.message)
+    assert (named["count"], named["folder"]) == (10, study.folder)  # the study that has no verdict
 
 
 def test_rates_that_a_study_would_not_have_are_refused(tmp_path: Path) -> None:

@@ -266,7 +266,9 @@ def outcome_words(first: Message, second: Message, outcome: Outcome) -> Message:
 def limits(verdict: VerdictNumbers) -> Message:
     """Return what the verdict is limited to."""
     share = labels_share(verdict.fraction)
-    if not verdict.search:
+    if verdict.pooled:
+        rates = _("the learning rates of the runs")
+    elif not verdict.search:
         rates = _("the given learning rates")
     elif any(condition.fraction != verdict.fraction for condition in verdict.conditions):
         rates = _(

@@ -35,11 +35,23 @@ def notes(verdict: VerdictNumbers) -> list[Message]:
                 total=sum(len(arm.seeds) for arm in verdict.arms),
             )
         )
+    if verdict.left_out:
+        texts.append(
+            ngettext(
+                "{count:,} other run in the folders that were named for pooling is left out: it does not fit, or has "
+                "not ended. Trials of searches are not counted.",
+                "{count:,} other runs in the folders that were named for pooling are left out: they do not fit, or "
+                "have not ended. Trials of searches are not counted.",
+                verdict.left_out,
+            )
+        )
     if verdict.n > 1 and verdict.one_split:
         texts.append(
             _("All seeds use the same split: only initialization, order and augmentation differ between seeds.")
         )
-    if not verdict.search and not verdict.grid_rows:
+    if verdict.pooled:
+        texts.append(_("The learning rates are those of the pooled runs: another rate may be better for an arm."))
+    elif not verdict.search and not verdict.grid_rows:
         texts.append(_("The learning rates were given, not searched: an arm may be better at another rate."))
     texts += [_diverged(arm) for arm in verdict.arms if arm.diverged]
     texts += [_too_augmented(verdict, arm) for arm in verdict.arms if arm.too_augmented]

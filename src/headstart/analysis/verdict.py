@@ -71,6 +71,7 @@ def compute_verdict(folder: Path, spec: StudySpec, search: Sequence[SearchGroup]
         study=spec.hash,
         pooled=bool(spec.protocol.pooled_seeds),
         of_others=sum(run.of_others for run in runs),
+        left_out=spec.protocol.pooled_left_out,
         metric=spec.protocol.metric,
         margin=spec.protocol.margin_width,
         target=spec.protocol.target,

@@ -137,6 +137,9 @@ class StudyConfig(ConfigSection):
     pooled_seeds: Annotated[tuple[int, ...], BeforeValidator(split_commas)] = Field(
         (), description=_("seeds of runs that were pooled after their training; empty in a declared study")
     )
+    pooled_left_out: int = Field(
+        0, ge=0, description=_("number of runs that were named for pooling and do not fit; 0 in a declared study")
+    )
     time_budget: Annotated[str, BeforeValidator(_check_time)] = Field(
         "",
         description=_(

@@ -21,10 +21,10 @@ from headstart.config.study_config import OPTIMIZER_FIELDS
 from headstart.config.study_file import StudySpec, read_study, validate_study, write_study
 from headstart.errors import DataError
 from headstart.experiment import best_model
-from headstart.experiment.pooled_runs import LeftOut, finished_runs, foreign_runs, read_runs
+from headstart.experiment.pooled_runs import LeftOut, finished_runs, foreign_runs, left_out_sentences, read_runs
 from headstart.experiment.preflight import pooled_inputs
 from headstart.experiment.study_code import code_folder
-from headstart.i18n import Message, _, ngettext
+from headstart.i18n import Message, _, join, ngettext
 from headstart.metrics.registry import DEFAULT_METRIC, METRICS, is_study_metric
 from headstart.models.user_code import CODE_FOLDER
 from headstart.optim.registry import OPTIMIZERS
@@ -71,12 +71,15 @@ def pool(paths: Sequence[Path], parent: Path, protocol: Mapping[str, Setting], *
     runs, left_out = read_runs(paths)
     runs, others = finished_runs(runs)
     left_out += others
+    if not runs:
+        raise _no_runs(left_out)
     runs, others = _with_equal_plans(runs)
     left_out += others
     arms = _arms(runs)
     runs, others = _paired(runs, arms)
     left_out += others
-    spec = _specification(runs, arms, protocol)
+    count = sum(not run.is_trial for run in left_out)
+    spec = _specification(runs, arms, {**protocol, "pooled_left_out": count})
     foreign = foreign_runs(runs, trust=trust)
     folder = folders.make_folder(parent, f"{folders.stamp()}_pool-{folders.slug(Path(spec.plan.data.source).stem)}")
     copies = _copy_runs(runs, arms, spec, folder, others=foreign)
@@ -96,6 +99,14 @@ def pool(paths: Sequence[Path], parent: Path, protocol: Mapping[str, Setting], *
     return PooledStudy(folder, verdict, tuple(left_out))
 
 
+def _no_runs(left_out: Sequence[LeftOut]) -> DataError:
+    """Return the error if all runs are left out, with the reasons."""
+    reasons = join(left_out_sentences(left_out)[:MAX_DIFFERENCES_SHOWN])
+    return DataError(
+        _("There are no runs that can be pooled. {reasons}", reasons=reasons), _("Name folders of finished runs.")
+    )
+
+
 def _shared(plan: RunConfig) -> dict[str, JsonData]:
     """Return what the plans of a study have in common: all but arm, seed, and what the machine decides."""
     content = plan.identity()
@@ -110,8 +121,6 @@ def _shared(plan: RunConfig) -> dict[str, JsonData]:
 
 def _with_equal_plans(runs: Sequence[RunRecord]) -> tuple[list[RunRecord], list[LeftOut]]:
     """Return the runs whose plans are those of most runs, and the others with the differences."""
-    if not runs:
-        raise DataError(_("There are no finished runs."), _("Name folders of finished runs."))
     shared = {run.hash: _shared(run.plan) for run in runs}
     keys = {run_hash: repr(content) for run_hash, content in shared.items()}
     usual = Counter(keys.values()).most_common(1)[0][0]
@@ -152,8 +161,9 @@ def _arms(runs: Sequence[RunRecord]) -> dict[tuple[str, ...], str]:
     """Return the text of each arm; random weights first, and the optimizer where arms differ in it."""
     several = len({run.plan.recipe.optimizer for run in runs}) > 1
     arms: dict[tuple[str, ...], str] = {}
-    for plan in sorted((run.plan for run in runs), key=_declaration_order):
-        parts = [plan.arm.start]
+    for run in sorted(runs, key=lambda run: _declaration_order(run.plan)):
+        plan = run.plan
+        parts = [_declared_start(run)]
         parts += [str(plan.arm.tuning)] if plan.arm.tuning != FULL else []
         parts += [plan.arm.head] if plan.arm.head != USUAL_HEAD else []
         arms.setdefault(_arm_key(plan), "+".join(parts) + (f"@{plan.recipe.optimizer}" if several else ""))
@@ -168,6 +178,12 @@ def _arms(runs: Sequence[RunRecord]) -> dict[tuple[str, ...], str]:
             _("Add runs with other initial weights, fine-tuning mode, head or optimizer."),
         )
     return arms
+
+
+def _declared_start(run: RunRecord) -> str:
+    """Return the start of a run as it was declared: a `source:` start became the folder of the run on the source."""
+    declared = run.role.arm.start if run.role else ""
+    return declared if declared and start_row(declared).needs_training else run.plan.arm.start
 
 
 def _declaration_order(plan: RunConfig) -> tuple[bool, str, str, str, int]:
@@ -281,4 +297,4 @@ def summary(study: PooledStudy) -> list[Message]:
         len(study.verdict.arms),
         seeds=ngettext("{count:,} seed", "{count:,} seeds", study.verdict.n),
     )
-    return [pooled, *(run.sentence for run in study.left_out)]
+    return [pooled, *left_out_sentences(study.left_out)]

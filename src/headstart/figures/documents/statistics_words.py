@@ -43,7 +43,11 @@ def _search_sentences(spec: StudySpec, content: ReportContent, *, has_verdict: b
         yield _("The study compares learning rates, so none was searched.")
         return
     if not spec.searches_lr:
-        yield _("The learning rates were given, not searched.")
+        yield (
+            _("The learning rates are those of the pooled runs.")
+            if protocol.pooled_seeds
+            else _("The learning rates were given, not searched.")
+        )
         if has_verdict:
             yield _("{table} has them.", table=refer(Target.TABLE, "accuracy"))
         return

@@ -246,6 +246,9 @@ class VerdictNumbers(VersionedSchema, Condition):
 
     pooled: bool = Field(False, description="whether the runs were pooled after their training")
     of_others: int = Field(0, description="number of pooled runs that are not in the index of the user who pooled them")
+    left_out: int = Field(
+        0, description="number of runs that were named for pooling and do not fit, without trials of searches"
+    )
     study: str = Field(description="sha256 of what was declared")
     metric: str = Field(description="metric that is compared")
     margin: float = Field(description="equivalence margin as a difference of accuracies")
