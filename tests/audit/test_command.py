@@ -7,6 +7,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import NoReturn
 
 import jsonschema
 import pytest
@@ -16,6 +17,7 @@ from headstart.audit.page import write_audit_page
 from headstart.audit.registry import AUDIT_CHECKS
 from headstart.cli.main import main
 from headstart.errors import DataError, UsageError
+from headstart.i18n import verbatim
 from headstart.report.page import MAX_BYTES
 from headstart.storage.schemas.audit import AuditFile
 from tests.audit.pictures import SIDE, audited, picture, random_name, statuses, two_classes, write_pictures
@@ -49,6 +51,19 @@ def test_rows_and_exit_code(faulty: Path, capsys) -> None:
     (faulty / "cat" / "bad.jpg").unlink()
     main(["check", str(faulty), *FLAGS, "--quiet"])
     assert capsys.readouterr().err == ""
+
+
+def test_built_in_images_are_named_if_no_folder_is_given(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    def stop(*_arguments: object, **_options: object) -> NoReturn:
+        raise UsageError(verbatim("stop"), verbatim("here"))
+
+    monkeypatch.setattr("headstart.audit.run.audit", stop)
+    said = []
+    for words in (["check"], ["check", "digits"]):
+        with pytest.raises(SystemExit):
+            main(words)
+        said.append("digits" in capsys.readouterr().err)
+    assert said == [True, False]
 
 
 def test_json_follows_its_schema(faulty: Path, capsys) -> None:

@@ -1,6 +1,7 @@
 """Time budgets: the rule with invented costs, and the seeds and epochs in study.toml."""
 
 import re
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -26,7 +27,8 @@ from headstart.experiment.workload import RunCost, fit_time_budget, predicted_se
 from headstart.hardware import calibration, cpu
 from headstart.reporter import NullReporter
 from headstart.runs.job_protocol import RunRequest
-from tests.messages import fields_of, values_of
+from headstart.storage import run_index
+from tests.messages import SentenceReporter, fields_of, values_of
 
 
 def make_spec(**settings: object) -> StudySpec:
@@ -137,7 +139,7 @@ def test_study_toml_has_the_fitted_seeds_and_epochs_and_the_time_budget(tmp_path
     assert list(tmp_path.iterdir()) == before
 
 
-def test_described_plan_is_what_the_study_does(tmp_path: Path) -> None:
+def test_described_plan_is_what_the_study_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs and images of a dry run against those of the study."""
     rules = {"precision": "fp32", "threads": 1, "grid": "0.02,0.01,0.005", "survivors": 2, "seeds": 3, "epochs": "2ep"}
     spec = build_study_spec("digits:0-3", ("scratch", "scratch@adam"), None, None, None, None,
@@ -158,6 +160,12 @@ def test_described_plan_is_what_the_study_does(tmp_path: Path) -> None:
     assert lines[-1].values["count"] == images and "grid" in lines[-1]  # which may be extended
     again = planning.forecast(spec, set(), NullReporter(), "local")
     assert (forecast.reusable_runs, again.reusable_runs) == (0, 6)  # the first runs of the search; the rest depends
+    shutil.copytree(run_index.data_root(), tmp_path / "open")
+    (tmp_path / "open").chmod(0o770)  # others could have written it
+    monkeypatch.setenv("HEADSTART_DATA", str(tmp_path / "open"))
+    reporter = SentenceReporter()
+    assert planning.forecast(spec, set(), reporter, "local").reusable_runs == 0
+    assert sum(run_index.fault() in sentence.values.values() for sentence in reporter.sentences) == 1
 
 
 class FirstPhaseError(Exception):

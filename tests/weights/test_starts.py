@@ -218,6 +218,7 @@ FOR_FAMILY = {"start": "imagenet", "networks": "resnet18, resnet34, resnet50"}
         ("imagenet", {"shortcut": False}, {**FOR_FAMILY, "network": NO_SHORTCUT}, "--shortcut on"),
         ("imagenet", {"norm": "none"}, {**FOR_FAMILY, "network": NO_NORM}, "--norm batch"),
         ("imagenet", {"stem": "small"}, {**FOR_FAMILY, "network": SMALL_STEM}, "--stem imagenet"),
+        ("imagenet", {"network": "resnet20"}, {**FOR_FAMILY, "network": "resnet20"}, "--network resnet18"),
         ("imagenet", {"network": "timm:test_vit"}, {**FOR_FAMILY, "network": "timm:test_vit"}, "timm:NAME"),
         (
             "timm:resnet34.a1_in1k",

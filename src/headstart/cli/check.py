@@ -53,6 +53,8 @@ def check(
     from headstart.audit.run import audit
 
     with reporter() as output:
+        if source is None:
+            output.say(_("No data was named: the built-in {data} are checked.", data=plan.data.source))
         done = audit(plan, output, html=html, fix=fix)
         if json:
             for note in done.notes:

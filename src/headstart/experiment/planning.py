@@ -15,7 +15,7 @@ from headstart.config.study_config import MIN_DECISIVE_SEEDS, StudyConfig
 from headstart.config.study_file import StudySpec
 from headstart.engines import factory
 from headstart.experiment import preflight, study
-from headstart.experiment.reusable import reusable_requests
+from headstart.experiment.reusable import certain_requests
 from headstart.experiment.workload import (
     FORWARD_SHARE,
     ArmCost,
@@ -32,6 +32,7 @@ from headstart.hardware import calibration
 from headstart.i18n import Message, _, join, ngettext, translated, verbatim
 from headstart.printable import printable
 from headstart.reporter import NullReporter, Reporter
+from headstart.runs import reuse
 from headstart.storage.files import JsonData
 from headstart.storage.schemas.forecast import ForecastResult
 from headstart.text import format_duration, join_list
@@ -216,7 +217,10 @@ def forecast(
     """
     fitted = _fit(spec, explicit, reporter, engine_name)
     _split, evaluation_images = fitted.arms[0].plan.facts.split_counts.evaluation
-    reusable = reusable_requests(fitted.spec, fitted.arms, fitted.sources)
+    requests = list(certain_requests(fitted.spec, fitted.arms, fitted.sources))
+    if sentence := reuse.unbelieved(requests):
+        reporter.say(sentence)
+    reusable = [request for request in requests if reuse.is_done(request)]
     costs = {variant.name: _arm_cost(arm) for variant, arm in zip(fitted.spec.variants, fitted.arms, strict=True)}
     saved = sum(
         costs[role.variant].seconds(requested_images(plan, role.rung is not None), evaluations=int(role.rung is None))

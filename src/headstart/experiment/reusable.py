@@ -1,4 +1,4 @@
-"""Find the runs of a planned study that are done already."""
+"""The runs that a planned study is certain to request, some of which may be done already."""
 
 from __future__ import annotations
 
@@ -8,23 +8,9 @@ from headstart.config.study_file import StudySpec
 from headstart.experiment.lr_search import Trial
 from headstart.experiment.planned_runs import PlannedRuns
 from headstart.experiment.preflight import common_precision, source_arm, source_of
-from headstart.runs import reuse
 from headstart.runs.job_protocol import RunRequest
 from headstart.storage.schemas.study import RunRole, Stage
 from headstart.training import setup
-
-
-def reusable_requests(
-    spec: StudySpec, arms: Sequence[setup.ResolvedRun], sources: Mapping[str, setup.ResolvedRun]
-) -> list[RunRequest]:
-    """Return the runs that a study is certain to request and that are done already.
-
-    Args:
-        spec: The study.
-        arms: Its resolved arms, in order.
-        sources: Its resolved sources, by name.
-    """
-    return [request for request in certain_requests(spec, arms, sources) if reuse.is_done(request)]
 
 
 def certain_requests(
@@ -35,7 +21,10 @@ def certain_requests(
     These are the runs on sources, and the first runs of the search, or those of the comparison up to the first interim
     analysis if the learning rates are given. Arms that start from a source have none: their weights do not exist yet.
 
-    The arguments are those of `reusable_requests`.
+    Args:
+        spec: The study.
+        arms: Its resolved arms, in order.
+        sources: Its resolved sources, by name.
     """
     precision = common_precision([*arms, *sources.values()])
     for name, source in sources.items():

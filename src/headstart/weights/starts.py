@@ -245,7 +245,22 @@ def from_torchvision(_unused: str, target: NetworkTarget) -> Start:
                 form=start_spec.start_form(FILE_START),
             ),
         )
-    if target.network not in PUBLISHED or not target.is_standard:
+    if target.network not in PUBLISHED:
+        raise UsageError(
+            _(
+                "The start {start} has weights for {networks}, not for {network}.",
+                start=PRETRAINED_START,
+                networks=", ".join(PUBLISHED),
+                network=target.network,
+            ),
+            _(
+                "Use --network {network}, the start {scratch}, or a start {form}.",
+                network=PUBLISHED[0],
+                scratch=DEFAULT_START,
+                form=start_spec.start_form(TIMM_START),
+            ),
+        )
+    if not target.is_standard:
         raise UsageError(
             _(
                 "The start {start} has weights for {networks} as published, not for {network}.",
