@@ -306,6 +306,20 @@ DAMAGES = {
     "size a word": (edit_json("preprocess.json", size="big"), {"place": "size", "value": "'big'"}),
     "size without end": (edit_json("preprocess.json", size=10**9), {"place": "size", "value": "1000000000"}),
     "std of nothing": (edit_json("preprocess.json", std=[0, 1, 1]), {"place": "std", "values": "[0.0, 1.0, 1.0]"}),
+    "std that vanishes": (
+        edit_json("preprocess.json", std=[1e-300, 1, 1]),
+        {"place": "std", "values": "[1e-300, 1.0, 1.0]"},
+    ),
+    "std of a number that is too large": (
+        edit_json("preprocess.json", std=[1, 1, 1e80]),
+        {"place": "std", "values": "[1.0, 1.0, 1e+80]"},
+    ),
+    "mean that is too large": (
+        edit_json("preprocess.json", mean=[1e80, 0, 0]),
+        {"place": "mean", "values": "[1e+80, 0.0, 0.0]"},
+    ),
+    "mean beyond numbers": (edit_json("preprocess.json", mean=[10**400, 0, 0]), {"place": "mean.0", "text": ""}),
+    "side of a nested type": (edit_json("preprocess.json", size=[[64]]), {"place": "size", "value": "[[64]]"}),
     "mean of two": (edit_json("preprocess.json", mean=[0.5, 0.5]), {"place": "mean", "values": "[0.5, 0.5]"}),
     "mean not finite": (
         edit_json("preprocess.json", mean=[0.5, 0.5, float("nan")]),

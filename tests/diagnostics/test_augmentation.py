@@ -79,7 +79,7 @@ def test_measured_gaps_of_runs_that_need_a_weaker_augmentation_have_the_finding(
         ([0.3] * 4, {}),  # too short
         ([0.3] * 7 + [0.06], {}),  # the last epoch is near
         ([0.3] * 5 + [0.06, 0.3, 0.3], {}),
-        ([-0.3] * 6, {}),  # overfitted
+        ([-0.1] * 6, {}),  # overfitted
         ([0.3] * 6, {"images": MIN_VAL_IMAGES - 1}),
         ([0.3] * 6, {"state": RunState.UNFINISHED}),
         ([0.3] * 6, {"crop": 1.0, "jitter": 0.0}),

@@ -7,7 +7,7 @@ import math
 import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 import jsonschema
 import pytest
@@ -22,29 +22,82 @@ from headstart.errors import DataError
 from headstart.metrics.confusion_counts import ConfusionCounts
 from headstart.runs.job_protocol import Answer, Job
 from headstart.storage import schemas
-from headstart.storage.schemas.metrics import LINE, BeginLine, EndLine, Line
+from headstart.storage.bounds import MAX_INTEGER, MAX_NUMBER
+from headstart.storage.schemas.metrics import LINE, BeginLine, EndLine, Histogram, Line
 from headstart.storage.schemas.result import RunResult
 from headstart.storage.schemas.schema import Schema, VersionedSchema
 from headstart.storage.schemas.verdict import Verdict
 from tests import verdicts
-from tests.handmade import epoch_line, evaluation, probe_line, run_result, snapshot_line, step_line
+from tests.handmade import epoch_line, evaluation, histogram, probe_line, run_result, snapshot_line, step_line
 from tests.messages import fields_of
 
 FORMATS = generated.FORMATS.read_text(encoding="utf-8")
 VERDICT_SCHEMA = importlib.resources.files("headstart.storage.schemas") / "verdict.schema.json"
-numbers = st.floats(allow_nan=False, allow_infinity=False)
+numbers = st.floats(-MAX_NUMBER, MAX_NUMBER)
 
 
 @given(numbers, st.integers(1, 10**6))
 def test_lines_are_read_as_they_were_written(number: float, step: int) -> None:
     lines: list[Line] = [
         step_line(step, number),
-        snapshot_line(step, update_ratio={"conv1": number, "fc": None}),
-        probe_line(step, 1, loss=None, dead_channels={"conv1": number}),
+        snapshot_line(step, update_ratio={"conv1": abs(number), "fc": None}),
+        probe_line(step, 1, loss=None, dead_channels={"conv1": abs(number) % 1}),
         epoch_line(step, 1, confusion=[[3, 1], [0, 2]], time=abs(number) % 1e12),
         EndLine(step=step, epoch=1, val=evaluation(loss=number)),
     ]
     assert [LINE.validate_json(line.model_dump_json()) for line in lines] == lines
+
+
+class _Inner(Schema):
+    values: dict[str, list[float]]
+    number: int | None = None
+
+
+class _Outer(Schema):
+    inner: tuple[_Inner, ...]
+    own: Annotated[int, Field(ge=0)] = 0
+
+
+@pytest.mark.parametrize(
+    ("value", "number", "own", "fault"),
+    [
+        (MAX_NUMBER, MAX_INTEGER, MAX_INTEGER, None), (-MAX_NUMBER, -MAX_INTEGER, 0, None),
+        (1.1 * MAX_NUMBER, 0, 0, "values"), (-1.1 * MAX_NUMBER, 0, 0, "values"), (10**400, 0, 0, "values"),
+        (0, MAX_INTEGER + 1, 0, "number"), (0, -MAX_INTEGER - 1, 0, "number"), (0, 10**400, 0, "number"),
+        (0, 0, MAX_INTEGER + 1, "own"), (0, 0, -1, "own"),
+    ],
+)  # fmt: skip
+def test_every_number_of_a_schema_has_bounds(value: float, number: int, own: int, fault: str | None) -> None:
+    text = json.dumps({"inner": [{"values": {"a": [value]}, "number": number}], "own": own})
+    if fault is None:
+        assert _Outer.model_validate_json(text).own == own
+        return
+    with pytest.raises(ValidationError) as error:
+        _Outer.model_validate_json(text)
+    assert all(fault in one["loc"] for one in error.value.errors())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"counts": [10**30]}, {"counts": [-1]}, {"n": -1}, {"sum": 1e308}, {"sum_squares": -1.0}, {"low": -1e308},
+        {"counts": [1] * 100_001},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_histograms_that_cannot_be_added_are_refused(changes: dict[str, Any]) -> None:
+    of = histogram(0.0, 1.0, [1]).to_json()
+    assert Histogram.model_validate_json(json.dumps(of)).to_json() == of
+    with pytest.raises(ValidationError):
+        Histogram.model_validate_json(json.dumps({**of, **changes}))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"loss": 1e308}, {"lr": {}}, {"lr": {"head": -1.0}}, {"time": -1.0}, {"epoch": -1}], ids=str
+)
+def test_steps_that_no_training_has_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        LINE.validate_json(json.dumps({**step_line(1).to_json(), **changes}))
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])

@@ -22,6 +22,7 @@ from headstart.errors import DataError
 from headstart.i18n import Message, _, join
 from headstart.metrics.values import counts_value, image_values
 from headstart.storage import contained, seals
+from headstart.storage.bounds import MAX_INTEGER
 from headstart.storage.journal import read_lines
 from headstart.storage.run_files import PREDICTIONS_FILE, RECORD_FILE
 from headstart.storage.schemas.arm import ArmSpec
@@ -177,7 +178,7 @@ def elapsed(epochs: Iterable[EpochLine], batch_size: int) -> Iterator[tuple[Epoc
     seconds = 0.0
     for line in epochs:
         seconds += line.speed.train_seconds + line.speed.val_seconds
-        yield line, line.step * batch_size, seconds
+        yield line, min(line.step * batch_size, MAX_INTEGER), seconds
 
 
 def epoch_score(line: EpochLine, metric: str) -> float:

@@ -21,6 +21,7 @@ from headstart.config.study_config import ArmVariant
 from headstart.config.study_file import StudySpec
 from headstart.diagnostics.augmentation import is_too_strong
 from headstart.metrics.values import image_weights, metric_value
+from headstart.storage.bounds import MAX_INTEGER
 from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.search import SearchGroup
@@ -307,6 +308,6 @@ def _stage_cost(study: Path, part: str = "") -> StageCost:
     lengths = [run.length() for run in runs_in(study, part)]
     return StageCost(
         runs=len(lengths),
-        images=sum(length.images for length in lengths),
+        images=min(sum(length.images for length in lengths), MAX_INTEGER),
         seconds=round(sum(length.seconds for length in lengths), 1),
     )

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, NamedTuple, TypeVar
+from typing import Annotated, Literal, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -15,7 +15,15 @@ from headstart.errors import DataError, ModelFileError
 from headstart.i18n import Message, _, verbatim
 from headstart.storage import contained, repair
 from headstart.storage.files import SCHEMA_VERSION, JsonData
-from headstart.storage.schemas.schema import UPDATE_HINT, Schema, StoredFile, first_fault, unsupported_version
+from headstart.storage.schemas.schema import (
+    UPDATE_HINT,
+    Count,
+    Positive,
+    Schema,
+    StoredFile,
+    first_fault,
+    unsupported_version,
+)
 
 CONFIG_FILE, PREPROCESS_FILE = "config.json", "preprocess.json"
 BACKBONES_FOLDER = "backbones"  # in a folder of runs
@@ -25,6 +33,9 @@ MAX_SIDE_PX = 4096  # a file with a larger side is damaged; an --image-size is a
 MAX_JSON_BYTES = 64_000_000  # of config.json, which names the classes
 
 Triple = tuple[float, float, float]
+Normalization = Literal["mean", "std"]
+# far beyond what a network needs, but its inputs are finite and do not vanish
+_NORMALIZATION: dict[Normalization, tuple[float, float]] = {"mean": (-1e4, 1e4), "std": (1e-5, 1e5)}
 _File = TypeVar("_File", bound=Schema)
 
 
@@ -57,20 +68,32 @@ def _three_values(values: object) -> object:
     return values
 
 
-def _positive(values: Triple) -> Triple:
-    if min(values) <= 0:
+def is_valid(field: Normalization, values: Triple) -> bool:
+    """Return whether `values` can be the mean or the std of channels whose values are about 0 to 1, or 0 to 255."""
+    low, high = _NORMALIZATION[field]
+    return all(low <= value <= high for value in values)
+
+
+def _valid_mean(values: Triple) -> Triple:
+    if not is_valid("mean", values):
+        raise ValueError(_("{values} is not a valid mean of three channels", values=str(list(values))))
+    return values
+
+
+def _valid_std(values: Triple) -> Triple:
+    if not is_valid("std", values):
         raise ValueError(_("{values} is not a valid std of three channels", values=str(list(values))))
     return values
 
 
 def _side(value: object) -> object:
-    if not isinstance(value, int) or not 1 <= value <= MAX_SIDE_PX:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_SIDE_PX:
         raise ValueError(_("{value} px is not a valid image side", value=repr(value)))
     return value
 
 
-Mean = Annotated[Triple, BeforeValidator(_three_values)]
-Std = Annotated[Triple, BeforeValidator(_three_values), AfterValidator(_positive)]
+Mean = Annotated[Triple, BeforeValidator(_three_values), AfterValidator(_valid_mean)]
+Std = Annotated[Triple, BeforeValidator(_three_values), AfterValidator(_valid_std)]
 Side = Annotated[int, BeforeValidator(_side)]
 
 
@@ -134,11 +157,11 @@ class ModelOrigin(_ModelSchema):
 class PretrainedConfig(_ModelSchema):
     """Configuration of a network in timm's form."""
 
-    num_classes: int
-    input_size: tuple[int, int, int] = Field(description="channels, height and width")
+    num_classes: Count
+    input_size: tuple[Count, Side, Side] = Field(description="channels, height and width")
     fixed_input_size: bool
     interpolation: str
-    crop_pct: float
+    crop_pct: Positive
     crop_mode: str
     mean: Mean
     std: Std
@@ -152,7 +175,7 @@ class ModelConfig(_ModelSchema):
 
     label_names: Annotated[tuple[str, ...], AfterValidator(_unique)]
     architecture: str
-    num_classes: int
+    num_classes: Count
     pretrained_cfg: PretrainedConfig
     headstart: ModelOrigin
 

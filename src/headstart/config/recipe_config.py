@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, model_validator
+from pydantic_core import CoreSchema
 
 from headstart.config.duration import Duration, EpochDuration
 from headstart.config.field_help import Detail
@@ -24,6 +25,7 @@ from headstart.optim.registry import (
     optimizer_defaults,
     optimizers_with,
 )
+from headstart.storage.bounds import bound_numbers
 from headstart.text import join_list
 
 Crop: TypeAlias = float | Literal["auto"]
@@ -46,6 +48,10 @@ class ConfigSection(BaseModel):
     """Base class of frozen groups of fields; an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: type[BaseModel], handler: GetCoreSchemaHandler) -> CoreSchema:
+        return bound_numbers(handler(source))
 
 
 class RecipeConfig(ConfigSection):
@@ -82,7 +88,7 @@ class RecipeConfig(ConfigSection):
     head_epochs: EpochDuration = Field(
         Duration(30, "%"), description=_("lp-ft: share of the training for the head alone")
     )
-    batch_size: int = Field(32, ge=2, description=_("images per step"))
+    batch_size: int = Field(32, ge=2, le=2**20, description=_("images per step"))
     image_size: int = Field(128, ge=8, le=2048, description=_("side of the network input in px"))
     crop: Annotated[Crop, BeforeValidator(_parse_crop)] = Field(
         "auto",

@@ -35,6 +35,7 @@ from headstart.models.user_code import absolute_network, definition, is_user_net
 from headstart.path_names import name_fault
 from headstart.storage.files import JsonData
 from headstart.storage.schemas.arm import FULL, TUNING_DESCRIPTION, USUAL_HEAD, ArmSpec, Tuning
+from headstart.storage.schemas.schema import Count
 from headstart.storage.schemas.split_counts import SplitCounts
 
 Switch = Literal["on", "off"]
@@ -173,9 +174,13 @@ class ResolvedFacts(ConfigSection):
     )
     class_names: tuple[str, ...] = Field((), description="class names, in the order of the logits")
     split_counts: SplitCounts = Field(default_factory=SplitCounts, description="number of images of each split")
-    class_counts: dict[str, int] = Field(default_factory=dict, description="number of images by class, of all splits")
-    max_value: int = Field(65535, description="16-bit value that becomes 255, found from the images with 16 bits")
-    background: int = Field(255, description="gray level behind transparent pixels, found from the images")
+    class_counts: dict[str, Count] = Field(default_factory=dict, description="number of images by class, of all splits")
+    max_value: int = Field(
+        65535, ge=1, le=65535, description="16-bit value that becomes 255, found from the images with 16 bits"
+    )
+    background: int = Field(
+        255, ge=0, le=255, description="gray level behind transparent pixels, found from the images"
+    )
     weights_sha256: str = Field("", description="sha256 of the weights file; empty without one")
     network_sha256: str = Field("", description="sha256 of the source files of a user's own network; empty for others")
     mean: tuple[float, ...] = Field((), description="mean of the input channels, which the weights may set")

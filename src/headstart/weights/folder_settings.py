@@ -5,17 +5,20 @@ They are in JSON files of headstart, timm or transformers, or in the metadata of
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
+from headstart.config.model_file import Normalization, is_valid
 from headstart.i18n import Message, _
+from headstart.storage.bounds import MAX_NUMBER
 from headstart.storage.files import JsonData
 from headstart.text import join_list
 from headstart.weights.hub import Triple
 from headstart.weights.starts import IMAGENET_MEAN, IMAGENET_STD
 
+_INDEX = re.compile("[0-9]{1,9}")  # of an output
 PREPROCESSOR_FILE = "preprocessor_config.json"  # of transformers
 
 
@@ -57,7 +60,7 @@ def _from_preprocessor(content: Mapping[str, JsonData]) -> Mapping[str, JsonData
         renamed = {"mean": content.get("image_mean"), "std": content.get("image_std")}
         values = {key: value for key, value in renamed.items() if value is not None}
     factor = 1.0 if content.get("do_rescale") is False else content.get("rescale_factor")
-    if isinstance(factor, int | float) and factor > 0 and abs(255 * factor - 1) > 1e-3:
+    if _is_number(factor) and factor > 0 and abs(255 * factor - 1) > 1e-3:
         values = {k: [v / (255 * factor) for v in numbers] for k, n in values.items() if (numbers := _triple(n))}
     size = content.get("size")
     if isinstance(size, dict):
@@ -83,7 +86,7 @@ def size_notes(sources: Sequence[Settings]) -> list[Message]:
 def _class_names_by_index(settings: Mapping[str, JsonData]) -> list[str]:
     """Return the class names in transformers' config.json, in the order of the outputs."""
     labels = settings.get("id2label")
-    if not isinstance(labels, dict) or not all(key.isdigit() for key in labels):
+    if not isinstance(labels, dict) or not all(_INDEX.fullmatch(key) for key in labels):
         return []
     return [str(labels[key]) for key in sorted(labels, key=int)]
 
@@ -111,7 +114,7 @@ def normalization(sources: Sequence[Settings]) -> tuple[Triple, Triple, list[Mes
     return IMAGENET_MEAN, IMAGENET_STD, [*notes, _("ImageNet's mean and std are used.")]
 
 
-def _first_valid(field: str, sources: Sequence[Settings]) -> tuple[Triple | None, list[Message]]:
+def _first_valid(field: Normalization, sources: Sequence[Settings]) -> tuple[Triple | None, list[Message]]:
     """Return the first valid value of `mean` or `std`, and a note on each invalid value before it."""
     notes: list[Message] = []
     for source in (source for source in sources if field in source.values):
@@ -121,10 +124,11 @@ def _first_valid(field: str, sources: Sequence[Settings]) -> tuple[Triple | None
             text = _(
                 "The {field} in {file} is not three numbers: {value}.", field=field, file=source.file, value=repr(value)
             )
-        elif field == "std" and min(numbers) <= 0:
+        elif not is_valid(field, numbers):
             text = _(
-                "The {field} in {file} is not positive: {value}.", field=field, file=source.file, value=repr(value)
-            )
+                "The {field} in {file} is not that of pixels: {value}.", field=field, file=source.file,
+                value=repr(value),
+            )  # fmt: skip
         else:
             return numbers, notes
         notes.append(text)
@@ -145,7 +149,11 @@ def _triple(values: JsonData) -> Triple | None:
             values = [float(part) for part in values.strip(" []()").split(",")]
     if not isinstance(values, list | tuple):
         return None
-    numbers = [float(value) for value in values if isinstance(value, int | float) and math.isfinite(value)]
-    if len(numbers) != 3 or len(values) != 3:
+    if len(values) != 3 or not all(_is_number(value) for value in values):
         return None
-    return numbers[0], numbers[1], numbers[2]
+    first, second, third = map(float, values)
+    return first, second, third
+
+
+def _is_number(value: JsonData) -> TypeGuard[float]:
+    return isinstance(value, int | float) and -MAX_NUMBER <= value <= MAX_NUMBER  # false for NaN

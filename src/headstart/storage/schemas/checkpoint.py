@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import ConfigDict, Field, model_validator
 
 from headstart.i18n import _
-from headstart.storage.schemas.schema import Count, Schema, StoredFile, VersionedSchema
+from headstart.storage.schemas.schema import Count, Positive, Schema, StoredFile, VersionedSchema
 
 MANIFEST_FILE = "MANIFEST.json"
 STATE_FILE = "state.json"
@@ -50,4 +50,4 @@ class OptimizerNumbers(Schema):
     """The state of an optimizer that is not in tensors."""
 
     slots: dict[str, bool | int | float] = Field(description="values by parameter and name, as `3.step`")
-    lr: list[float] = Field(description="learning rates of the parameter groups")
+    lr: list[Positive] = Field(description="learning rates of the parameter groups")

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from headstart.storage.schemas.schema import Schema
+from headstart.storage.schemas.schema import Count, Difference, Positive, Schema, Share
 
 
 class Outcome(StrEnum):
@@ -21,9 +21,9 @@ class Outcome(StrEnum):
 class SampleSizeEstimate(Schema):
     """Seeds or images for an interval of ± half_width, from low to high; null where no number is enough."""
 
-    half_width: float = Field(description="half-width of the interval")
-    seeds: tuple[int, int | None] | None = Field(description="number of seeds, from and to")
-    images: tuple[int, int | None] | None = Field(description="number of evaluation images, from and to")
+    half_width: Positive = Field(description="half-width of the interval")
+    seeds: tuple[Count, Count | None] | None = Field(description="number of seeds, from and to")
+    images: tuple[Count, Count | None] | None = Field(description="number of evaluation images, from and to")
 
 
 class Contrast(Schema):
@@ -34,19 +34,19 @@ class Contrast(Schema):
     primary: bool = Field(description="whether it is the primary contrast")
     outcome: Outcome = Field(description="the decision")
     by_less_than_margin: bool = Field(description="whether it is better or worse, but possibly by less than the margin")
-    mean: float = Field(description="mean difference over seeds and images")
-    low: float = Field(description="lower end of the interval, at least -1")
-    high: float = Field(description="upper end of the interval, at most 1")
-    level: float = Field(description="confidence level of the interval")
-    p: float = Field(description="p-value of a mean difference of 0")
-    p_adjusted: float = Field(description="p-value adjusted for all contrasts (Holm 1979)")
-    p_sign_flip: float | None = Field(description="p-value of the sign-flip test; null above 20 seeds")
-    half_width_infinite_seeds: float = Field(description="half-width with infinitely many seeds, at most 1")
-    degrees_of_freedom: float = Field(description="degrees of freedom of the t distribution of the interval")
-    wins: int = Field(description="number of seeds on which first was better")
-    losses: int = Field(description="number of seeds on which second was better")
-    n: int = Field(description="number of paired seeds")
-    m: int = Field(description="number of evaluation images")
+    mean: Difference = Field(description="mean difference over seeds and images")
+    low: Difference = Field(description="lower end of the interval, at least -1")
+    high: Difference = Field(description="upper end of the interval, at most 1")
+    level: Share = Field(description="confidence level of the interval")
+    p: Share = Field(description="p-value of a mean difference of 0")
+    p_adjusted: Share = Field(description="p-value adjusted for all contrasts (Holm 1979)")
+    p_sign_flip: Share | None = Field(description="p-value of the sign-flip test; null above 20 seeds")
+    half_width_infinite_seeds: Positive = Field(description="half-width with infinitely many seeds, at most 1")
+    degrees_of_freedom: Positive = Field(description="degrees of freedom of the t distribution of the interval")
+    wins: Count = Field(description="number of seeds on which first was better")
+    losses: Count = Field(description="number of seeds on which second was better")
+    n: Count = Field(description="number of paired seeds")
+    m: Count = Field(description="number of evaluation images")
     sample_size: SampleSizeEstimate | None = Field(
         description="what would decide it; null if decided, or with too few seeds"
     )
@@ -60,9 +60,9 @@ class Contrast(Schema):
 class WithoutCopies(Schema):
     """The result on the evaluation images that have no copy in another split."""
 
-    copies: int = Field(description="evaluation images with a copy, equal or a near-duplicate; they are left out")
-    images: int = Field(description="evaluation images without a copy")
-    scores: dict[str, float] = Field(description="by arm, mean score on these over seeds; empty if there are none")
+    copies: Count = Field(description="evaluation images with a copy, equal or a near-duplicate; they are left out")
+    images: Count = Field(description="evaluation images without a copy")
+    scores: dict[str, Share] = Field(description="by arm, mean score on these over seeds; empty if there are none")
     contrast: Contrast | None = Field(description="the primary contrast on these; null with one seed or one image")
 
 

@@ -7,14 +7,15 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from headstart.metrics.confusion_counts import ConfusionCounts
-from headstart.storage.schemas.schema import Count, Schema, Seconds, VersionedSchema
+from headstart.storage.schemas.schema import Count, Positive, Schema, Seconds, Share, VersionedSchema
 
-LayerValues = dict[str, float | None]  # by layer; None is a value that is not finite
+LayerValues = dict[str, Positive | None]  # norms by layer, or ratios of them; None is one that is not finite
 FindingCode = Annotated[
     str, Field(pattern="^[a-z0-9]+(-[a-z0-9]+)*$", description="identifier, which does not change")
 ]  # a key of `headstart.diagnostics.registry.HEALTH_CHECKS`
 
 
+MAX_BINS = 100_000  # of a histogram
 BEGIN: Literal["begin"] = "begin"  # kind of the first line
 
 
@@ -42,7 +43,9 @@ class StepLine(Schema):
     step: Count = Field(description="number of updates done")
     epoch: Count = Field(description="epoch of the step, from 1")
     loss: float = Field(description="loss of the batch")
-    lr: dict[str, float] = Field(description="learning rate by part (`backbone`, `head`), read back from the optimizer")
+    lr: dict[str, Positive] = Field(
+        min_length=1, description="learning rate by part (`backbone`, `head`), read back from the optimizer"
+    )
     time: Seconds = Field(description="seconds since 1970")
 
 
@@ -51,11 +54,11 @@ class Histogram(Schema):
 
     low: float = Field(description="lower end of the first bin")
     high: float = Field(description="upper end of the last bin")
-    n: int = Field(description="number of finite values")
+    n: Count = Field(description="number of finite values")
     sum: float = Field(description="sum of the finite values")
-    sum_squares: float = Field(description="sum of their squares")
-    counts: list[int] = Field(description="values in each bin")
-    not_finite: int = Field(0, description="number of values that are not finite")
+    sum_squares: Positive = Field(description="sum of their squares")
+    counts: list[Count] = Field(max_length=MAX_BINS, description="values in each bin")
+    not_finite: Count = Field(0, description="number of values that are not finite")
 
 
 class SnapshotLine(Schema):
@@ -78,8 +81,8 @@ class ProbeLine(Schema):
     epoch: Count = Field(description="epoch of the step; 0 before the first step")
     loss: float | None = Field(description="mean cross-entropy L of the images; null if not finite")
     block_gradient_norm: LayerValues = Field(description="by block, norm of ∂L/∂h at its output h")
-    zero_activations: dict[str, float] = Field(description="by layer before a ReLU, share of zeros after it")
-    dead_channels: dict[str, float] = Field(
+    zero_activations: dict[str, Share] = Field(description="by layer before a ReLU, share of zeros after it")
+    dead_channels: dict[str, Share] = Field(
         description="by layer before a ReLU, share of filters that are zero on all images"
     )
     distance_from_init: LayerValues = Field(
@@ -123,7 +126,7 @@ class FreezeCheckLine(Schema):
     phase: str = Field(description="name of the training phase")
     before: str = Field(description="sha256 of all frozen tensors at the beginning of the phase")
     after: str = Field(description="the same at its end")
-    trained_tensors: int = Field(description="number of tensors that were not frozen")
+    trained_tensors: Count = Field(description="number of tensors that were not frozen")
     sentence: str = Field(description="the result in words")
 
 
@@ -131,15 +134,15 @@ class SplitScore(Schema):
     """Mean loss and accuracy over n images."""
 
     loss: float = Field(description="mean loss")
-    accuracy: float = Field(description="share of correct predictions")
-    n: int = Field(description="number of images")
+    accuracy: Share = Field(description="share of correct predictions")
+    n: Count = Field(description="number of images")
 
 
 class Speed(Schema):
     """Speed of an epoch."""
 
-    images_per_second: float = Field(description="training images per second")
-    mfu: float = Field(description="model FLOP/s over the peak of the device")
+    images_per_second: Positive = Field(description="training images per second")
+    mfu: Positive = Field(description="model FLOP/s over the peak of the device")
     train_seconds: Seconds = Field(description="duration of the training")
     val_seconds: Seconds = Field(description="duration of the validation")
 
@@ -152,7 +155,7 @@ class EpochLine(Schema):
     epoch: Count = Field(description="number of the epoch, from 1")
     train: SplitScore = Field(description="scores on the training images")
     val: SplitScore = Field(description="scores on val")
-    lr: dict[str, float] = Field(description="learning rate by part at the last step")
+    lr: dict[str, Positive] = Field(min_length=1, description="learning rate by part at the last step")
     best: bool = Field(description="whether it is the best epoch so far")
     confusion: ConfusionCounts = Field(description="confusion counts on val")
     speed: Speed = Field(description="speed of the epoch")
@@ -162,19 +165,19 @@ class EpochLine(Schema):
 class ScoreWithoutCopies(Schema):
     """Accuracy on the images of a split that have no copy in another split from which the model was made."""
 
-    copies: int = Field(description="number of images with a copy, equal or a near-duplicate; they are left out")
-    n: int = Field(description="number of images without a copy")
-    accuracy: float | None = Field(description="share of correct predictions of these; null if there are none")
+    copies: Count = Field(description="number of images with a copy, equal or a near-duplicate; they are left out")
+    n: Count = Field(description="number of images without a copy")
+    accuracy: Share | None = Field(description="share of correct predictions of these; null if there are none")
 
 
 class Evaluation(Schema):
     """Evaluation of the best model on one split, in fp32."""
 
     loss: float = Field(description="mean cross-entropy")
-    accuracy: float = Field(description="share of correct predictions")
-    n: int = Field(description="number of images")
-    correct: int = Field(description="number of correct predictions")
-    interval: tuple[float, float] = Field(description="95 % interval of the accuracy (Wilson 1927)")
+    accuracy: Share = Field(description="share of correct predictions")
+    n: Count = Field(description="number of images")
+    correct: Count = Field(description="number of correct predictions")
+    interval: tuple[Share, Share] = Field(description="95 % interval of the accuracy (Wilson 1927)")
     confusion: ConfusionCounts = Field(description="confusion counts")
     without_copies: ScoreWithoutCopies | None = Field(
         None, description="accuracy without images that the model has seen elsewhere; null if there are none of them"

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from headstart.storage.schemas.metrics import Evaluation
-from headstart.storage.schemas.schema import Schema, VersionedSchema
+from headstart.storage.schemas.schema import Count, Positive, Schema, VersionedSchema
 from headstart.storage.schemas.seal import Seal
 
 RESULT_FILE = "result.json"
@@ -24,20 +24,20 @@ class RunState(StrEnum):
 class RunSeconds(Schema):
     """Duration of a run."""
 
-    training: float = Field(description="seconds of training and validation")
-    logging: float = Field(description="seconds of logging")
+    training: Positive = Field(description="seconds of training and validation")
+    logging: Positive = Field(description="seconds of logging")
 
 
 class RunResult(VersionedSchema):
     """Result of a run that has ended."""
 
     arm: str = Field(description="name of the arm")
-    seed: int = Field(description="seed of the run")
+    seed: Count = Field(description="seed of the run")
     plan: str = Field(description="hash of the plan")
     state: RunState = Field(description="`finished` or `diverged`")
     reason: str | None = Field(None, description="why the run diverged; null if it did not")
-    best_epoch: int = Field(description="epoch of the best model; 0 if no epoch was validated")
-    epochs: int = Field(description="last epoch")
+    best_epoch: Count = Field(description="epoch of the best model; 0 if no epoch was validated")
+    epochs: Count = Field(description="last epoch")
     val: Evaluation = Field(description="evaluation on val")
     test: Evaluation | None = Field(None, description="evaluation on test; null if the run was not evaluated on it")
     evaluation_split: str = Field(

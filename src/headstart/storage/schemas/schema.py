@@ -6,28 +6,38 @@ import hashlib
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, ErrorDetails
 
 from headstart.errors import DataError
 from headstart.i18n import Message, _, verbatim
 from headstart.storage import contained
+from headstart.storage.bounds import MAX_INTEGER, MAX_NUMBER, bound_numbers
 from headstart.storage.files import SCHEMA_VERSION, JsonData
 from headstart.text import message_of
 
 MAX_JSON_BYTES = 64_000_000  # of a file; the largest ones, verdicts, grow with the number of runs
+ROUNDING = 1e-6  # by which a mean of shares may lie outside their range
 RESTORE_HINT = _("Restore it from a copy.")
 UPDATE_HINT = _("Update headstart.")
-Count = Annotated[int, Field(ge=0, le=2**53)]  # a number that is exact in JSON of every program
+Count = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
+Positive = Annotated[float, Field(ge=0, le=MAX_NUMBER)]  # a norm, a rate, a width
+Share = Annotated[float, Field(ge=-ROUNDING, le=1 + ROUNDING)]  # an accuracy, a probability
+Fraction = Annotated[float, Field(gt=0, le=1)]  # of the training images
+Difference = Annotated[float, Field(ge=-1 - ROUNDING, le=1 + ROUNDING)]  # of two shares
 Seconds = Annotated[float, Field(ge=0, le=1e12)]  # a duration, or a time since 1970
 
 
 class Schema(BaseModel):
-    """Frozen value with typed fields; an unknown key is an error."""
+    """Frozen value with typed fields; an unknown key is an error, and so is a number beyond those of `bounds`."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, json_schema_serialization_defaults_required=True
     )
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: type[BaseModel], handler: GetCoreSchemaHandler) -> CoreSchema:
+        return bound_numbers(handler(source))
 
     def to_json(self) -> dict[str, JsonData]:
         """Return the value as JSON data: dictionaries, lists, text, numbers and None."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from headstart.storage.schemas.schema import Schema
+from headstart.storage.schemas.schema import Count, Schema
 
 
 class SplitCounts(Schema):
     """Number of images of each split."""
 
-    train: int = Field(0, ge=0, description="images of train")
-    val: int = Field(0, ge=0, description="images of val")
-    test: int = Field(0, ge=0, description="images of test; 0: the final evaluation is on val")
+    train: Count = Field(0, description="images of train")
+    val: Count = Field(0, description="images of val")
+    test: Count = Field(0, description="images of test; 0: the final evaluation is on val")
 
     @property
     def evaluation(self) -> tuple[str, int]:

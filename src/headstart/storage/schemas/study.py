@@ -8,7 +8,7 @@ from pydantic import Field
 
 from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.overlap import Overlap
-from headstart.storage.schemas.schema import Schema, VersionedSchema
+from headstart.storage.schemas.schema import Count, Fraction, Schema, VersionedSchema
 
 TRAIN_AND_VAL = "train+val"  # declared splits of data whose val is the test split of the runs
 
@@ -28,8 +28,8 @@ class RunRole(Schema):
     arm: ArmSpec = Field(description="the arm, with the values of varied fields")
     stage: Stage = Field(description="stage that the run belongs to")
     budget: str = Field(description="training length, such as `10ep`")
-    fraction: float = Field(description="share of the training images")
-    rung: int | None = Field(
+    fraction: Fraction = Field(description="share of the training images")
+    rung: Count | None = Field(
         None, description="epochs after which a trial of the search may pause; null outside a search"
     )
     blind: bool = Field(False, description="whether the run serves model selection only and is not evaluated on test")
@@ -57,7 +57,9 @@ class VariantInputs(InputFingerprints):
     declared: str = Field(description="splits that the data has declared")
     overlaps: list[Overlap] = Field(description="images and groups in two splits, and images under two labels")
     known_classes: list[str] = Field(description="class names that the weights were trained on too")
-    known_images: int | None = Field(description="evaluation images that the weights were trained on; null if unknown")
+    known_images: Count | None = Field(
+        description="evaluation images that the weights were trained on; null if unknown"
+    )
 
 
 class VariantsFile(VersionedSchema):

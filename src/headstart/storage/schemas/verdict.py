@@ -15,18 +15,28 @@ from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.contrast import Contrast, VariedField, WithoutCopies
 from headstart.storage.schemas.overlap import Overlap
 from headstart.storage.schemas.result import RunState
-from headstart.storage.schemas.schema import RESTORE_HINT, Schema, VersionedSchema
+from headstart.storage.schemas.schema import (
+    RESTORE_HINT,
+    Count,
+    Difference,
+    Fraction,
+    Positive,
+    Schema,
+    Share,
+    VersionedSchema,
+)
 from headstart.storage.schemas.search import SearchGroup
 from headstart.storage.schemas.split_counts import SplitCounts
 from headstart.storage.schemas.study import TRAIN_AND_VAL
+from headstart.storage.schemas.verdict_names import name_fault
 
 
 class RunLength(Schema):
     """Length of a run, or of its part up to the target."""
 
-    epochs: int = Field(description="number of epochs")
-    images: int = Field(description="training images, each counted as often as used")
-    seconds: float = Field(description="seconds of training and validation")
+    epochs: Count = Field(description="number of epochs")
+    images: Count = Field(description="training images, each counted as often as used")
+    seconds: Positive = Field(description="seconds of training and validation")
 
     def by_unit(self) -> dict[str, float]:
         """Return the length by unit."""
@@ -36,9 +46,9 @@ class RunLength(Schema):
 class TimeToTarget(Schema):
     """Median time of n runs to the target; runs that did not reach it count."""
 
-    median: float | None = Field(description="median time; null if fewer than half of the runs reached the target")
-    reached: int = Field(description="number of runs that reached the target")
-    n: int = Field(description="number of runs")
+    median: Positive | None = Field(description="median time; null if fewer than half of the runs reached the target")
+    reached: Count = Field(description="number of runs that reached the target")
+    n: Count = Field(description="number of runs")
 
 
 class TimesToTarget(Schema):
@@ -56,13 +66,13 @@ class TimesToTarget(Schema):
 class SeedResult(RunLength):
     """One run of an arm."""
 
-    seed: int = Field(description="seed of the run")
+    seed: Count = Field(description="seed of the run")
     run: str = Field(description="folder of the run")
     state: RunState = Field(description="state of the run")
-    lr: float = Field(description="peak learning rate")
-    best_epoch: int = Field(description="epoch of the best model; 0 if no epoch was validated")
-    val: float = Field(description="score of the best epoch on val")
-    test: float = Field(description="score on the evaluation images")
+    lr: Positive = Field(description="peak learning rate")
+    best_epoch: Count = Field(description="epoch of the best model; 0 if no epoch was validated")
+    val: Share = Field(description="score of the best epoch on val")
+    test: Share = Field(description="score on the evaluation images")
     to_target: RunLength | None = Field(description="length up to the target; null if it was not reached")
 
 
@@ -71,12 +81,12 @@ class ArmResult(Schema):
 
     name: str = Field(description="rendered from `spec`; other parts of the verdict refer to the arm by it")
     spec: ArmSpec = Field(description="the arm")
-    val: float = Field(description="mean score on val over seeds")
-    test: float = Field(description="mean score on the evaluation images over seeds")
-    test_sd: float | None = Field(description="standard deviation of `test` over seeds; null with one seed")
-    optimism: float = Field(description="`val` minus `test`")
-    diverged: list[int] = Field(description="seeds of the runs that diverged")
-    too_augmented: list[int] = Field(
+    val: Share = Field(description="mean score on val over seeds")
+    test: Share = Field(description="mean score on the evaluation images over seeds")
+    test_sd: Share | None = Field(description="standard deviation of `test` over seeds; null with one seed")
+    optimism: Difference = Field(description="`val` minus `test`")
+    diverged: list[Count] = Field(description="seeds of the runs that diverged")
+    too_augmented: list[Count] = Field(
         default_factory=list,
         description="seeds of the runs whose accuracy on augmented training images stayed far below val",
     )
@@ -87,9 +97,9 @@ class ArmResult(Schema):
 class InterimAnalysis(Schema):
     """One interim analysis of the primary contrast."""
 
-    n: int = Field(description="number of seeds of each arm")
-    p: float = Field(description="p-value of the primary contrast")
-    boundary: float = Field(description="p at or below which the study stops")
+    n: Count = Field(description="number of seeds of each arm")
+    p: Share = Field(description="p-value of the primary contrast")
+    boundary: Share = Field(description="p at or below which the study stops")
     stopped: bool = Field(description="whether it ended the study")
 
 
@@ -100,7 +110,7 @@ class GridRow(Schema):
     """Best learning rate on val among variants that differ in nothing else."""
 
     variant: str = Field(description="name of the variant")
-    lr: float = Field(description="its learning rate")
+    lr: Positive = Field(description="its learning rate")
     edge: Edge | None = Field(description="edge of the row where the rate lies")
 
 
@@ -108,7 +118,7 @@ class EvaluationImages(Schema):
     """The images of the final evaluation."""
 
     split: str = Field(description="name of the split")
-    images: int = Field(description="number of images")
+    images: Count = Field(description="number of images")
     declared: str = Field(description="splits that the data has declared; with `train+val` its val is the runs' test")
 
     @property
@@ -121,17 +131,17 @@ class ExportedRun(Schema):
     """The run whose model is exported."""
 
     run: str = Field(description="folder of the run")
-    seed: int = Field(description="seed of the run")
+    seed: Count = Field(description="seed of the run")
 
 
 class Condition(Schema):
     """One budget and one fraction of the training images."""
 
     budget: str = Field(description="training length, such as `10ep`")
-    fraction: float = Field(description="share of the training images")
+    fraction: Fraction = Field(description="share of the training images")
     counts: SplitCounts = Field(description="images of each split, of the first seed")
     evaluation: EvaluationImages = Field(description="images of the final evaluation")
-    n: int = Field(description="number of paired seeds")
+    n: Count = Field(description="number of paired seeds")
     one_split: bool = Field(description="whether all seeds have the same split")
     arms: list[ArmResult] = Field(description="one item for each arm")
     primary: tuple[str, str] = Field(description="arms of the primary contrast, first minus second")
@@ -167,21 +177,21 @@ class Condition(Schema):
 class LabelEquivalence(Schema):
     """Labels that the reference needs for the accuracy of the first arm at `fraction`, as a factor of that fraction."""
 
-    fraction: float = Field(description="share of the training images of the first arm")
-    factor: float | None = Field(description="the factor; null outside the reference's curve")
-    low: float | None = Field(description="lower end of the interval; null where the curve ends before it")
-    high: float | None = Field(description="upper end of the interval; null where the curve ends before it")
-    min_factor: float = Field(description="factor at the lower end of the reference's curve")
-    max_factor: float = Field(description="factor at its upper end")
+    fraction: Fraction = Field(description="share of the training images of the first arm")
+    factor: Positive | None = Field(description="the factor; null outside the reference's curve")
+    low: Positive | None = Field(description="lower end of the interval; null where the curve ends before it")
+    high: Positive | None = Field(description="upper end of the interval; null where the curve ends before it")
+    min_factor: Positive = Field(description="factor at the lower end of the reference's curve")
+    max_factor: Positive = Field(description="factor at its upper end")
     more: bool = Field(description="whether the factor is above `max_factor`")
 
 
 class Crossover(Schema):
     """Share of the labels at which the two arms are equal."""
 
-    fraction: float = Field(description="share of the training images")
-    low: float | None = Field(description="lower end of the interval; null outside the fractions of the study")
-    high: float | None = Field(description="upper end of the interval; null outside the fractions of the study")
+    fraction: Fraction = Field(description="share of the training images")
+    low: Positive | None = Field(description="lower end of the interval; null outside the fractions of the study")
+    high: Positive | None = Field(description="upper end of the interval; null outside the fractions of the study")
 
 
 class DataEfficiency(Schema):
@@ -189,8 +199,8 @@ class DataEfficiency(Schema):
 
     first: str = Field(description="name of the first arm")
     reference: str = Field(description="name of the arm that it is compared with")
-    level: float = Field(description="confidence level of the intervals")
-    n: int = Field(description="number of seeds")
+    level: Share = Field(description="confidence level of the intervals")
+    n: Count = Field(description="number of seeds")
     equivalences: list[LabelEquivalence] = Field(description="one item for each fraction")
     crossover: Crossover | None = Field(description="where the two curves cross; null if they do not")
 
@@ -199,15 +209,15 @@ class Exposure(Schema):
     """What the weights of a variant were trained on."""
 
     classes: list[str] = Field(description="class names of the data that the weights were trained on too")
-    images: int | None = Field(description="evaluation images that they were trained on; null if unknown")
+    images: Count | None = Field(description="evaluation images that they were trained on; null if unknown")
 
 
 class StageCost(Schema):
     """Cost of a stage of the study."""
 
-    runs: int = Field(description="number of runs")
-    images: int = Field(description="number of training images, each counted as often as used")
-    seconds: float = Field(description="seconds of training and validation")
+    runs: Count = Field(description="number of runs")
+    images: Count = Field(description="number of training images, each counted as often as used")
+    seconds: Positive = Field(description="seconds of training and validation")
 
 
 class StudyCost(Schema):
@@ -245,14 +255,16 @@ class VerdictNumbers(VersionedSchema, Condition):
     """What the sentences of a verdict word: the last budget with the largest fraction, and what concerns all."""
 
     pooled: bool = Field(False, description="whether the runs were pooled after their training")
-    of_others: int = Field(0, description="number of pooled runs that are not in the index of the user who pooled them")
-    left_out: int = Field(
+    of_others: Count = Field(
+        0, description="number of pooled runs that are not in the index of the user who pooled them"
+    )
+    left_out: Count = Field(
         0, description="number of runs that were named for pooling and do not fit, without trials of searches"
     )
     study: str = Field(description="sha256 of what was declared")
     metric: str = Field(description="metric that is compared")
-    margin: float = Field(description="equivalence margin as a difference of accuracies")
-    target: float = Field(description="accuracy on val used for time-to-target; 0 without a target")
+    margin: Positive = Field(description="equivalence margin as a difference of accuracies")
+    target: Share = Field(description="accuracy on val used for time-to-target; 0 without a target")
     source: str = Field(description="the data set")
     fingerprint: str = Field(description="fingerprint of the images of the first run")
     network: str = Field(description="network architecture")
@@ -299,6 +311,8 @@ class Verdict(VerdictNumbers):
         verdict = super().parse(text, name, hint)
         if verdict.seal.content != verdict._digest():
             raise DataError(_("{name} has changed since the study ended.", name=name), hint)
+        if (fault := name_fault(verdict)) is not None:
+            raise DataError(_("{name} is damaged ({fault}).", name=name, fault=fault), hint)
         return verdict.model_copy(update={"seal": VerdictSeal(runs=verdict.seal.runs)})  # equal to the one written
 
     def _digest(self) -> str:
