@@ -5,9 +5,13 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 
 from headstart.config.run_config import RunConfig
@@ -15,7 +19,9 @@ from headstart.errors import ModelFileError, ResourceError
 from headstart.optim.registry import OPTIMIZERS
 from headstart.storage.contained import UnsafeFileError
 from headstart.storage.files import SCHEMA_VERSION
+from headstart.storage.schemas.checkpoint import FILES, MANIFEST_FILE, Manifest
 from headstart.storage.schemas.result import RunSeconds
+from headstart.storage.schemas.schema import StoredFile
 from headstart.training import checkpoint, loop
 from headstart.training.events import BatchDone, Epoch, FreezeCheck, Step
 from headstart.training.state import State, TrainingContext
@@ -111,7 +117,11 @@ def test_resume_is_bit_identical_for_every_optimizer(tmp_path: Path, optimizer: 
 @pytest.fixture(scope="module")
 def small():
     """Return a context and a state in the middle of a run."""
-    setup = prepared(network="resnet20", epochs="9st")
+    return after_two_steps()
+
+
+def after_two_steps(**settings: Any) -> tuple[TrainingContext, State]:
+    setup = prepared(network="resnet20", epochs="9st", **settings)
     state = loop.initial_state(setup.context)
     for event in loop.train(setup.context, state):
         if isinstance(event, Step) and event.step == 2:
@@ -120,7 +130,7 @@ def small():
 
 
 def at(state: State, step: int) -> State:
-    progress = state.progress.model_copy(update={"step": step})
+    progress = state.progress.model_copy(update={"step": step, "seen": 8 * step, "correct": 0})
     return State(state.network, state.optimizer, state.ema, progress)
 
 
@@ -342,6 +352,65 @@ def test_a_checkpoint_with_a_header_of_many_tensors_is_damaged(
     with pytest.raises(ModelFileError):
         load(tmp_path / "checkpoints", context)
     assert not loaded
+
+
+Slot = Callable[[torch.Tensor], torch.Tensor]
+
+
+def forge(folder: Path, tensors: Mapping[str, Slot | None] = MappingProxyType({}), **progress: Any) -> None:
+    """Change slots of the optimizer in a checkpoint, None removes one, and the progress; the manifest fits."""
+    slots = safetensors.torch.load_file(folder / "optimizer.safetensors")
+    for name, change in tensors.items():
+        slot = slots.pop(name, torch.zeros(1))
+        if change is not None:
+            slots[name] = change(slot)
+    safetensors.torch.save_file(slots, folder / "optimizer.safetensors")
+    content = json.loads((folder / "state.json").read_text())
+    content["progress"] |= progress
+    (folder / "state.json").write_text(json.dumps(content))
+    files = {file: StoredFile.of((folder / file).read_bytes()) for file in FILES}
+    (folder / MANIFEST_FILE).write_text(json.dumps(Manifest(files=files).to_json()))
+
+
+FORGED: dict[str, dict[str, Any]] = {
+    "shape": {"tensors": {"0.exp_avg": lambda slot: slot.reshape(-1)}},
+    "small": {"tensors": {"0.exp_avg": lambda slot: slot[:1].clone()}},
+    "scalar": {"tensors": {"0.exp_avg_sq": lambda slot: slot.sum()}},
+    "type": {"tensors": {"0.exp_avg": lambda slot: slot.to(torch.int8)}},
+    "missing": {"tensors": {"0.exp_avg": None}},
+    "odd slot": {"tensors": {"0.other": lambda slot: torch.zeros(1)}},
+    "parameter": {"tensors": {"9999.exp_avg": lambda slot: slot}},
+    "negative parameter": {"tensors": {"-1.exp_avg": lambda slot: slot}},
+    "no parameter": {"tensors": {"exp_avg": lambda slot: slot}},
+    "NaN step": {"tensors": {"0.step": lambda slot: slot * float("nan")}},
+    "vector of steps": {"tensors": {"0.step": lambda slot: torch.zeros(2)}},
+    "last step": {"step": 2**53},
+    "no step": {"step": 0},
+    "no phase": {"phase": -1},
+    "phase": {"phase": 1},
+    "epoch": {"epoch": 5},
+    "seen": {"seen": 0},
+    "correct": {"correct": 2**53},
+    "best": {"best_epoch": 1},
+    "losses": {"val_losses": [1.0] * 3},
+}
+
+
+@pytest.fixture(scope="module")
+def adam():
+    """Return a context and a state after two steps of Adam."""
+    return after_two_steps(optimizer="adam")
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_checkpoint_of_another_optimizer_or_position_is_refused(tmp_path: Path, adam, name: str) -> None:
+    context, state = adam
+    folder = checkpoint.save_state(tmp_path, state, POSITION)
+    forge(folder)
+    checkpoint.load_state(tmp_path, context, loop.initial_state(context))
+    forge(folder, **FORGED[name])
+    with pytest.raises(ModelFileError):
+        checkpoint.load_state(tmp_path, context, loop.initial_state(context))
 
 
 def test_a_linked_checkpoint_is_neither_read_nor_changed(tmp_path: Path, small) -> None:

@@ -13,7 +13,6 @@ import secrets
 from pathlib import Path
 
 import safetensors.torch
-import torch
 from pydantic import Field
 from safetensors import SafetensorError
 from torch import Tensor
@@ -37,6 +36,7 @@ from headstart.storage.schemas.result import RunSeconds
 from headstart.storage.schemas.schema import Count, Schema, StoredFile, VersionedSchema
 from headstart.storage.tensor_file import parse_tensor_file
 from headstart.text import end_sentence
+from headstart.training import optimizer_slots
 from headstart.training.loop import enter_phase
 from headstart.training.state import State, TrainingContext
 from headstart.weights.files import tensor_bytes
@@ -200,7 +200,7 @@ def remove_all(run: Path) -> None:
 def _files(state: State, position: RunPosition) -> dict[str, bytes]:
     """Return the content of each file of a checkpoint by name."""
     assert state.optimizer is not None  # noqa: S101
-    tensors, numbers = _flatten(state.optimizer)
+    tensors, numbers = optimizer_slots.flatten(state.optimizer)
     content = CheckpointState(progress=state.progress, optimizer=numbers, position=position)
     files = {
         MODEL_FILE: tensor_bytes(state.network.state_dict()),
@@ -216,20 +216,6 @@ def _json_bytes(value: Schema) -> bytes:
     return json.dumps(value.to_json(), indent=1, allow_nan=False).encode()
 
 
-def _flatten(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], OptimizerNumbers]:
-    """Return an optimizer's slots that are tensors, named `3.exp_avg`, and its numbers."""
-    tensors: dict[str, Tensor] = {}
-    slots: dict[str, bool | int | float] = {}
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for index, parameter in enumerate(parameters):
-        for name, value in optimizer.state.get(parameter, {}).items():
-            if isinstance(value, Tensor):
-                tensors[f"{index}.{name}"] = value
-            else:
-                slots[f"{index}.{name}"] = value
-    return tensors, OptimizerNumbers(slots=slots, lr=[group["lr"] for group in optimizer.param_groups])
-
-
 def _content(files: dict[str, bytes]) -> CheckpointState:
     return CheckpointState.parse(files[STATE_FILE], STATE_FILE, _START_AGAIN)
 
@@ -243,15 +229,16 @@ def _fill(files: dict[str, bytes], context: TrainingContext, state: State) -> Ru
     content = _content(files)
     if (EMA_FILE in files) != (state.ema is not None):
         raise DataError(_("its weight averages are not those of the plan"), _START_AGAIN)
+    _require_position(content.progress, context)
     try:
-        state.network.load_state_dict(_tensors(files, MODEL_FILE))
         state.progress = content.progress
+        enter_phase(context, state, state.progress.phase)
+        assert state.optimizer is not None  # noqa: S101
+        expected = optimizer_slots.slots_after_a_step(context.phases[state.progress.phase], state.network)
+        state.network.load_state_dict(_tensors(files, MODEL_FILE))
         if state.ema is not None:
             state.ema.load_state_dict(_tensors(files, EMA_FILE))
-        if state.progress.phase >= 0:
-            enter_phase(context, state, state.progress.phase)
-            assert state.optimizer is not None  # noqa: S101
-            _restore(state.optimizer, _tensors(files, OPTIMIZER_FILE), content.optimizer)
+        optimizer_slots.restore(state.optimizer, _tensors(files, OPTIMIZER_FILE), content.optimizer, expected)
     except (ModelFileError, SafetensorError, RuntimeError, LookupError, ValueError) as error:
         # files that were made with a manifest
         raise DataError(_("it is not of this network ({reason})", reason=error), _START_AGAIN) from None
@@ -262,17 +249,21 @@ def _tensors(files: dict[str, bytes], name: str) -> dict[str, Tensor]:
     return safetensors.torch.load(parse_tensor_file(Path(name), files[name]).content)
 
 
-def _restore(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor], numbers: OptimizerNumbers) -> None:
-    """Restore the slots on their parameter's device; step counts stay on the CPU except for fused kernels."""
-    for group, rate in zip(optimizer.param_groups, numbers.lr, strict=True):
-        group["lr"] = rate
-    parameters = [(p, group) for group in optimizer.param_groups for p in group["params"]]
-    for key, value in {**tensors, **numbers.slots}.items():
-        index, _unused, name = key.partition(".")
-        parameter, group = parameters[int(index)]
-        if isinstance(value, Tensor) and (value.ndim or group.get("fused")):
-            value = value.to(parameter.device)
-        optimizer.state[parameter][name] = value
+def _require_position(progress: TrainingProgress, context: TrainingContext) -> None:
+    """Raise DataError unless the training of the plan comes to a position."""
+    per_epoch, images = context.batches.steps_per_epoch, context.batches.batch_size
+    begun = progress.step - min(progress.epoch * per_epoch, context.steps)  # steps of the current epoch
+    phase = context.phases[progress.phase] if 0 <= progress.phase < len(context.phases) else None
+    is_possible = (
+        phase is not None
+        and phase.begin <= progress.step <= phase.end
+        and 0 <= begun <= per_epoch
+        and progress.correct <= progress.seen <= begun * images
+        and (begun > 0) == (progress.seen > 0)
+        and max(progress.best_epoch, progress.stale, len(progress.val_losses)) <= progress.epoch
+    )
+    if not is_possible:
+        raise DataError(_("it is at a step that the plan does not have"), _START_AGAIN)
 
 
 def _remove_unfinished(run: Path) -> None:
