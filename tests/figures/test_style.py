@@ -1,5 +1,8 @@
 """Figures are readable in gray, with many arms and classes, with any names, and without fonts for them."""
 
+import os
+import subprocess
+import sys
 from itertools import combinations, pairwise
 from pathlib import Path
 
@@ -24,6 +27,7 @@ from headstart.figures.options import MIN_DPI
 from headstart.figures.registry import FIGURES
 from headstart.i18n import Message
 from headstart.report.page import read_inputs
+from tests.conftest import environment_for_processes
 from tests.figures.made import Made, write_study
 from tests.messages import values_of
 
@@ -187,3 +191,23 @@ def test_style_of_the_user_is_neither_used_nor_changed() -> None:
         with print_style():
             assert mpl.rcParams["axes.facecolor"] == "white" and mpl.rcParams["font.size"] == TEXT_PT
         assert mpl.rcParams["axes.facecolor"] == "red" and mpl.rcParams["font.size"] == 30
+
+
+@pytest.mark.parametrize("kind", ["pipe", "settings", "link"])
+def test_settings_in_the_working_folder_are_not_read(kind: str, tmp_path: Path) -> None:
+    place = tmp_path / "matplotlibrc"
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "settings":
+        place.write_text("lines.linewidth: 17\n")
+    else:
+        place.symlink_to("/dev/zero")
+    code = (
+        "import os; from headstart.figures.settings_file import import_matplotlib; import_matplotlib()\n"
+        "import matplotlib; print(matplotlib.rcParams['lines.linewidth'], os.getcwd())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment_for_processes(), capture_output=True, text=True,
+        timeout=60, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == [str(mpl.rcParamsDefault["lines.linewidth"]), str(tmp_path)]

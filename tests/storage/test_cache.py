@@ -132,6 +132,17 @@ def test_file_of_the_cache_is_replaced_and_not_written_through(root: Path, kind:
     assert is_private_intact(root)
 
 
+def test_few_of_many_stale_names_are_removed_at_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "MAX_REMOVED", 3)
+    (root / "kind").mkdir(parents=True)
+    (root / "kind" / "kept").touch()
+    for number in range(5):
+        (root / "kind" / f"{number}.tmp-99999999-{cache.socket.gethostname()}").touch()
+    for left in (2, 0, 0):
+        cache.remove_stale(root, "kind")
+        assert len(contained.entries(root, "kind")) == left + 1
+
+
 def test_stale_link_is_removed_itself(root: Path) -> None:
     (root / "kind").mkdir(parents=True)
     (root / "kind" / f"x.tmp-99999999-{cache.socket.gethostname()}").symlink_to("../../private")

@@ -11,6 +11,7 @@ from headstart.factories import load_factory
 from headstart.figures import keep
 from headstart.figures.options import DEFAULT_DPI, FOLDER, parse_figure_options
 from headstart.figures.registry import FIGURES
+from headstart.figures.settings_file import import_matplotlib
 from headstart.i18n import Message, _, translated
 from headstart.printable import printable
 from headstart.report.inputs import PageInputs
@@ -98,6 +99,7 @@ def draw_figures(
     names are renamed. The arguments are those of `write_figures`, after their check, and the name of a folder of the
     figures below `output`, which may be a copy: links in it are not followed.
     """
+    import_matplotlib()
     from headstart.figures.canvas import print_style, render_figure
     from headstart.figures.fonts import find_typeface
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from headstart.errors import UsageError
+from headstart.figures.settings_file import import_matplotlib
 from headstart.i18n import Message, _, translated
 from headstart.report.layout import Figure
 from headstart.report.policy import content_security_policy
@@ -110,6 +111,7 @@ def _png(svg: str, dpi: float) -> bytes:
     if not 0 < dpi <= MAX_DPI:
         raise UsageError(_("{dpi:g} dpi are not possible.", dpi=dpi), _("Use a number up to {count}.", count=MAX_DPI))
     try:
+        import_matplotlib()
         import matplotlib
         import resvg_py
     except ImportError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import secrets
@@ -23,6 +24,7 @@ from headstart.storage.contained import temp_suffix
 from headstart.storage.folders import can_be_written
 
 WRITE_ERRORS = (OSError, ResourceError, contained.UnsafeFileError)  # of files that are only computed again
+MAX_REMOVED = 10_000  # unfinished files and folders of one folder
 _MAX_STALE_AGE_S = 7 * 24 * 3600
 _STARTED_S = time.time()  # of this process, about
 _scratch_lock = threading.Lock()
@@ -178,7 +180,8 @@ def remove_stale(root: Path, name: str = "") -> None:
     """Remove unfinished files and folders of dead processes: `*.tmp-<pid>-<host>`.
 
     Those of this process are stale if they are older than it: an earlier process had the same number. Those of another
-    host (a shared cache) are removed when they are older than a week, because its processes cannot be checked.
+    host (a shared cache) are removed when they are older than a week, because its processes cannot be checked. A folder
+    that somebody filled with such names keeps most of them: at most `MAX_REMOVED` are removed at once.
 
     Args:
         root: The folder that the user has named, or the cache.
@@ -191,10 +194,9 @@ def remove_stale(root: Path, name: str = "") -> None:
         listed = contained.entries(root, name)
     except (FileNotFoundError, NotADirectoryError):
         return
-    for entry in listed:
-        if _is_stale(entry):
-            inner = contained.join(name, entry.name)
-            (contained.remove_folder if entry.is_folder else contained.remove)(root, inner)
+    for entry in itertools.islice(filter(_is_stale, listed), MAX_REMOVED):
+        inner = contained.join(name, entry.name)
+        (contained.remove_folder if entry.is_folder else contained.remove)(root, inner)
 
 
 def _is_stale(entry: contained.Entry) -> bool:

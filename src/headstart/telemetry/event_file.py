@@ -16,7 +16,7 @@ import google_crc32c
 
 from headstart.storage import contained
 
-MAX_BYTES = 4_000_000_000  # of an event file, which is read as a whole
+MAX_RECORD_BYTES = 100_000_000  # of one event, which is read as a whole; pictures are the largest
 FLUSH_INTERVAL_S = 5.0  # seconds after which the next write also flushes
 
 
@@ -79,13 +79,16 @@ def read_records(path: Path) -> Iterator[bytes]:
         EventFileError: A record is damaged or, as in a file that is still being written, not complete.
     """
     file = path.resolve()  # those of other programs may be links
-    content = contained.read_bytes(file.parent, file.name, MAX_BYTES)
-    position = 0
-    while position < len(content):
-        header, body = content[position : position + 8], position + 12
-        end = body + struct.unpack("<Q", header)[0] if len(header) == 8 else len(content)
-        record = content[body:end]
-        if content[position + 8 : body] != _checksum(header) or content[end : end + 4] != _checksum(record):
-            raise EventFileError(position)
-        yield record
-        position = end + 4
+    with contained.open_file(file.parent, file.name) as opened:
+        position = 0
+        while header := opened.read(8):
+            if len(header) < 8 or opened.read(4) != _checksum(header):
+                raise EventFileError(position)
+            length = struct.unpack("<Q", header)[0]
+            if length > MAX_RECORD_BYTES:
+                raise EventFileError(position)
+            record = opened.read(length)
+            if len(record) < length or opened.read(4) != _checksum(record):
+                raise EventFileError(position)
+            yield record
+            position += len(header) + length + 8
