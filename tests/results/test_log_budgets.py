@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from headstart.errors import DataError
 from headstart.report.logged_run import LOSS, UNNAMED, LoggedQuantity
-from headstart.results import log_lines, log_values
+from headstart.results import log_lines, log_values, training_log
 from headstart.results.training_log import read_training_log
+from tests.messages import fields_of
 
 ANY_LOSS = LoggedQuantity(LOSS, UNNAMED)
 SAVED = re.compile(
@@ -68,3 +69,18 @@ def test_table_with_a_cell_of_megabytes_is_no_log(tmp_path: Path) -> None:
     path.write_text("epoch,loss\n" + "1" * 200_000)
     with pytest.raises(DataError):
         read_training_log(path)
+
+
+@pytest.mark.parametrize("line", ["loss 1\n", "\r", "{\n", "\u2028", '{"epoch": 1}, '], ids=repr)
+def test_many_short_lines_are_no_log(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_log, "MAX_SHORT_LINES", 100)
+    path, opening = tmp_path / "log.txt", "[" if line.endswith(", ") else "Epoch 1 loss 0.5\n"
+    closing = '{"epoch": 1, "loss": 0.5}]' if opening == "[" else ""
+    path.write_text(opening + 99 * line + closing)
+    assert read_training_log(path)
+    path.write_text(opening + 101 * line + closing)
+    with pytest.raises(DataError) as error:
+        read_training_log(path)
+    assert fields_of(error.value.message)["count"] > 100
+    path.write_text("Epoch 1 loss 0.5\n" + 200 * f"loss 1 {'x' * 40}\n")
+    assert read_training_log(path)

@@ -29,6 +29,7 @@ COMPARED = re.compile(BEST, re.IGNORECASE)  # such numbers may be of another epo
 IMPROVED = re.compile(r"\b(?:improv|decreas|increas)(?:ed?|ing)\b|提升", re.IGNORECASE)  # "from 0.4 to 0.5"
 LOADED = re.compile(rf"\b(?:load(?:ed|ing)?|restor(?:ed|ing))\b|加载|{BEST}", re.IGNORECASE)
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # colors and movements of the cursor
+LETTER = re.compile(r"[^\W\d_]")
 STAMP = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?(?:[.,]\d+)?|\b\d\d:\d\d:\d\d\b")  # date and time
 
 
@@ -87,6 +88,8 @@ def _values(line: str, split: str) -> tuple[list[LogValue], str]:
     """Return the numbers of a line with a known meaning, and the last split that it names, else the given one."""
     values: list[LogValue] = []
     label, end = "", 0
+    if not LETTER.search(line):  # no name
+        return values, split
     for found in NUMBER.finditer(line):
         if found.start() < end:
             continue  # the average of the number before it

@@ -18,6 +18,9 @@ from headstart.results.tag_rules import Rate
 from headstart.storage.files import JsonData
 
 MAX_BYTES = 100_000_000
+MAX_SHORT_LINES = 250_000  # a log of more lines must have long ones: time is needed for each
+MIN_LINE_CHARACTERS = 40  # of more lines, on average
+LINE_ENDS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"  # those of `str.splitlines`
 MAX_HEADER = 10_000  # letters of the header of a table
 DELIMITERS = ",;\t"
 
@@ -56,6 +59,7 @@ def read_training_log(path: Path) -> list[LogRun]:
         DataError: The file cannot be read as text, or has no epochs with known values.
     """
     text = _text(path)
+    _require_long_lines(path, text)
     entries = _json_entries(text)
     if entries is None:
         entries = _table_entries(text) or _printed_table_entries(text) or list(read_lines_of_text(text_lines(text)))
@@ -92,6 +96,17 @@ def _text(path: Path) -> str:
         if "\0" not in text:
             return text
     raise DataError(_("{file} is not a text file.", file=path), _("Name a log that a training script printed."))
+
+
+def _require_long_lines(path: Path, text: str) -> None:
+    """Raise DataError for a text of so many short lines that no training printed them."""
+    lines = sum(map(text.count, LINE_ENDS))
+    objects = text.count("{")
+    if max(lines, objects) > MAX_SHORT_LINES and len(text) < MIN_LINE_CHARACTERS * max(lines, objects):
+        raise DataError(
+            _("{file} has {count:,} lines, and most are short.", file=path, count=max(lines, objects)),
+            _("Keep the lines with the epochs, for example with `grep -i epoch`."),
+        )
 
 
 def _runs(entries: Sequence[LogEntry]) -> list[LogRun]:
