@@ -138,11 +138,17 @@ def require_runs(verdict: Verdict, runs: Iterable[RunRecord]) -> None:
 
 
 def other_run(verdict: Verdict, runs: Iterable[RunRecord]) -> RunRecord | None:
-    """Return a run that is not the one that the verdict is about, if there is one."""
+    """Return a run whose seal, arm or seed is not that of the verdict, if there is one."""
     sealed = verdict.seal.runs
+    named = {
+        run.run: (arm.name, run.seed)
+        for condition in verdict.all_conditions
+        for arm in condition.arms
+        for run in arm.seeds
+    }
     for run in runs:
-        digest = "" if run.result is None else run.result.seal.digest
-        if sealed.get(run.folder.name, digest) != digest:
+        digest, role = "" if run.result is None else run.result.seal.digest, (run.arm, run.seed)
+        if sealed.get(run.folder.name, digest) != digest or named.get(run.folder.name, role) != role:
             return run
     return None
 

@@ -16,6 +16,7 @@ from pydantic_core import core_schema
 from headstart.i18n import _
 
 Unit = Literal["ep", "st", "%"]
+MAX_LENGTH = 10**9  # epochs or steps
 _PATTERN = re.compile(r"(\d+(?:\.\d+)?)\s*(ep|st|%)")
 
 
@@ -46,6 +47,8 @@ class Duration:
                 )
             )
         value, unit = float(match[1]), match[2]
+        if value > MAX_LENGTH:
+            raise ValueError(_("{text!r} is more than {limit:,}", text=text, limit=MAX_LENGTH))
         if unit == "st" and value != int(value):
             raise ValueError(_("{text!r} is not a whole number of steps", text=text))
         if unit == "%" and value > 100:

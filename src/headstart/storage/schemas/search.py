@@ -37,8 +37,8 @@ class SearchGroup(Schema):
 
     budget: str = Field(description="training length, such as `10ep`")
     seed: Count | None = Field(description="seed whose runs have the selected rates; null: those of all seeds")
-    grid: list[Positive] = Field(description="the final grid, ascending")
-    arms: list[ArmSearch] = Field(description="one item for each arm")
+    grid: list[Positive] = Field(min_length=1, description="the final grid, ascending")
+    arms: list[ArmSearch] = Field(min_length=1, description="one item for each arm")
 
     @model_validator(mode="after")
     def _require_rates_of_grid(self) -> Self:
