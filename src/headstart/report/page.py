@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -147,8 +148,9 @@ def _read_template(name: str) -> str:
     return resources.files("headstart.report").joinpath("templates", name).read_text(encoding="utf-8")
 
 
+@cache
 def _templates() -> jinja2.Environment:
-    """Return the templates of the page, with automatic escaping.
+    """Return the templates of the page, with automatic escaping. Each is compiled once per process.
 
     `_` and `ngettext` make messages, as in Python. Messages are translated where a template writes them.
     """
