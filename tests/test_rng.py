@@ -25,3 +25,6 @@ def test_torch_streams_do_not_change_torchs_own_generator() -> None:
         b = torch.rand(3)
     assert torch.equal(a, b)
     assert torch.equal(before, torch.get_rng_state())
+    with torch.random.fork_rng(()):
+        torch.manual_seed(int(stream(1, "init").integers(2**63)))
+        assert torch.equal(a, torch.rand(3))

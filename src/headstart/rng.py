@@ -50,8 +50,12 @@ def torch_stream(seed: int, purpose: str, epoch: int = 0, index: int = 0) -> Ite
 
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     mps_state = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
+    number = int(stream(seed, purpose, epoch, index).integers(2**63))
     with torch.random.fork_rng(devices):
-        torch.manual_seed(int(stream(seed, purpose, epoch, index).integers(2**63)))
+        if mps_state is not None or torch.cuda.is_available():
+            torch.manual_seed(number)
+        else:  # for devices that are absent, manual_seed would store the stack at every step
+            torch.default_generator.manual_seed(number)
         try:
             yield
         finally:
