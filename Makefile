@@ -57,8 +57,10 @@ package: $(VENV)/.dev ## build wheel and sdist in dist/, and compare on digits i
 	build/package/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) dist/*.whl
 	cd build/package && bin/headstart compare
 
-slow: $(VENV)/.dev ## slow tests: many kills, and images if HEADSTART_TEST_DATA names their folder
+# Without tests/conftest.py, the notebooks train as many epochs as they say.
+slow: $(VENV)/.dev ## slow tests: many kills, whole notebooks, and images if HEADSTART_TEST_DATA names their folder
 	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest examples
 
 bench: $(VENV)/.dev ## speed, memory and quality next to a stock loop: make bench PHOTOS=… [WEIGHTS=…]
 	$(BIN)/python -m benchmarks $(if $(PHOTOS),--photos $(PHOTOS)) $(if $(WEIGHTS),--weights $(WEIGHTS))

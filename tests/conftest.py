@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import shutil
 import signal
 import socket
 import tempfile
@@ -30,6 +31,10 @@ def pytest_configure(config: pytest.Config) -> None:
     patch.setenv("HEADSTART_DATA", f"{caches.name}/data")
     patch.setenv("TORCH_HOME", f"{caches.name}/torch")
     patch.setenv("HF_HUB_OFFLINE", "1")
+    startup = Path(caches.name) / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    shutil.copy(Path(__file__).parent / "docs" / "short_notebooks.py", startup)
+    patch.setenv("IPYTHONDIR", f"{caches.name}/ipython")
     config.add_cleanup(caches.cleanup)
     config.add_cleanup(patch.undo)
 
