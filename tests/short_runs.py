@@ -1,4 +1,4 @@
-"""Small real runs for the tests: digits at 16 px, in this process or in a child process."""
+"""Small real runs for the tests: a small network on digits, in this process or in a child process."""
 
 import subprocess
 import sys
@@ -17,7 +17,10 @@ from tests.conftest import environment_for_processes
 
 CLOCK_KEYS = {"time", "speed"}  # keys of a record line with values that depend on the clock
 SGD = {"optimizer": "sgd", "schedule": "cosine", "head_init": "torch", "jitter": 0.0}
-SMALL = {**SGD, "source": "digits:0-3", "batch_size": 8, "precision": "fp32", "threads": 1, "epochs": "60st"}
+SMALL = {
+    **SGD, "source": "digits:0-3", "network": "resnet20", "batch_size": 8, "precision": "fp32", "threads": 1,
+    "epochs": "60st",
+}  # fmt: skip
 
 
 def prepared(**settings: Any) -> TrainingSetup:

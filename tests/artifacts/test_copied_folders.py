@@ -39,17 +39,27 @@ from headstart.telemetry.tensorboard import TensorBoard
 from headstart.weights.model_weights import model_weights
 from tests.handmade import seal
 from tests.memory import cost
-from tests.trained import trained
+from tests.short_runs import SGD
+from tests.trained import train
 from tests.verdicts import arm_result, seed_result, verdict
 
 MAX_MB, MAX_SECONDS = 500, 10  # of any file of at most 10 MB
 SECRET = b"a private key"
+SMALL = {**SGD, "source": "digits:0-3", "network": "resnet20", "batch_size": 32, "epochs": "2st", "precision": "fp32"}
 VERDICT = verdict([arm_result(name, [seed_result(0), seed_result(1)]) for name in ("imagenet", "scratch")])
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return trained(tmp_path_factory)
+    """A run of a network with small files, which every test copies, and which some tests train again."""
+    return train(tmp_path_factory.mktemp("finished"), **SMALL, image_size=16, threads=1)
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("photo") / "photo.jpg"
+    Image.effect_noise((30, 30), 90).convert("RGB").save(path)
+    return path
 
 
 @pytest.fixture
@@ -320,7 +330,7 @@ def test_documents_are_not_written_through_links(
     "name", ["lock", "metrics.jsonl", "plan.json", "result.json", "events", "checkpoints", "model", "artifacts",
              "report.html", "trackers.json", "model/model.safetensors", "artifacts/gallery.zip", "pipe"],
 )  # fmt: skip
-def test_commands_do_not_change_what_links_lead_to(run: Path, name: str, state: str) -> None:
+def test_commands_do_not_change_what_links_lead_to(run: Path, photo: Path, name: str, state: str) -> None:
     if state == "unfinished":
         (run / "result.json").unlink()
     private = run.parent.parent / "private"
@@ -339,7 +349,7 @@ def test_commands_do_not_change_what_links_lead_to(run: Path, name: str, state: 
     before = {str(path): path.read_bytes() if path.is_file() else b"" for path in private.rglob("*")}
     for words in (["rebuild"], ["report"], ["diagnose"], ["resume"], ["predict"]):
         with contextlib.suppress(SystemExit):
-            main([*words, str(run), *(["examples/photos/t-shirt"] if words == ["predict"] else ["--quiet"])])
+            main([*words, str(run), *([str(photo)] if words == ["predict"] else ["--quiet"])])
     assert {str(path): path.read_bytes() if path.is_file() else b"" for path in private.rglob("*")} == before
 
 

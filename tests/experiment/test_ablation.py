@@ -22,7 +22,7 @@ from headstart.diagnostics.history import HealthStatus, read_history
 from headstart.diagnostics.registry import finding_name
 from headstart.engines.registry import EngineChoice
 from headstart.errors import DataError, InterruptedRunError, UsageError
-from headstart.experiment import ablation, ablation_grid, ablation_sentences, ablation_summary
+from headstart.experiment import ablation, ablation_cell, ablation_grid, ablation_sentences, ablation_summary
 from headstart.experiment.ablation_cell import ALWAYS, NEVER, FactorialCell
 from headstart.experiment.ablation_summary import AblationSummary
 from headstart.experiment.compare import compare
@@ -47,6 +47,12 @@ PREVENTION = ablation_sentences._prevention("shortcut")
 def run_ablation(source: str, settings: Mapping[str, Any], runs: Path, seeds: int = 1) -> AblationSummary:
     spec = ablation_grid.ablation_spec(source, settings, seeds)
     return compare(spec, runs, EngineChoice("local"), NullReporter())
+
+
+def use_one_small_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace the networks of the ablation by a small one, whose steps and files take little time."""
+    for module in (ablation_grid, ablation_cell):
+        monkeypatch.setattr(module, "DEPTHS", {"resnet20": 20})
 
 
 def make_cell(shortcut: str, norm: str, ratio: float, accuracy: float, network: str) -> FactorialCell:
@@ -166,7 +172,7 @@ class Listener(NullReporter):
 def test_networks_are_trained_once_and_their_results_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ablation_grid, "DEPTHS", ("resnet18",))
+    use_one_small_network(monkeypatch)
     settings = {**FAST, "fraction": 0.2, "epochs": "1ep"}
     source = settings.pop("source")
     reporter = Listener()
@@ -190,7 +196,7 @@ def test_networks_are_trained_once_and_their_results_are_reported(
 
 
 def test_interrupted_ablation_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    monkeypatch.setattr(ablation_grid, "DEPTHS", ("resnet18",))
+    use_one_small_network(monkeypatch)
     monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / "cache"))  # no runs to reuse
     settings = {**FAST, "fraction": 0.2, "epochs": "1ep", "precision": "auto"}
     source = settings.pop("source")
@@ -235,7 +241,7 @@ def test_interrupted_ablation_is_resumed(tmp_path: Path, monkeypatch: pytest.Mon
 def test_health_of_a_cell_is_that_of_its_run(
     fraction: float, health: Message, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ablation_grid, "DEPTHS", ("resnet18",))
+    use_one_small_network(monkeypatch)
     settings = {**FAST, "fraction": fraction, "epochs": "1ep"}
     summary = run_ablation(settings.pop("source"), settings, tmp_path)
     runs = {(run.plan.network.shortcut, run.plan.network.norm): run for run in runs_in(Path(summary.result.folder))}
@@ -251,7 +257,7 @@ def test_health_of_a_cell_is_that_of_its_run(
 
 
 def test_evaluation_is_on_val_without_a_test_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ablation_grid, "DEPTHS", ("resnet18",))
+    use_one_small_network(monkeypatch)
     plan = {**FAST, "epochs": "1ep", "batch_size": 8}
     del plan["source"]
     counts = {f"{split}/{name}": count for split, count in (("train", 8), ("val", 4)) for name in ("dark", "light")}
@@ -267,7 +273,7 @@ def test_evaluation_is_on_val_without_a_test_split(tmp_path: Path, monkeypatch: 
 
 
 def test_changed_images_are_an_error_with_a_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ablation_grid, "DEPTHS", ("resnet18",))
+    use_one_small_network(monkeypatch)
     answer = job_protocol.Answer().model_dump_json()  # as if the runs had other hashes
     monkeypatch.setattr(execute, "answer_job", lambda *_: answer)
     settings = {**FAST, "epochs": "1ep"}

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torchvision
 
 import headstart
 from headstart.analysis.details import limits
@@ -23,6 +22,7 @@ from headstart.experiment import pool
 from headstart.experiment.conclusion import complete_verdict
 from headstart.experiment.pooled_runs import LeftOut, left_out_sentences
 from headstart.i18n import _
+from headstart.models.factory import build
 from headstart.report.provenance import declared_protocol
 from headstart.storage import run_index
 from tests.engines.test_contract import own_cache
@@ -192,14 +192,14 @@ def test_any_seeds_can_be_pooled(students: Path, tmp_path: Path) -> None:
 
 def test_weights_count_by_their_content(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    state = torchvision.models.resnet18(num_classes=4).state_dict()
+    state = build("resnet20", 4).state_dict()
     torch.save(state, tmp_path / "weights.pth")
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         shutil.copyfile(tmp_path / "weights.pth", tmp_path / name / f"{name}.pth")
     for seed, name in enumerate("ab"):
         for start in ("scratch", f"file:{tmp_path}/{name}/{name}.pth"):
-            train(tmp_path / "runs", network="resnet18", stem="imagenet", epochs="1st", seed=seed, start=start)
+            train(tmp_path / "runs", network="resnet20", stem="imagenet", epochs="1st", seed=seed, start=start)
     study = headstart.pool(tmp_path / "runs", runs=tmp_path / "pooled", quiet=True)
     assert study.verdict.n == 2 and [arm.name for arm in study.verdict.arms] == ["scratch", "file:a"]
 

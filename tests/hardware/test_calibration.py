@@ -112,7 +112,7 @@ def test_steps_are_measured_only_where_they_decide_the_precision(
 ) -> None:
     monkeypatch.setattr(calibration, "multiplies_bf16", lambda: multiplies)
     shape = {"auto": 17, "bf16": 18, "fp32": 19}[precision_] + 3 * multiplies
-    settings = {"image_size": 64, "stem": "imagenet", "batch_size": shape}
+    settings = {"network": "resnet18", "image_size": 64, "stem": "imagenet", "batch_size": shape}
     run, _ = prepare(**settings, precision=precision_)
     is_known = multiplies and precision_ != "fp32"
     assert measured == ([] if is_known else [(shape, 3, 64, 64)])

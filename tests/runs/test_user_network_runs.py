@@ -27,7 +27,12 @@ from tests.models.test_user_network import NETWORK, RN18, write
 from tests.runs.test_resume import kill_and_resume, only_run, outcome, start, train_arguments, wait
 from tests.short_runs import SMALL, metrics, prepared
 
-SETTINGS = {**{k: v for k, v in SMALL.items() if k != "source"}, "epochs": "12st", "image_size": 32, "lr": 0.01}
+SETTINGS = {
+    **{k: v for k, v in SMALL.items() if k not in ("source", "network")},
+    "epochs": "6st",
+    "image_size": 32,
+    "lr": 0.01,
+}
 
 
 def train(runs: Path, network: str, source: str = "digits:0-3", **settings) -> headstart.Run:
@@ -140,7 +145,7 @@ def test_killed_run_resumes_bit_for_bit_after_its_file_was_changed(tmp_path: Pat
 def test_study_is_the_same_in_worker_processes_whose_files_were_changed(tmp_path: Path) -> None:
     own = write(tmp_path / "lab", my=NETWORK)
     arms = ("scratch", "scratch@adam", "scratch+stages:1")
-    settings = {**SETTINGS, "network": own, "seeds": 2, "search": "off", "epochs": "1ep"}
+    settings = {**SETTINGS, "network": own, "seeds": 2, "search": "off"}
     with own_cache(tmp_path / "cache"):
         whole = headstart.compare(
             "digits:0-3", arms=arms, runs=tmp_path / "local", engine="local", quiet=True, **settings

@@ -47,7 +47,7 @@ def test_probe_equals_plain_torch(settings: dict[str, Any]) -> None:
 
 
 def test_probe_counts_zeros_and_dead_filters_of_each_relu() -> None:
-    context = prepared(image_size=24).context
+    context = prepared(network="resnet18", image_size=24).context
     with torch.no_grad():
         context.network.layer2[0].bn1.bias[
             :32

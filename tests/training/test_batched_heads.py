@@ -34,10 +34,11 @@ from tests.files import read_json
 from tests.handmade import run_role
 from tests.messages import values_of
 from tests.tensorboard_server import points
-from tests.trained import SETTINGS, trained
+from tests.trained import SETTINGS, train
 
 ROLE = run_role("frozen", budget="2ep")
-FROZEN = {**SETTINGS, "source": "digits:4-7", "tuning": "frozen", "augmented_views": 2}
+BACKBONE = {**SETTINGS, "network": "resnet20", "image_size": 16}  # its steps and files take little time
+FROZEN = {**BACKBONE, "source": "digits:4-7", "tuning": "frozen", "augmented_views": 2}
 RECIPES = [
     {"optimizer": "sgd", "lr": 0.05},
     {"optimizer": "adam", "lr": 0.001, "label_smoothing": 0.1, "class_weights": "balanced"},
@@ -48,7 +49,7 @@ RECIPES = [
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"run:{trained(tmp_path_factory)}"
+    return f"run:{train(tmp_path_factory.mktemp('backbone'), **BACKBONE)}"
 
 
 def plan(**settings: object) -> RunConfig:
