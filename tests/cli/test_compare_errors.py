@@ -234,7 +234,7 @@ def test_flags_of_a_run_are_rejected_for_a_study_and_vice_versa(files: Path, tmp
 
 
 def test_study_cannot_be_changed_after_it_began(files: Path, tmp_path: Path, capsys) -> None:
-    words = ["compare", str(files / "good"), *ARMS, *PLAN, "--seeds", "1", "--search", "off"]
+    words = ["compare", str(files / "good"), *ARMS, *PLAN, "--seeds", "1", "--search", "off", "--engine", "local"]
     main([*words, "--runs", str(tmp_path)])
     (folder,) = tmp_path.iterdir()
     file = folder / "study.toml"

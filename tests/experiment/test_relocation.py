@@ -47,7 +47,7 @@ def test_study_is_continued_at_the_new_place(moved: tuple[Path, Path]) -> None:
     with pytest.raises(DataError) as error:
         headstart.resume(folder, quiet=True)
     assert "--data" in error.value.hint
-    study = headstart.resume(folder, data=place, quiet=True)
+    study = headstart.resume(folder, data=place, engine="local", quiet=True)
     sources = {run.plan.data.source for run in all_runs(folder)}
     assert sources == {str(place)} and read_study(folder).plan.data.source == str(place)
     hashes = {run.folder: run.hash for run in all_runs(folder)}

@@ -124,8 +124,8 @@ def test_diverged_edge_does_not_extend_the_grid() -> None:
 
 def test_reused_rung_that_continues_is_trained_again(tmp_path: Path, monkeypatch) -> None:
     def search_runs(place: str, survivors: int) -> dict[str, RunRecord]:
-        settings = {**TINY, "network": "timm:test_resnet", "budgets": "66st", "survivors": survivors, "seeds": 1}
-        spec = build_study_spec("digits:0-3", ("scratch", "scratch@adam"), None, None, None, None, settings)
+        settings = {**TINY, "network": "timm:test_resnet", "budgets": "34st", "survivors": survivors, "seeds": 1}
+        spec = build_study_spec("digits:0-1", ("scratch", "scratch@adam"), None, None, None, None, settings)
         folder = study.begin(spec, tmp_path / place, NullReporter())
         study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
         return {run.hash: run for run in runs_in(folder / "search")}

@@ -120,7 +120,7 @@ def test_study_killed_ten_times_ends_like_an_uninterrupted_one(tmp_path: Path, u
 def test_run_folder_without_a_plan_is_removed_on_resume(tmp_path: Path, monkeypatch) -> None:
     """The process is killed after it made the run's folder, and before it wrote the plan."""
     words = [*WORDS, "--search", "off", "--engine", "local", "--runs", str(tmp_path)]
-    words[words.index("--seeds") + 1] = "1"
+    words[words.index("--seeds") + 1], words[words.index("--epochs") + 1] = "1", "6st"
     create_run = runner.folders.create_run
 
     def killed(parent: Path, *rest: Any) -> Path:
@@ -132,5 +132,5 @@ def test_run_folder_without_a_plan_is_removed_on_resume(tmp_path: Path, monkeypa
         main(words)
     (folder,) = tmp_path.iterdir()
     assert len(list(folder.rglob("*.tmp-*"))) == 1
-    main(["resume", str(folder)])
+    main(["resume", str(folder), "--engine", "local"])
     assert list(folder.rglob("*.tmp-*")) == [] and len(list(folder.glob("*-s0"))) == 2

@@ -19,7 +19,7 @@ from tests.conftest import environment_for_processes
 
 WORDS = [
     "compare", "digits:0-3", "--arm", "scratch", "--arm", "scratch@adam", "--network", "timm:test_resnet",
-    "--batch-size", "8", "--precision", "fp32", "--threads", "1", "--epochs", "120st", "--search", "off",
+    "--batch-size", "8", "--precision", "fp32", "--threads", "1", "--epochs", "40st", "--search", "off",
     "--seeds", "3",
 ]  # fmt: skip
 MAIN = (

@@ -59,7 +59,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number in range(24):
             pixels = rng.integers(0, 120, (20, 20, 3)) + 60 * index
             Image.fromarray(pixels.astype(np.uint8)).save(photos / label / f"{number}.png")
-    plan = {"network": "timm:test_resnet", "image_size": 16, "batch_size": 8, "precision": "fp32", "threads": 1,
+    plan = {"network": "timm:test_resnet", "image_size": 16, "batch_size": 32, "precision": "fp32", "threads": 1,
             "epochs": "3ep", "seeds": 3, "grid": "0.01,0.001", "survivors": 1, "search_seeds": 1}  # fmt: skip
     spec = build_study_spec(str(photos), ("scratch:xavier", "scratch@adam"), {}, None, None, None, plan)
     result = study.begin(spec, tmp_path_factory.mktemp("runs"), NullReporter())
