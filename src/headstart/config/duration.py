@@ -48,7 +48,7 @@ class Duration:
             )
         value, unit = float(match[1]), match[2]
         if value > MAX_LENGTH:
-            raise ValueError(_("{text!r} is more than {limit:,}", text=text, limit=MAX_LENGTH))
+            raise ValueError(_("{text!r} is longer than any training", text=text))
         if unit == "st" and value != int(value):
             raise ValueError(_("{text!r} is not a whole number of steps", text=text))
         if unit == "%" and value > 100:
