@@ -25,10 +25,9 @@ def import_matplotlib() -> None:
     if place is None:
         importlib.import_module("matplotlib")
         return
-    folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+    folder = Path.cwd()
     try:
         os.chdir(Path(place).parent / "mpl-data")
         importlib.import_module("matplotlib")
     finally:
-        os.fchdir(folder)
-        os.close(folder)
+        os.chdir(folder)
