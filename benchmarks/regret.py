@@ -20,8 +20,9 @@ import numpy as np
 from scipy import stats
 
 import headstart
-from headstart.analysis.run_records import runs_in, value_tables
+from headstart.analysis.run_records import runs_in
 from headstart.analysis.statistics import crossed_interval
+from headstart.analysis.value_tables import value_tables
 from headstart.config.study_config import DEFAULT_LR_GRID
 from headstart.metrics.registry import DEFAULT_METRIC
 from headstart.storage.schemas.study import Stage

@@ -132,7 +132,7 @@ def evaluation(accuracy: float = 0.5, n: int = 10, loss: float = 1.0) -> Evaluat
     correct = round(accuracy * n)
     confusion = [[correct, n - correct], [0, 0]]
     return Evaluation(
-        loss=loss, accuracy=accuracy, n=n, correct=correct, interval=(0.0, 1.0), confusion=counts_of(confusion)
+        loss=loss, accuracy=accuracy, n=n, units=n, correct=correct, interval=(0.0, 1.0), confusion=counts_of(confusion)
     )
 
 

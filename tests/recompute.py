@@ -117,10 +117,10 @@ def read_correct(run: Run, split: str = "test") -> tuple[list[str], np.ndarray, 
         return arrays["image"][rows].tolist(), arrays["label"][rows], correct.astype(float)
 
 
-def read_copies(run: Run) -> np.ndarray:
-    """Return which test images have a copy in another split that the run uses."""
+def read_test(run: Run, name: str) -> np.ndarray:
+    """Return an array of the test images: `copy`, whether another split that the run uses has a copy, or `unit`."""
     with np.load(run.folder / "artifacts" / "predictions.npz", allow_pickle=False) as arrays:
-        return np.asarray(arrays["copy"][arrays["split"] == "test"])
+        return np.asarray(arrays[name][arrays["split"] == "test"])
 
 
 def seconds(epochs: list[dict[str, Any]]) -> float:
@@ -175,30 +175,69 @@ def squares(d: np.ndarray) -> tuple[float, float, float]:
     return a, b, float(((d - row - column + mean) ** 2).sum()) / ((n - 1) * (m - 1))
 
 
-def error_and_df(a: Any, b: Any, c: Any, n: Any, m: Any, max_weight: float) -> tuple[Any, Any]:
-    """Return the standard error of the mean and its degrees of freedom; n or m may be arrays.
+class Sample(NamedTuple):
+    """Test images as a sample: the positions of the images of each unit, and each image's weight and stratum."""
 
-    The error is at least that of one image in m + 2 with weight `max_weight` (Agresti & Min 2005).
+    members: list[list[int]]
+    weights: np.ndarray
+    strata: np.ndarray
+
+    @property
+    def max_weight(self) -> float:
+        """Largest weight of a unit."""
+        share = len(self.members) / len(self.weights)
+        return max(sum(float(self.weights[j]) for j in unit) for unit in self.members) * share
+
+
+def sample_of(metric: str, labels: np.ndarray, units: np.ndarray) -> Sample:
+    """Return the sample of images with these labels and units; balanced accuracy gives each class the same weight."""
+    members: dict[int, list[int]] = {}
+    for j, unit in enumerate(units.tolist()):
+        members.setdefault(unit, []).append(j)
+    if metric != "balanced":
+        return Sample(list(members.values()), np.ones(len(labels)), np.zeros(len(labels)))
+    classes, counts = np.unique(labels, return_counts=True)
+    weight = {k: len(labels) / (len(classes) * count) for k, count in zip(classes, counts, strict=True)}
+    return Sample(list(members.values()), np.array([weight[k] for k in labels]), labels)
+
+
+def unit_values(d: np.ndarray, sample: Sample) -> np.ndarray:
+    """Return values [n, units] of differences [n, m], whose means are those of the images in the metric."""
+    means = {k: float(d[:, sample.strata == k].mean()) for k in np.unique(sample.strata)}
+    mean, share = float((d * sample.weights).mean()), len(sample.members) / d.shape[1]
+    rows = [
+        [sum(sample.weights[j] * (row[j] - means[sample.strata[j]]) for j in unit) * share + mean
+         for unit in sample.members]
+        for row in d
+    ]  # fmt: skip
+    return np.array(rows)
+
+
+def error_and_df(a: Any, b: Any, c: Any, n: Any, g: Any, max_weight: float) -> tuple[Any, Any]:
+    """Return the standard error of the mean and its degrees of freedom; n or g may be arrays.
+
+    The error is at least that of one unit in g + 2 with weight `max_weight` (Agresti & Min 2005).
     """
-    below = np.asarray(a**2 / (n - 1) + b**2 / (m - 1) + c**2 / ((n - 1) * (m - 1)))
-    least = np.minimum(n, m) - 1.0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        df = np.where(below > 0, np.maximum((a + b - c) ** 2 / below, least), least)
-    return np.maximum(np.sqrt(np.maximum(a + b - c, c) / (n * m)), max_weight / (m + 2)), df
+    least, df = np.minimum(n, g) - 1.0, np.inf
+    for rows in (a, np.maximum(a * (n - 1) / stats.chi2.ppf(0.3, n - 1), c)):  # the second where A is uncertain
+        below = np.asarray(rows**2 / (n - 1) + b**2 / (g - 1) + c**2 / ((n - 1) * (g - 1)))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            df = np.minimum(df, np.where(below > 0, np.maximum((rows + b - c) ** 2 / below, least), least))
+    return np.maximum(np.sqrt(np.maximum(a + b - c, c) / (n * g)), max_weight / (g + 2)), df
 
 
 def required(
-    a: float, b: float, c: float, n: int, m: int, level: float, target: float, max_weight: float
+    a: float, b: float, c: float, n: int, g: int, level: float, target: float, max_weight: float
 ) -> dict[str, Any]:
-    """Return the required seeds, or images, for both ends of A's 80 % interval, by trying every number."""
-    of_images = max(b - c, 0) / n
-    ranges: dict[str, list[int | None]] = {"seeds": [], "images": []}
+    """Return the required seeds, or units, for both ends of A's 80 % interval, by trying every number."""
+    of_units = max(b - c, 0) / n
+    ranges: dict[str, list[int | None]] = {"seeds": [], "units": []}
     for q in (0.9, 0.1):
-        of_seeds = max(max(a * (n - 1) / stats.chi2.ppf(q, n - 1), c) - c, 0) / m
-        for name, present in (("seeds", n), ("images", m)):
+        of_seeds = max(max(a * (n - 1) / stats.chi2.ppf(q, n - 1), c) - c, 0) / g
+        for name, present in (("seeds", n), ("units", g)):
             k = np.arange(present + 1, MAX_SAMPLE_SIZE + 1)
-            rows, columns = (k, np.full_like(k, m)) if name == "seeds" else (np.full_like(k, n), k)
-            error, df = error_and_df(c + columns * of_seeds, c + rows * of_images, c, rows, columns, max_weight)
+            rows, columns = (k, np.full_like(k, g)) if name == "seeds" else (np.full_like(k, n), k)
+            error, df = error_and_df(c + columns * of_seeds, c + rows * of_units, c, rows, columns, max_weight)
             enough = (stats.t.ppf((1 + level) / 2, df) * error <= target) & (
                 max_undetected_difference(columns, level, max_weight) <= 2 * target
             )
@@ -207,28 +246,29 @@ def required(
     return {"half_width": target} | {name: None if low is None else [low, high] for name, (low, high) in ranges.items()}
 
 
-def max_undetected_difference(m: Any, level: float, max_weight: float) -> Any:
-    """Return the largest difference x that m images can miss: (1 - x)^m is half of 1 - level."""
-    return max_weight * -np.expm1(np.log((1 - level) / 2) / m)
+def max_undetected_difference(g: Any, level: float, max_weight: float) -> Any:
+    """Return the largest difference x that g units can miss: (1 - x)^g is half of 1 - level."""
+    return max_weight * -np.expm1(np.log((1 - level) / 2) / g)
 
 
-def contrast(d: np.ndarray, level: float, margin: float, max_weight: float) -> dict[str, Any]:
-    """Return the contrast of one pair from its differences [n, m], which are weighted if the metric is balanced."""
-    n, m = d.shape
+def contrast(differences: np.ndarray, level: float, margin: float, sample: Sample) -> dict[str, Any]:
+    """Return the contrast of one pair from the differences of its images, [n, m]."""
+    d, max_weight = unit_values(differences, sample), sample.max_weight
+    n, g = d.shape
     a, b, c = squares(d)
-    error, df = map(float, error_and_df(a, b, c, n, m, max_weight))
+    error, df = map(float, error_and_df(a, b, c, n, g, max_weight))
     mean, seeds = float(d.mean()), d.mean(1)
     half = float(stats.t.ppf((1 + level) / 2, df)) * error
     low, high = max(-1.0, mean - half), min(1.0, mean + half)
     outcome = "undecided"
-    if n >= 3:
+    if n >= 3 and g >= 20:
         outcome = "better" if low > 0 else "worse" if high < 0 else "undecided"
         outcome = (
             "equivalent"
-            if -margin <= low and high <= margin and max_undetected_difference(m, level, max_weight) <= margin
+            if -margin <= low and high <= margin and max_undetected_difference(g, level, max_weight) <= margin
             else outcome
         )
-    of_images = max((b - c) / (n * m), (max_weight / (m + 2)) ** 2)
+    of_units = max((b - c) / (n * g), (max_weight / (g + 2)) ** 2)
     target = margin if half > margin else margin / 2
     flips = [abs(float(np.dot(signs, seeds))) for signs in itertools.product((1, -1), repeat=n)] if n <= 20 else []
     near = {"better": low < margin, "worse": high > -margin}.get(outcome, False)
@@ -236,11 +276,13 @@ def contrast(d: np.ndarray, level: float, margin: float, max_weight: float) -> d
         "outcome": outcome, "by_less_than_margin": near, "mean": mean, "low": low, "high": high, "level": level,
         "p": float(2 * stats.t.sf(abs(mean) / error, df)),
         "p_sign_flip": float(np.mean([f >= abs(seeds.sum()) - 1e-12 for f in flips])) if flips else None,
-        "half_width_infinite_seeds": min(1.0, float(stats.t.ppf((1 + level) / 2, m - 1)) * math.sqrt(of_images)),
+        "half_width_infinite_seeds": min(1.0, float(stats.t.ppf((1 + level) / 2, g - 1)) * math.sqrt(of_units)),
         "degrees_of_freedom": df,
-        "wins": int((seeds > 1e-12).sum()), "losses": int((seeds < -1e-12).sum()), "n": n, "m": m,
+        "wins": int((seeds > 1e-12).sum()), "losses": int((seeds < -1e-12).sum()), "n": n,
+        "m": differences.shape[1], "g": g,
         "sample_size": (
-            required(a, b, c, n, m, level, target, max_weight) if outcome == "undecided" and n >= 3 else None
+            required(a, b, c, n, g, level, target, max_weight)
+            if outcome == "undecided" and n >= 3 and g >= 20 else None
         ),
     }  # fmt: skip
 
@@ -379,32 +421,33 @@ def _condition(
     images, labels, _ = correct[variants[0], seeds[0]]
     if any(other[0] != images for other in correct.values()):
         raise SystemExit("the runs were evaluated on different images")
-    classes, counts = np.unique(labels, return_counts=True)
-    weight = {k: len(labels) / (len(classes) * count) for k, count in zip(classes, counts, strict=True)}
-    factor = np.array([weight[k] if metric == "balanced" else 1.0 for k in labels])
-    tables = {variant: np.array([correct[variant, seed][2] * factor for seed in seeds]) for variant in variants}
-    arms = [_arm(variant, [by[variant, s] for s in seeds], tables[variant].mean(1), protocol) for variant in variants]
+    units = read_test(by[variants[0], seeds[0]], "unit")
+    sample = sample_of(metric, labels, units)
+    tables = {variant: np.array([correct[variant, seed][2] for seed in seeds]) for variant in variants}
+    test = {variant: (table * sample.weights).mean(1) for variant, table in tables.items()}
+    arms = [_arm(variant, [by[variant, s] for s in seeds], test[variant], protocol) for variant in variants]
     selected = max(arms, key=lambda arm: (arm["val"], -variants.index(arm["name"])))
     validated = {run.folder.name for run in by.values() if run.epochs}
     best = max(selected["seeds"], key=lambda row: (row["run"] in validated, row["val"], -row["seed"]))
     first, second = _primary(protocol, variants)
     rows = _grid_rows(protocol, {arm["name"]: arm["val"] for arm in arms})
     comparators = [] if protocol["primary"] else _rivals(selected["name"], protocol, arms)
-    max_weight = float(factor.max())
-    interim = _interim(tables[first] - tables[second], declared_interim, max_weight)
+    interim = _interim(tables[first] - tables[second], declared_interim, sample)
     level = 1 - interim[-1]["boundary"] if interim else 0.95
     comparator = (comparators or [first if selected["name"] == second else second])[0]
     pairs = [(selected["name"], r) for r in comparators]
     by_value = _value_pairs(protocol, (first, second))
     pairs += [(row["first"], row["second"]) for field in by_value for row in field["values"]]
     contrasts = (
-        _contrasts(tables, variants, (first, second), pairs, margin, level, max_weight) if len(seeds) > 1 else []
+        _contrasts(tables, variants, (first, second), pairs, margin, level, sample)
+        if len(seeds) > 1 and len(sample.members) > 1
+        else []
     )
-    kept = ~np.any([read_copies(by[variant, s]) for variant in variants for s in seeds], axis=0)
+    kept = ~np.any([read_test(by[variant, s], "copy") for variant in variants for s in seeds], axis=0)
     return {
         "budget": condition[0], "fraction": condition[1], "n": len(seeds),
-        "without_copies": _without_copies(correct, labels, kept, (first, second), metric, margin, level),
-        "evaluation": {"split": "test", "images": len(images)},
+        "without_copies": _without_copies(correct, labels, units, kept, (first, second), metric, margin, level),
+        "evaluation": {"split": "test", "images": len(images), "units": len(sample.members)},
         "arms": arms, "primary": [first, second], "selected": selected["name"],
         "winner": _winner(contrasts, {selected["name"], comparator}), "grid_rows": rows, "comparator": comparator,
         "exported": {"run": best["run"], "seed": best["seed"]},
@@ -417,6 +460,7 @@ def _condition(
 def _without_copies(
     correct: dict[tuple[str, int], Any],
     labels: np.ndarray,
+    units: np.ndarray,
     kept: np.ndarray,
     primary: tuple[str, str],
     metric: str,
@@ -426,20 +470,18 @@ def _without_copies(
     """Return the result on the test images without a copy in another split."""
     if kept.all():
         return None
-    classes, counts = np.unique(labels[kept], return_counts=True)
-    weight = {k: kept.sum() / (len(classes) * count) for k, count in zip(classes, counts, strict=True)}
-    factor = np.array([weight[k] if metric == "balanced" else 1.0 for k in labels[kept]])
+    sample = sample_of(metric, labels[kept], units[kept])
     variants = list(dict.fromkeys(name for name, _ in correct))
-    tables = {
-        name: np.array([row[2][kept] * factor for (n, _), row in correct.items() if n == name]) for name in variants
-    }
+    tables = {name: np.array([row[2][kept] for (n, _), row in correct.items() if n == name]) for name in variants}
     contrast = None
-    if kept.sum() > 1 and len(tables[primary[0]]) > 1:
+    if len(sample.members) > 1 and len(tables[primary[0]]) > 1:
         both = {name: tables[name] for name in primary}
-        contrast = _contrasts(both, list(primary), primary, [], margin, level, float(factor.max()))[0]
+        contrast = _contrasts(both, list(primary), primary, [], margin, level, sample)[0]
     return {
         "copies": int((~kept).sum()), "images": int(kept.sum()), "contrast": contrast,
-        "scores": {name: float(table.mean()) for name, table in tables.items()} if kept.any() else {},
+        "scores": (
+            {name: float((table * sample.weights).mean()) for name, table in tables.items()} if kept.any() else {}
+        ),
     }  # fmt: skip
 
 
@@ -493,7 +535,7 @@ def _primary(protocol: dict[str, Any], variants: list[str]) -> tuple[str, str]:
     return [*(variant for variant in others if not variant.startswith("scratch")), *others][0], reference[0]
 
 
-def _interim(d: np.ndarray, declared: list[int], max_weight: float) -> list[dict[str, Any]]:
+def _interim(d: np.ndarray, declared: list[int], sample: Sample) -> list[dict[str, Any]]:
     """Return p after each declared number of seeds, and the boundary c / sqrt(share) with a total error of 5 %.
 
     The error comes from the multivariate normal distribution, with an accuracy of about 1e-5.
@@ -513,7 +555,7 @@ def _interim(d: np.ndarray, declared: list[int], max_weight: float) -> list[dict
     analyses: list[dict[str, Any]] = []
     for n, share in zip(declared, shares, strict=True):
         if n <= len(d) and not (analyses and analyses[-1]["stopped"]):
-            p, boundary = contrast(d[:n], 0.95, 0.0, max_weight)["p"], float(2 * stats.norm.sf(c / math.sqrt(share)))
+            p, boundary = contrast(d[:n], 0.95, 0.0, sample)["p"], float(2 * stats.norm.sf(c / math.sqrt(share)))
             analyses.append({"n": n, "p": p, "boundary": boundary, "stopped": p <= boundary})
     return analyses
 
@@ -525,7 +567,7 @@ def _contrasts(
     more: list[tuple[str, str]],
     margin: float,
     primary: float,
-    max_weight: float,
+    sample: Sample,
 ) -> list[Any]:
     """Return the primary pair at its own level, then all others (beyond five arms: with the reference, and `more`)."""
     first, second = declared
@@ -537,7 +579,7 @@ def _contrasts(
     rows = []
     for number, pair in enumerate([(first, second), *others]):
         level = primary if number == 0 else 1 - (1 - primary) / len(others)
-        rows.append(contrast(tables[pair[0]] - tables[pair[1]], level, margin, max_weight))
+        rows.append(contrast(tables[pair[0]] - tables[pair[1]], level, margin, sample))
         rows[-1] |= {"first": pair[0], "second": pair[1], "primary": number == 0}
     for row, p in zip(rows, [rows[0]["p"], *stepped_down([f["p"] for f in rows[1:]])], strict=True):
         row["p_adjusted"] = p
@@ -613,13 +655,13 @@ class Named(NamedTuple):
 def _of_pair(row: dict[str, Any], sign: int) -> list[Named]:
     low, high = (row["low"], row["high"]) if sign > 0 else (-row["high"], -row["low"])
     named = [Named("mean", 100 * sign * row["mean"]), Named("low", 100 * low), Named("high", 100 * high),
-             Named("level", 100 * row["level"]), Named("n", row["n"]), Named("m", row["m"]),
+             Named("level", 100 * row["level"]), Named("n", row["n"]), Named("m", row["m"]), Named("g", row["g"]),
              Named("wins", row["wins"] if sign > 0 else row["losses"]), Named("p_adjusted", row["p_adjusted"]),
              Named("equal seeds", row["n"] - row["wins"] - row["losses"]),
              Named("half_width_infinite_seeds", 100 * row["half_width_infinite_seeds"]),
              Named("half width", 50 * (row["high"] - row["low"]))]  # fmt: skip
     need = row["sample_size"] or {}
-    for what in ("seeds", "images"):
+    for what in ("seeds", "units"):
         named += [Named(f"need {what}", limit) for limit in need.get(what) or () if limit is not None]
     return [*named, Named("needed half width", 100 * need["half_width"])] if need else named
 
@@ -650,6 +692,7 @@ def explanations(verdict: dict[str, Any]) -> dict[str, list[Named]]:
     values["next_steps"] = [
         Named("missing seeds", 3 - verdict["n"]),
         Named("fewest seeds", 3),
+        Named("fewest units", 20),
         Named("n", verdict["n"]),
     ]
     values["budgets"] = []

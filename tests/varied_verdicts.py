@@ -44,7 +44,7 @@ def contrasts(draw: st.DrawFn, first: str, second: str, n: int, *, primary: bool
     mean, half = draw(st.sampled_from([-0.3, -0.004, 0.0, 0.004, 0.3])), draw(st.sampled_from([0.005, 0.02, 0.5, 0.8]))
     wins = draw(st.integers(0, n))
     need = st.none() | st.sampled_from([(4, 4), (1200, None), (4, 18)])
-    sizes = st.none() | st.builds(SampleSizeEstimate, half_width=st.just(0.01), seeds=need, images=need)
+    sizes = st.none() | st.builds(SampleSizeEstimate, half_width=st.just(0.01), seeds=need, units=need)
     return verdicts.contrast(
         first,
         second,
@@ -124,7 +124,12 @@ def varied_verdicts(draw: st.DrawFn) -> Verdict:
     interim = [
         InterimAnalysis(n=seeds, p=0.04, boundary=0.01, stopped=draw(flags)) for seeds in (3, 4, 5)
     ][: draw(st.integers(0, 3))]  # fmt: skip
-    evaluation = EvaluationImages(split="test", images=100, declared=draw(st.sampled_from(["none", "train+val"])))
+    evaluation = EvaluationImages(
+        split="test",
+        images=100,
+        units=draw(st.sampled_from([100, 24])),
+        declared=draw(st.sampled_from(["none", "train+val"])),
+    )
     selected, comparator = draw(st.permutations(names))[:2]
     common = {"evaluation": evaluation, "n": n, "selected": selected, "comparator": comparator}
     fractions = [draw(st.sampled_from([0.1, 1.0])) for _family in families]

@@ -54,7 +54,7 @@ def contrast(first: str = "imagenet", second: str = "scratch", **changes: Any) -
     fields = {"primary": True, "outcome": Outcome.UNDECIDED, "by_less_than_margin": False, "mean": 0.0, "low": -0.1,
               "high": 0.1, "level": 0.95, "p": 1.0, "p_adjusted": 1.0, "p_sign_flip": 1.0,
               "half_width_infinite_seeds": 0.05, "degrees_of_freedom": 2.0, "wins": 1, "losses": 1, "n": 3, "m": 100,
-              "sample_size": None}  # fmt: skip
+              "g": 100, "sample_size": None}  # fmt: skip
     return Contrast(**{**fields, "first": first, "second": second, **changes})
 
 
@@ -70,7 +70,7 @@ def verdict(arms: Sequence[ArmResult] = (), **changes: Any) -> Verdict:
     first, last = arms[0].name, arms[-1].name
     fields = {
         "budget": "1ep", "fraction": 1.0, "counts": {"train": 100, "val": 10, "test": 100},
-        "evaluation": EvaluationImages(split="test", images=100, declared="none"), "n": len(arms[0].seeds),
+        "evaluation": EvaluationImages(split="test", images=100, units=100, declared="none"), "n": len(arms[0].seeds),
         "one_split": False, "arms": arms, "primary": (first, last), "selected": first, "comparator": last,
         "grid_rows": [], "exported": ExportedRun(run="run-0", seed=0), "contrasts": [], "interim": [], "winner": None,
         "study": "hash", "metric": "accuracy", "margin": 0.01, "target": 0.0, "source": "photos", "fingerprint": "",

@@ -68,7 +68,7 @@ def verdict_of(
         arms,
         margin=margin,
         target=0.0 if reached is None else 0.75,
-        evaluation=EvaluationImages(split="test", images=m, declared="none"),
+        evaluation=EvaluationImages(split="test", images=m, units=m, declared="none"),
         primary=primary,
         selected=selected,
         comparator=comparator,
@@ -285,7 +285,7 @@ def test_width_with_infinitely_many_seeds() -> None:
     ("endless", "more"), [(0.022, " with these 3 seeds, or far fewer with more seeds."), (0.2, ".")]
 )
 def test_sample_size_mentions_seeds_where_seeds_are_the_cause(endless: float, more: str) -> None:
-    size = SampleSizeEstimate(half_width=0.01, seeds=None, images=(24_689, None))
+    size = SampleSizeEstimate(half_width=0.01, seeds=None, units=(24_689, None))
     undecided = contrast(mean=0.05, low=-0.173, high=0.273, half_width_infinite_seeds=endless, sample_size=size)
     text = sample_size_words(make_verdict(), undecided)
     assert text == f"An interval of ±1 percentage points needs about 24,689 or more test images{more}"
@@ -304,7 +304,7 @@ def test_unknown_training_images_are_reported_as_unknown() -> None:
         "scratch": Exposure(classes=[], images=0), "file:a": Exposure(classes=[], images=None),
         "file:a+frozen": Exposure(classes=[], images=None), "run:b": Exposure(classes=[], images=4),
     }  # fmt: skip
-    evaluation = EvaluationImages(split="test", images=9, declared="none")
+    evaluation = EvaluationImages(split="test", images=9, units=9, declared="none")
     verdict = make_verdict(list(map(arm_result, exposure)), exposure=exposure, evaluation=evaluation)
     assert exposure_notes(verdict) == [
         "b was trained on 4 of the 9 test images: its accuracy is biased upwards.",

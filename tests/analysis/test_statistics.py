@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from headstart.analysis.contrasts import compute_contrasts, contrast_pairs, decide
+from headstart.analysis.image_sample import ImageSample
 from headstart.analysis.statistics import (
     bonferroni,
     crossed_interval,
@@ -32,8 +33,10 @@ def many_crossed(d: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.nda
     total = ((d - mean[:, None, None]) ** 2).sum((1, 2))
     c = (total - a * (n - 1) - b * (m - 1)) / ((n - 1) * (m - 1))
     variance = np.maximum(np.maximum(a + b - c, c) / (n * m), 1 / (m + 2) ** 2)
-    below = a**2 / (n - 1) + b**2 / (m - 1) + c**2 / ((n - 1) * (m - 1))
-    df = np.maximum((a + b - c) ** 2 / np.maximum(below, 1e-300), min(n, m) - 1)
+    df = np.full(len(d), np.inf)
+    for rows in (a, np.maximum(a * (n - 1) / stats.chi2.isf(0.7, n - 1), c)):
+        below = rows**2 / (n - 1) + b**2 / (m - 1) + c**2 / ((n - 1) * (m - 1))
+        df = np.minimum(df, np.maximum((rows + b - c) ** 2 / np.maximum(below, 1e-300), min(n, m) - 1))
     return mean, stats.t.ppf((1 + level) / 2, df) * np.sqrt(variance)
 
 
@@ -83,7 +86,7 @@ def test_crossed_interval_agrees_with_a_second_implementation_and_anova(n: int, 
     assert interval.mean == pytest.approx(mean[0])
     assert (interval.low, interval.high) == pytest.approx(np.clip([mean[0] - half[0], mean[0] + half[0]], -1, 1))
     squares = mean_squares(d)
-    explained = squares.seeds * (n - 1) + squares.images * (m - 1) + squares.rest * (n - 1) * (m - 1)
+    explained = squares.seeds * (n - 1) + squares.units * (m - 1) + squares.rest * (n - 1) * (m - 1)
     assert explained == pytest.approx(((d - d.mean()) ** 2).sum())
     assert (interval.p < 0.05) == (abs(interval.mean) > half[0]) or abs(abs(interval.mean) - half[0]) < 1e-9
 
@@ -216,29 +219,29 @@ def test_required_seeds_are_more_than_the_present_ones() -> None:
 def test_mean_of_a_balanced_accuracy_is_at_most_one_despite_rounding() -> None:
     rng = np.random.default_rng(24525)
     first, second = (rng.random((2, 2, 11)) < rng.random((2, 1, 1))).astype(int)
-    weights = balanced_weights(rng.integers(0, 3, 11))
-    assert ((first - second) * weights).mean() < -1  # by a rounding error
-    (contrast,) = compute_contrasts({"a": first, "b": second}, [("a", "b")], margin=0.0, weights=weights)
+    labels = rng.integers(0, 3, 11)
+    assert ((first - second) * balanced_weights(labels)).mean() < -1  # by a rounding error
+    sample = ImageSample.of_metric("balanced", labels, np.arange(11))
+    (contrast,) = compute_contrasts({"a": first, "b": second}, [("a", "b")], margin=0.0, sample=sample)
     assert contrast.mean == contrast.low == -1 < contrast.high
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.data(), st.integers(2, 6), st.integers(2, 12), st.integers(0, 10**6))
+@given(st.data(), st.integers(2, 6), st.integers(18, 30), st.integers(0, 10**6))
 def test_clipped_interval_decides_as_the_whole_one(data, n: int, m: int, seed: int) -> None:
     """Include balanced accuracies, and margins up to the largest that can be declared."""
     rng = np.random.default_rng(seed)
     first, second = (rng.random((2, n, m)) < rng.random((2, 1, 1))).astype(int)
-    labels = rng.integers(0, 3, m) if data.draw(st.booleans(), "balanced") else None
-    weights = np.ones(m) if labels is None else balanced_weights(labels)
+    metric, units = data.draw(st.sampled_from(["accuracy", "balanced"]), "metric"), rng.integers(0, m, m)
+    sample = ImageSample.of_metric(metric, rng.integers(0, 3, m), units if data.draw(st.booleans()) else np.arange(m))
     margin = data.draw(st.sampled_from([0.0, 0.01, 0.3, 0.9999]) | st.floats(0, 0.9999), "margin")
-    contrast = compute_contrasts({"a": first, "b": second}, [("a", "b")], margin=margin, weights=weights)[0]
-    squares = mean_squares((first - second) * weights, float(weights.max()))
+    contrast = compute_contrasts({"a": first, "b": second}, [("a", "b")], margin=margin, sample=sample)[0]
+    squares = mean_squares(sample.unit_values(first - second), sample.max_weight)
     half = squares.half_width(0.95)
     low, high = contrast.mean - half, contrast.mean + half
-    assert decide(low, high, margin=margin, n=n, max_undetected_difference=squares.max_undetected_difference(0.95)) == (
-        contrast.outcome,
-        contrast.by_less_than_margin,
-    )
+    hidden = squares.max_undetected_difference(0.95)
+    expected = decide(low, high, margin=margin, n=n, g=sample.count, max_undetected_difference=hidden)
+    assert expected == (contrast.outcome, contrast.by_less_than_margin)
     assert -1 <= contrast.low <= contrast.mean + 1e-12 and contrast.mean - 1e-12 <= contrast.high <= 1
     for shift in (-1, 1, contrast.mean):  # both cover the same possible values
         assert (low <= shift <= high) == (contrast.low <= shift <= contrast.high)
@@ -254,7 +257,7 @@ def test_interval_is_clipped_to_100_percentage_points() -> None:
 
 @given(st.floats(-0.05, 0.05), st.floats(0.0005, 0.05), st.integers(3, 9))
 def test_interval_of_half_the_margin_is_always_decided(mean: float, margin: float, n: int) -> None:
-    assert decide(mean - 0.499 * margin, mean + 0.499 * margin, margin=margin, n=n)[0] != "undecided"
+    assert decide(mean - 0.499 * margin, mean + 0.499 * margin, margin=margin, n=n, g=20)[0] != "undecided"
 
 
 def test_required_sample_size_is_more_than_the_present_one() -> None:
@@ -264,7 +267,7 @@ def test_required_sample_size_is_more_than_the_present_one() -> None:
         contrast = compute_contrasts({"a": a, "b": b}, [("a", "b")], margin=0.02)[0]
         if contrast.outcome == "undecided":
             assert contrast.sample_size.half_width == (0.02 if contrast.high - contrast.low > 0.04 else 0.01)
-            for present, required in ((5, contrast.sample_size.seeds), (m, contrast.sample_size.images)):
+            for present, required in ((5, contrast.sample_size.seeds), (m, contrast.sample_size.units)):
                 assert required is None or required[0] > present
 
 
@@ -280,7 +283,7 @@ def test_required_sample_size_with_unequal_weights() -> None:
         estimate = required_sample_size(crossed_interval(d, max_weight=max_weight), target)
         ranges = {
             name: None if pair is None else list(pair)
-            for name, pair in (("seeds", estimate.seeds), ("images", estimate.images))
+            for name, pair in (("seeds", estimate.seeds), ("units", estimate.units))
         }
         other = required(*squares(d), 5, 204, 0.95, target, max_weight)
         assert other == {"half_width": target, **ranges}, target
@@ -288,7 +291,7 @@ def test_required_sample_size_with_unequal_weights() -> None:
 
 def test_more_images_do_not_reduce_variation_between_seeds() -> None:
     d = np.repeat(np.array([[-1.0], [1.0], [0.0], [1.0], [-1.0]]), 100, axis=1)
-    assert required_sample_size(crossed_interval(d), 0.1).images is None
+    assert required_sample_size(crossed_interval(d), 0.1).units is None
 
 
 @pytest.mark.parametrize(
@@ -304,7 +307,7 @@ def test_more_images_do_not_reduce_variation_between_seeds() -> None:
     ],
 )
 def test_decision_rules_apply_in_order(low: float, high: float, n: int, outcome: tuple[str, bool]) -> None:
-    assert decide(low, high, margin=0.01, n=n) == outcome
+    assert decide(low, high, margin=0.01, n=n, g=20) == outcome
 
 
 def test_primary_contrast_has_its_own_level_and_others_form_a_family() -> None:

@@ -106,7 +106,7 @@ def test_words_of_an_overrun_are_in_the_catalog() -> None:
 )
 def test_words_of_a_planned_study_are_in_the_catalog(changes: dict[str, object]) -> None:
     spec = make_spec(**changes)
-    lines = Forecast(spec, 120.0, 4000, 20, 3).sentences
+    lines = Forecast(spec, 120.0, 4000, 20, 20, 3).sentences
     assert ("The study may stop at a clear difference after 3 or 5 seeds." in lines) == ("interim" in changes)
     for line in (*lines, planning._time_budget_words(spec, 60.0, 30.0)):
         assert_translated(line, NAMES | {"ep", "st"})

@@ -222,15 +222,26 @@ def test_sequential_runs_take_as_long_as_all_processes_together(monkeypatch) -> 
 def test_margin_that_no_result_can_reach_gives_a_warning() -> None:
     """No pair of arms with 5 seeds x m images can be found equivalent, not even two that never differ."""
     for images in (20, 205, 1000):
-        warning = planning.equivalence_warning(make_spec().protocol, images)
+        warning = planning.equivalence_warning(make_spec().protocol, images, images)
         same = np.ones((5, images), dtype=np.int8)
         (contrast,) = compute_contrasts({"a": same, "b": same}, [("a", "b")], margin=0.01)
         assert bool(warning) == (contrast.outcome != "equivalent"), images
-    (warning,) = planning.equivalence_warning(make_spec().protocol, 205)
+    (warning,) = planning.equivalence_warning(make_spec().protocol, 205, 205)
     fields = fields_of(warning)
     assert fields["count"] == 205 and fields["difference"] > fields["margin"] == 1 and "--margin" in warning
-    (warning,) = planning.equivalence_warning(make_spec(seeds=2).protocol, 10**6)
+    (warning,) = planning.equivalence_warning(make_spec(seeds=2).protocol, 10**6, 10**6)
     assert fields_of(warning) == {"seeds": 3}
+
+
+def test_groups_of_images_count_in_the_warning() -> None:
+    """A decision needs 20 units, and the difference that they can miss is that of as many images."""
+    protocol = make_spec().protocol
+    (warning,) = planning.equivalence_warning(protocol, 1000, 19)
+    assert fields_of(warning)["least"] == 20
+    (of_groups,) = planning.equivalence_warning(protocol, 1000, 24)
+    (of_images,) = planning.equivalence_warning(protocol, 24, 24)
+    assert fields_of(of_groups)["difference"] == fields_of(of_images)["difference"]
+    assert planning.equivalence_warning(protocol, 1000, 1000) == []
 
 
 def test_missing_default_weights_name_the_file_and_arms_without_download(tmp_path: Path, capsys) -> None:

@@ -146,7 +146,7 @@ def test_declared_val_used_for_evaluation_is_called_val() -> None:
 def test_known_classes_and_images_are_reported_once_for_all_arms_with_the_same_weights() -> None:
     known_data, none = Exposure(classes=["cat", "dog"], images=1200), Exposure(classes=[], images=0)
     exposure = {"scratch": none, "file:w+lp-ft@adam": known_data, "file:w,lr=0.1": known_data}
-    evaluation = EvaluationImages(split="test", images=2000, declared="none")
+    evaluation = EvaluationImages(split="test", images=2000, units=2000, declared="none")
     lines = notes.exposure_notes(verdict(list(map(arm_result, exposure)), exposure=exposure, evaluation=evaluation))
     assert len(lines) == 2 and values_of(lines[0]) == ["w", "cat", "dog"]
     assert fields_of(lines[1]) == {"start": "w", "trained": 1200, "count": 2000, "text": "test"}

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 from docs.schemas import FILES, json_schema
-from headstart.analysis.run_records import RunRecord, runs_in, value_tables
+from headstart.analysis.run_records import RunRecord, runs_in
 from headstart.analysis.statistics import crossed_interval
 from headstart.analysis.status import read_verdict
+from headstart.analysis.value_tables import value_tables
 from headstart.analysis.verdict import compute_verdict
 from headstart.analysis.wording import arm_words
 from headstart.config.study_file import read_study, write_study

@@ -56,7 +56,7 @@ def confusion_of(rng: np.random.Generator, classes: int) -> list[list[int]]:
 def evaluation_of(counts: list[list[int]]) -> Evaluation:
     correct, n = int(np.trace(counts)), int(np.sum(counts))
     return Evaluation(
-        loss=0.5, accuracy=correct / n, n=n, correct=correct, interval=(0.0, 1.0), confusion=counts_of(counts)
+        loss=0.5, accuracy=correct / n, n=n, units=n, correct=correct, interval=(0.0, 1.0), confusion=counts_of(counts)
     )
 
 
@@ -136,7 +136,7 @@ def write_study(folder: Path, made: Made) -> Path:
         outcome = Outcome.BETTER if mean > 0.1 else Outcome.UNDECIDED
         contrasts.append(
             contrast(first.name, second.name, primary=not contrasts, outcome=outcome, mean=mean, low=mean - 0.1,
-                     high=mean + 0.05, n=made.seeds, m=100)
+                     high=mean + 0.05, n=made.seeds, m=100, g=100)
         )  # fmt: skip
     searched = [
         ArmSearch(

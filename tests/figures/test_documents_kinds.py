@@ -167,7 +167,7 @@ def write_made_study(folder: Path, declared: str, **settings: object) -> Path:
             journal.append(epoch_line(1, 1, confusion=[[1, 0], [0, 1]]))
         seal(folder / f"{arm}-s0")
     arms = [arm_result(arm, [seed_result(run=f"{arm}-s0")]) for arm in ("scratch", "imagenet")]
-    images = EvaluationImages(split="test", images=17, declared=declared)
+    images = EvaluationImages(split="test", images=17, units=17, declared=declared)
     content = verdict(arms, evaluation=images, pooled=bool(settings.get("pooled_seeds")), n=1,
                       contrasts=[contrast("scratch", "imagenet")])  # fmt: skip
     content = content.model_copy(update={"exported": content.exported.model_copy(update={"run": "scratch-s0"})})

@@ -435,7 +435,7 @@ def test_many_classes_are_described_by_their_most_confused_pairs() -> None:
     confusion[3, 7] = 5
     confusion[4, 2] = 2
     evaluation = ModelEvaluation(
-        loss=0.3, accuracy=0.9, n=277, correct=249, interval=(0.8, 0.95), split="all", own=False,
+        loss=0.3, accuracy=0.9, n=277, units=277, correct=249, interval=(0.8, 0.95), split="all", own=False,
         classes=tuple(f"c{i}" for i in range(count)), confusion=counts_of(confusion.tolist()),
     )  # fmt: skip
     assert [fields_of(line) for line in describe_evaluation(evaluation)[2:]] == [
@@ -529,7 +529,7 @@ def test_failure_of_all_predictions_names_the_first_image(count: int) -> None:
 def test_number_of_evaluated_images_selects_the_plural(count: int) -> None:
     confusion = counts_of([[count, 0], [0, 0]])
     evaluation = ModelEvaluation(
-        loss=0.3, accuracy=1.0, n=count, correct=count, interval=(0.8, 1.0), split="all", own=False,
+        loss=0.3, accuracy=1.0, n=count, units=count, correct=count, interval=(0.8, 1.0), split="all", own=False,
         classes=("a", "b"), confusion=confusion,
     )  # fmt: skip
     line = describe_evaluation(evaluation)[0]

@@ -13,6 +13,7 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from headstart.analysis.contrasts import compute_contrasts
+from headstart.analysis.image_sample import ImageSample
 from headstart.analysis.run_records import epoch_score
 from headstart.cli.options import _flag_help
 from headstart.config.recipe_config import RecipeConfig
@@ -212,8 +213,9 @@ def test_metric_of_a_plugin_needs_one_row(monkeypatch: pytest.MonkeyPatch) -> No
 
     assert math.isclose(metric_value("graded", labels, logits[0]), graded_values(labels, logits[0]).mean())
     tables = [np.array([image_values("graded", labels, rows) for rows in part]) for part in (logits[:3], logits[3:])]
-    weights = image_weights("graded", labels)
-    contrast = compute_contrasts(dict(zip("ab", tables, strict=True)), [("a", "b")], margin=0.01, weights=weights)[0]
+    sample = ImageSample.of_metric("graded", labels, np.arange(len(labels)))
+    assert (sample.weights == image_weights("graded", labels)).all()
+    contrast = compute_contrasts(dict(zip("ab", tables, strict=True)), [("a", "b")], margin=0.01, sample=sample)[0]
     means = [metric_value("graded", labels, rows) for rows in logits]
     assert contrast.mean == pytest.approx(np.mean(means[:3]) - np.mean(means[3:]))
 

@@ -1,7 +1,7 @@
 """Decide every contrast of a study from tables of its metric, in the declared order and by the declared rules.
 
 An arm is an array [n seeds, m test images] of values from 0 to 1: with accuracy, 0 or 1. The arms of a study share
-seeds and images, so that differences are paired.
+seeds and images, so that differences are paired. `ImageSample` has the units and weights of the images.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
+from headstart.analysis.image_sample import ImageSample
 from headstart.analysis.statistics import (
     LEVEL,
     ROUNDING_ERROR,
@@ -22,28 +23,34 @@ from headstart.analysis.statistics import (
     required_sample_size,
     sign_flip,
 )
-from headstart.config.study_config import MIN_DECISIVE_SEEDS
+from headstart.config.study_config import MIN_DECISIVE_SEEDS, MIN_DECISIVE_UNITS
 from headstart.storage.schemas.contrast import Contrast, Outcome, SampleSizeEstimate
 
 MAX_ARMS_ALL_PAIRS = 5  # up to this number of arms every pair is a contrast; beyond, each arm with the reference
 
 
+def can_decide(n: int, g: int) -> bool:
+    """Return whether n seeds and g units of test images are enough for a decision."""
+    return n >= MIN_DECISIVE_SEEDS and g >= MIN_DECISIVE_UNITS
+
+
 def decide(
-    low: float, high: float, *, margin: float, n: int, max_undetected_difference: float = 0.0
+    low: float, high: float, *, margin: float, n: int, g: int, max_undetected_difference: float = 0.0
 ) -> tuple[Outcome, bool]:
     """Return the outcome of an interval, and whether the difference may be smaller than the margin.
 
-    The rules apply in this order: fewer than 3 seeds: undecided; interval inside ± margin, and enough images to detect
-    a difference of the margin: equivalent; interval excludes 0: better or worse; otherwise undecided.
+    The rules apply in this order: fewer than 3 seeds or 20 units: undecided; interval inside ± margin, and enough units
+    to detect a difference of the margin: equivalent; interval excludes 0: better or worse; otherwise undecided.
 
     Args:
         low: Lower end of the interval, in accuracy.
         high: Upper end of the interval.
         margin: Equivalence margin, in accuracy.
         n: Number of seeds.
+        g: Number of units of the images.
         max_undetected_difference: Difference that the images can miss (`CrossedInterval.max_undetected_difference`).
     """
-    if n < MIN_DECISIVE_SEEDS:
+    if not can_decide(n, g):
         return Outcome.UNDECIDED, False
     if -margin <= low and high <= margin and max_undetected_difference <= margin:
         return Outcome.EQUIVALENT, False
@@ -68,7 +75,7 @@ def compute_contrasts(
     pairs: Sequence[tuple[str, str]],
     *,
     margin: float,
-    weights: npt.ArrayLike | None = None,
+    sample: ImageSample | None = None,
     level: float = LEVEL,
     primary_level: float | None = None,
 ) -> list[Contrast]:
@@ -81,7 +88,7 @@ def compute_contrasts(
         values: For each arm the values of the images in the metric, [seeds, images].
         pairs: Pairs of arm names, the primary one first.
         margin: Equivalence margin, in accuracy.
-        weights: Weights of the images in the metric, [m] with a mean of 1; default: equal weights.
+        sample: Units and weights of the images; default: independent images with equal weights.
         level: Confidence level.
         primary_level: After interim analyses, one minus the boundary of the last one. The primary interval is then one
             of those that hold together at all interim analyses (Jennison & Turnbull 1989).
@@ -92,18 +99,18 @@ def compute_contrasts(
     tables = {name: np.asarray(table, dtype=np.float64) for name, table in values.items()}
     if len({table.shape for table in tables.values()}) > 1:
         raise ValueError("arms of one study have the same seeds and images")
-    factors = np.ones(1) if weights is None else np.asarray(weights, dtype=np.float64)
+    sample = sample or ImageSample.independent(tables[pairs[0][0]].shape[1])
     # interim analyses end the study for all arms, so that the family shares the primary level
     family_level = bonferroni(primary_level or level, len(pairs) - 1)
     intervals, per_seed = [], []
     for number, (first, second) in enumerate(pairs):
-        difference = (tables[first] - tables[second]) * factors
+        difference = sample.unit_values(tables[first] - tables[second])
         pair_level = (primary_level or level) if number == 0 else family_level
-        intervals.append(crossed_interval(difference, pair_level, float(factors.max())))
+        intervals.append(crossed_interval(difference, pair_level, sample.max_weight))
         per_seed.append(difference.mean(axis=1))
     adjusted = [intervals[0].p, *holm([interval.p for interval in intervals[1:]])]
     return [
-        _contrast(pair, number == 0, interval, differences, p, margin)
+        _contrast(pair, number == 0, interval, differences, p, margin, sample.images)
         for number, (pair, interval, differences, p) in enumerate(
             zip(pairs, intervals, per_seed, adjusted, strict=True)
         )
@@ -117,10 +124,16 @@ def _contrast(
     per_seed: npt.NDArray[np.float64],
     p: float,
     margin: float,
+    images: int,
 ) -> Contrast:
-    n = len(per_seed)
+    n, g = len(per_seed), interval.squares.g
     outcome, by_less = decide(
-        interval.low, interval.high, margin=margin, n=n, max_undetected_difference=interval.max_undetected_difference
+        interval.low,
+        interval.high,
+        margin=margin,
+        n=n,
+        g=g,
+        max_undetected_difference=interval.max_undetected_difference,
     )
     return Contrast(
         first=pair[0],
@@ -140,17 +153,16 @@ def _contrast(
         wins=int((per_seed > ROUNDING_ERROR).sum()),
         losses=int((per_seed < -ROUNDING_ERROR).sum()),
         n=n,
-        m=interval.squares.m,
-        sample_size=_sample_size(interval, margin)
-        if outcome is Outcome.UNDECIDED and n >= MIN_DECISIVE_SEEDS
-        else None,
+        m=images,
+        g=g,
+        sample_size=_sample_size(interval, margin) if outcome is Outcome.UNDECIDED and can_decide(n, g) else None,
     )
 
 
 def _sample_size(interval: CrossedInterval, margin: float) -> SampleSizeEstimate:
     """Return the sample size for a half-width of the margin, or of half the margin where that is reached already.
 
-    An interval with a half-width of half the margin excludes 0 or lies inside the margin. It decides on enough images.
+    An interval with a half-width of half the margin excludes 0 or lies inside the margin. It decides on enough units.
     """
     reached = interval.squares.half_width(interval.level) <= margin
     return required_sample_size(interval, margin / 2 if reached else margin)

@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from headstart.analysis.contrasts import compute_contrasts
 from headstart.analysis.correctness import Predictions
+from headstart.analysis.image_sample import ImageSample
 from headstart.analysis.statistics import LEVEL
 from headstart.analysis.wording import evaluation_images, interval, named_words
 from headstart.i18n import Message, _, join, ngettext
-from headstart.metrics.values import image_weights
 from headstart.storage.schemas.contrast import WithoutCopies
 from headstart.storage.schemas.verdict import VerdictNumbers
 from headstart.text import format_percent, format_points
@@ -48,11 +48,11 @@ def result_without_copies(
     if not count:
         return WithoutCopies(copies=copies, images=0, scores={}, contrast=None)
     parts = {name: table[:, kept] for name, table in tables.items()}
-    weights = image_weights(metric, images.labels[kept])
+    sample = ImageSample.of_metric(metric, images.labels[kept], images.units[kept])
     contrast = None
-    if count > 1 and len(parts[primary[0]]) > 1:
-        contrast = compute_contrasts(parts, [primary], margin=margin, weights=weights, level=level or LEVEL)[0]
-    scores = {name: float((part * weights).mean()) for name, part in parts.items()}
+    if sample.count > 1 and len(parts[primary[0]]) > 1:
+        contrast = compute_contrasts(parts, [primary], margin=margin, sample=sample, level=level or LEVEL)[0]
+    scores = {name: float((part * sample.weights).mean()) for name, part in parts.items()}
     return WithoutCopies(copies=copies, images=count, scores=scores, contrast=contrast)
 
 

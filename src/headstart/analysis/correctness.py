@@ -22,10 +22,11 @@ MAX_BYTES = 4_000_000_000  # a million images of a thousand classes, all of whos
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions of a run's best model on one split: image ids [m], true labels [m], logits, and copies [m].
+    """Predictions of a run's best model on one split: image ids [m], true labels [m], logits, copies [m] and units [m].
 
     The logits are [m, classes] or, of many classes, the largest ones. `copies` is True for an image of which the run
-    has a copy in another split.
+    has a copy in another split. `units` has the number of each image's unit, in order of appearance: images of one
+    group and near-duplicates are one unit.
 
     Raises:
         ValueError: The shapes do not match, or a label is the index of no class.
@@ -35,9 +36,11 @@ class Predictions:
     labels: npt.NDArray[np.int64]
     logits: Logits
     copies: npt.NDArray[np.bool_]
+    units: npt.NDArray[np.int64]
 
     def __post_init__(self) -> None:
-        same_length = len(self.images) == len(self.labels) == len(self.logits) == len(self.copies)
+        arrays = (self.labels, self.logits, self.copies, self.units)
+        same_length = {len(self.images)} == {len(array) for array in arrays}
         full = isinstance(self.logits, TopLogits) or (self.logits.ndim == 2 and self.logits.shape[1])
         if not same_length or not full:
             raise ValueError(_("the shapes of its arrays do not match"))
@@ -76,10 +79,18 @@ def read_predictions(run: Path, split: str) -> Predictions:
 def _of_split(arrays: Mapping[str, npt.NDArray[Any]], split: str) -> Predictions:
     """Return the predictions on one split. Raises KeyError, ValueError, IndexError and TypeError."""
     rows = arrays["split"] == split
-    images, labels, copies = (arrays[name][rows] for name in ("image", "label", "copy"))
+    images, labels, copies, units = (arrays[name][rows] for name in ("image", "label", "copy", "unit"))
     logits: Logits
     if "logits" in arrays:
         logits = arrays["logits"][rows].astype(np.float32)
     else:
         logits = TopLogits(len(arrays["classes"]), *(arrays[TOP_PREFIX + name][rows] for name in ARRAYS))
-    return Predictions(tuple(map(str, images)), labels.astype(np.int64), logits, copies.astype(np.bool_))
+    return Predictions(
+        tuple(map(str, images)), labels.astype(np.int64), logits, copies.astype(np.bool_), in_order_of_appearance(units)
+    )
+
+
+def in_order_of_appearance(numbers: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Return numbers [m] renumbered from 0 in the order in which they first occur."""
+    _unused, first, inverse = np.unique(numbers, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse].astype(np.int64)

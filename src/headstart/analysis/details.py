@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from headstart.analysis.headline import flip_contrast
 from headstart.analysis.wording import evaluation_images, interval, labels_share, length_words, named_words, splits
-from headstart.config.study_config import MIN_DECISIVE_SEEDS
+from headstart.config.study_config import MIN_DECISIVE_SEEDS, MIN_DECISIVE_UNITS
 from headstart.i18n import Message, _, join, ngettext
 from headstart.storage.schemas.contrast import Contrast, Outcome
 from headstart.storage.schemas.verdict import Crossover, DataEfficiency, LabelEquivalence, VerdictNumbers
@@ -174,11 +174,14 @@ def sample_size_words(verdict: VerdictNumbers, contrast: Contrast) -> Message | 
     """Return the seeds or images that would decide an undecided contrast; None if it is decided."""
     if contrast.n < MIN_DECISIVE_SEEDS:
         return more_seeds_words(contrast.n)
+    if contrast.g < MIN_DECISIVE_UNITS:
+        return _more_units_words(contrast)
     size = contrast.sample_size
     if size is None:
         return None
     ways = [_seed_range(*size.seeds)] if size.seeds is not None else []
-    ways += [_image_range(*size.images, splits(verdict)[1])] if size.images is not None else []
+    if size.units is not None:
+        ways.append(_unit_range(*size.units, _unit_words(contrast, splits(verdict)[1])))
     half_width = 100 * size.half_width
     if not ways:
         return _(
@@ -211,14 +214,28 @@ def _seed_range(low: int, high: int | None) -> Message:
     return ngettext("{low:,} to {count:,} seed", "{low:,} to {count:,} seeds", high, low=low)
 
 
-def _image_range(low: int, high: int | None, split: Message) -> Message:
-    """Return a number of images of the evaluation split: "120 test images", "120 or more" or "120 to 180"."""
+def _unit_range(low: int, high: int | None, units: Message) -> Message:
+    """Return a number of units, which are several: "120 test images", "120 or more" or "120 to 180"."""
     if high is None:
-        return ngettext("{count:,} or more {split} images", "{count:,} or more {split} images", low, split=split)
+        return _("{low:,} or more {units}", low=low, units=units)
     if low == high:
-        return ngettext("{count:,} {split} image", "{count:,} {split} images", low, split=split)
+        return _("{low:,} {units}", low=low, units=units)
+    return _("{low:,} to {high:,} {units}", low=low, high=high, units=units)
+
+
+def _unit_words(contrast: Contrast, split: Message) -> Message:
+    """Return what the units of the evaluation images are called: "test images", or "groups of test images"."""
+    images = _("{split} images", split=split)
+    return images if contrast.g == contrast.m else _("groups of {images}", images=images)
+
+
+def _more_units_words(contrast: Contrast) -> Message:
+    """Return how many independent images or groups a decision needs."""
     return ngettext(
-        "{low:,} to {count:,} {split} image", "{low:,} to {count:,} {split} images", high, low=low, split=split
+        "A decision needs at least {least} independent evaluation images or groups of images: there is {count}.",
+        "A decision needs at least {least} independent evaluation images or groups of images: there are {count}.",
+        contrast.g,
+        least=MIN_DECISIVE_UNITS,
     )
 
 

@@ -34,6 +34,7 @@ def flip_contrast(contrast: Contrast, first: str) -> Contrast:
         losses=contrast.wins,
         n=contrast.n,
         m=contrast.m,
+        g=contrast.g,
         sample_size=contrast.sample_size,
     )
 

@@ -13,6 +13,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from headstart.analysis.image_sample import ImageSample
 from headstart.analysis.statistics import crossed_interval, obrien_fleming
 from headstart.storage.schemas.verdict import InterimAnalysis
 
@@ -22,7 +23,7 @@ def interim_analyses(
     primary: tuple[str, str],
     declared: Sequence[int],
     *,
-    weights: npt.ArrayLike | None = None,
+    sample: ImageSample | None = None,
 ) -> list[InterimAnalysis]:
     """Return the interim analyses that the seeds allow, up to the first that crosses its boundary.
 
@@ -30,15 +31,15 @@ def interim_analyses(
         values: For each arm the values of the images in the metric, [seeds, images].
         primary: Names of the two arms of the primary contrast.
         declared: Numbers of seeds of all analyses, in ascending order.
-        weights: Weights of the images in the metric, [m] with a mean of 1; default: equal weights.
+        sample: Units and weights of the images; default: independent images with equal weights.
     """
     difference = np.subtract(*(np.asarray(values[name], dtype=np.float64) for name in primary))
-    factors = np.ones(1) if weights is None else np.asarray(weights, dtype=np.float64)
+    sample = sample or ImageSample.independent(difference.shape[1])
     analyses: list[InterimAnalysis] = []
     for n, boundary in zip(declared, _boundaries(tuple(declared)), strict=True):
         if n > len(difference) or (analyses and analyses[-1].stopped):
             break
-        p = crossed_interval(difference[:n] * factors, max_weight=float(factors.max())).p
+        p = crossed_interval(sample.unit_values(difference[:n]), max_weight=sample.max_weight).p
         analyses.append(InterimAnalysis(n=n, p=p, boundary=boundary, stopped=p <= boundary))
     return analyses
 

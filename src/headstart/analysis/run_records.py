@@ -1,15 +1,12 @@
-"""Read a study's run folders: values of images, epochs, and time to the target."""
+"""Read a study's run folders: plans, results, epochs, and time to the target."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
-
-import numpy as np
-import numpy.typing as npt
 
 from headstart.analysis.correctness import Predictions, read_predictions
 from headstart.analysis.wording import arm_words
@@ -20,7 +17,7 @@ from headstart.diagnostics import checks, history
 from headstart.diagnostics.finding import Finding
 from headstart.errors import DataError
 from headstart.i18n import Message, _, join
-from headstart.metrics.values import counts_value, image_values
+from headstart.metrics.values import counts_value
 from headstart.storage import contained, seals
 from headstart.storage.bounds import MAX_INTEGER
 from headstart.storage.journal import read_lines
@@ -307,44 +304,3 @@ def common_seeds(runs: Iterable[RunRecord]) -> list[int]:
     for run in runs:
         seeds.setdefault(run.arm, set()).add(run.seed)
     return sorted(set[int].intersection(*seeds.values()))
-
-
-def value_tables(
-    runs: Sequence[RunRecord], split: str, metric: str
-) -> tuple[dict[str, npt.NDArray[np.float64]], Predictions]:
-    """Return a table [seeds, images] of each variant, and one run's predictions for images and labels.
-
-    Only seeds that every variant has are included, in ascending order. An image has a copy if it has one in any of the
-    runs: with a training fraction, seeds train on different images.
-
-    Args:
-        runs: Runs of all variants.
-        split: Split of the images.
-        metric: Name of a metric that is a mean over images, of which the tables have the values.
-
-    Raises:
-        DataError: Runs were evaluated on different images, or the variants have no seed in common.
-    """
-    by_variant: dict[str, dict[int, RunRecord]] = {}
-    for run in runs:
-        by_variant.setdefault(run.arm, {})[run.seed] = run
-    seeds = common_seeds(runs)
-    first: Predictions | None = None
-    copies: list[npt.NDArray[np.bool_]] = []
-    tables: dict[str, npt.NDArray[np.float64]] = {}
-    for variant, by_seed in by_variant.items():
-        rows = []
-        for seed in seeds:
-            predictions = by_seed[seed].predictions(split)
-            first = first or predictions
-            copies.append(predictions.copies)
-            if predictions.images != first.images:
-                raise DataError(
-                    _("{folder} was evaluated on other images than the other runs.", folder=by_seed[seed].folder),
-                    _("Delete that run's folder and resume the study."),
-                )
-            rows.append(image_values(metric, predictions.labels, predictions.logits))
-        tables[variant] = np.array(rows)
-    if first is None:
-        raise DataError(_("No seed is finished in every arm."), _("Resume the study."))
-    return tables, replace(first, copies=np.any(copies, axis=0))

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from headstart.analysis import details
+from headstart.analysis.contrasts import can_decide
 from headstart.analysis.headline import beaten_by, headline_contrast
 from headstart.analysis.notes import notes
 from headstart.analysis.varied_fields import varied_words
 from headstart.analysis.wording import (
     arm_words,
+    counted_images,
     evaluation_images,
     interval,
     metric_words,
@@ -17,7 +19,6 @@ from headstart.analysis.wording import (
     plural_number,
     splits,
 )
-from headstart.config.study_config import MIN_DECISIVE_SEEDS
 from headstart.i18n import Message, _, join, ngettext
 from headstart.storage.schemas.contrast import Contrast, Outcome
 from headstart.storage.schemas.verdict import Sentences, TimeToTarget, VerdictNumbers
@@ -183,13 +184,11 @@ def _losses(verdict: VerdictNumbers, contrast: Contrast) -> list[Message]:
 
 def evidence(verdict: VerdictNumbers, contrast: Contrast) -> Message:
     """Return the difference with its interval, n and m, and on how many paired seeds it had that sign."""
-    difference = ngettext(
-        "{mean} percentage points ({interval}) on {count} {split} image",
-        "{mean} percentage points ({interval}) on {count} {split} images",
-        contrast.m,
+    difference = _(
+        "{mean} percentage points ({interval}) on {images}",
         mean=format_points(contrast.mean, signed=True),
         interval=interval(contrast),
-        split=splits(verdict)[1],
+        images=counted_images(contrast.m, contrast.g, splits(verdict)[1]),
     )
     if contrast.outcome is Outcome.BETTER:
         return _better_words(verdict, contrast, difference)
@@ -259,7 +258,7 @@ def _margin_words(verdict: VerdictNumbers, contrast: Contrast) -> Message:
     """Return the equivalence margin, and why an interval inside it does not show equivalence."""
     margin = format_points(verdict.margin)
     inside = -verdict.margin <= contrast.low and contrast.high <= verdict.margin
-    if inside and contrast.outcome is Outcome.UNDECIDED and contrast.n >= MIN_DECISIVE_SEEDS:
+    if inside and contrast.outcome is Outcome.UNDECIDED and can_decide(contrast.n, contrast.g):
         return _(
             "the equivalence margin is ±{margin} percentage points, but so few {images} can miss a larger difference",
             margin=margin,

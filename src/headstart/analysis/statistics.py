@@ -1,8 +1,8 @@
 """Intervals and tests, each with its formula and source.
 
-A comparison of two arms is an array `difference` [n seeds, m test images] with entries -1, 0 and 1: correct in the
-first arm minus correct in the second, under the same seed. Seeds and images are both samples, and the interval covers
-both.
+A comparison of two arms is an array `difference` [n seeds, g units]: the metric of the first arm minus that of the
+second, under the same seed. A unit is a test image, or a group of images that depend on each other
+(`analysis.image_sample`). Seeds and units are both samples, and the interval covers both.
 """
 
 from __future__ import annotations
@@ -23,51 +23,62 @@ from headstart.storage.schemas.verdict import TimeToTarget
 Array = npt.NDArray[np.float64]
 LEVEL = 0.95  # default confidence level
 ROUNDING_ERROR = 1e-12  # differences of accuracies below it are rounding
-MAX_SAMPLE_SIZE = 100_000  # seeds or images; a larger required sample is reported as none
+MAX_SAMPLE_SIZE = 100_000  # seeds or units; a larger required sample is reported as none
+SEEDS_TAIL = 0.3  # of the distribution of the seeds' mean square, in the degrees of freedom
 
 
 @dataclass(frozen=True)
 class MeanSquares:
-    """Mean squares of an [n, m] array with both factors random: `seeds` (A), `images` (B) and `rest` (C)."""
+    """Mean squares of an [n, g] array with both factors random: `seeds` (A), `units` (B) and `rest` (C)."""
 
     seeds: float
-    images: float
+    units: float
     rest: float
     n: int
-    m: int
-    max_weight: float = 1.0  # largest weight of an image, which is the largest size of an entry
+    g: int
+    max_weight: float = 1.0  # largest weight of a unit, which is the largest size of an entry
 
     def variance(self) -> float:
-        """Return the variance of the mean: max((A + B - C)/(n m), C/(n m)), at least `min_variance`."""
-        variance = max(self.seeds + self.images - self.rest, self.rest) / (self.n * self.m)
+        """Return the variance of the mean: max((A + B - C)/(n g), C/(n g)), at least `min_variance`."""
+        variance = max(self.seeds + self.units - self.rest, self.rest) / (self.n * self.g)
         return max(variance, self.min_variance())
 
     def min_variance(self) -> float:
-        """Return (max_weight/(m + 2))²: the variance where the arms differ on no image at all.
+        """Return (max_weight/(g + 2))²: the variance where the arms differ on no unit at all.
 
-        It is that of paired proportions with half an image added to each cell of their table (Agresti & Min 2005): the
-        arms may differ on images that were not sampled.
+        It is that of paired proportions with half a unit added to each cell of their table (Agresti & Min 2005): the
+        arms may differ on units that were not sampled.
         """
-        return (self.max_weight / (self.m + 2)) ** 2
+        return (self.max_weight / (self.g + 2)) ** 2
 
     def max_undetected_difference(self, level: float) -> float:
-        """Return the largest difference that m images can miss if none of them shows any: see `crossed_interval`."""
-        return float(self.max_weight * (1 - ((1 - level) / 2) ** (1 / self.m)))
+        """Return the largest difference that g units can miss if none of them shows any: see `crossed_interval`."""
+        return float(self.max_weight * (1 - ((1 - level) / 2) ** (1 / self.g)))
 
     def degrees_of_freedom(self) -> float:
-        """Return Satterthwaite's degrees of freedom of the variance, at least those of the smaller factor.
+        """Return Satterthwaite's degrees of freedom of the variance, reduced where A is uncertain.
 
-        With fewer seeds than images the minimum is n - 1. With infinitely many seeds it stays at the images' m - 1.
+        The result is the smaller of those with A and with `A_u = max(A (n-1)/χ²_0.3(n-1), C)`. With few seeds, A is
+        often far below its expectation. Satterthwaite's formula then takes the variance for one of the units alone, of
+        which there are many, and the interval would be too narrow exactly where A is too small.
         """
-        a, b, c, n, m = self.seeds, self.images, self.rest, self.n, self.m
-        denominator = a**2 / (n - 1) + b**2 / (m - 1) + c**2 / ((n - 1) * (m - 1))
-        smallest = min(n, m) - 1.0
+        uncertain = max(self.seeds * (self.n - 1) / _chi2_quantile(SEEDS_TAIL, self.n - 1), self.rest)
+        return min(self._satterthwaite(self.seeds), self._satterthwaite(uncertain))
+
+    def _satterthwaite(self, a: float) -> float:
+        """Return the degrees of freedom with this A, at least those of the smaller factor.
+
+        With fewer seeds than units the minimum is n - 1. With infinitely many seeds it stays at the units' g - 1.
+        """
+        b, c, n, g = self.units, self.rest, self.n, self.g
+        denominator = a**2 / (n - 1) + b**2 / (g - 1) + c**2 / ((n - 1) * (g - 1))
+        smallest = min(n, g) - 1.0
         return max((a + b - c) ** 2 / denominator, smallest) if denominator else smallest
 
-    def expected_at(self, n: int, m: int) -> MeanSquares:
-        """Return the mean squares that are expected with n seeds and m images."""
-        of_seeds, of_images = max(self.seeds - self.rest, 0) / self.m, max(self.images - self.rest, 0) / self.n
-        return MeanSquares(self.rest + m * of_seeds, self.rest + n * of_images, self.rest, n, m, self.max_weight)
+    def expected_at(self, n: int, g: int) -> MeanSquares:
+        """Return the mean squares that are expected with n seeds and g units."""
+        of_seeds, of_units = max(self.seeds - self.rest, 0) / self.g, max(self.units - self.rest, 0) / self.n
+        return MeanSquares(self.rest + g * of_seeds, self.rest + n * of_units, self.rest, n, g, self.max_weight)
 
     def half_width(self, level: float) -> float:
         """Return the half-width of the interval of the mean."""
@@ -84,65 +95,66 @@ class CrossedInterval:
     level: float
     p: float
     degrees_of_freedom: float
-    half_width_infinite_seeds: float  # half-width with infinitely many seeds, which is due to the images; at most 1
-    max_undetected_difference: float  # difference that the images can miss, where none of them shows any
+    half_width_infinite_seeds: float  # half-width with infinitely many seeds, which is due to the units; at most 1
+    max_undetected_difference: float  # difference that the units can miss, where none of them shows any
     squares: MeanSquares
 
 
 def mean_squares(difference: npt.ArrayLike, max_weight: float = 1.0) -> MeanSquares:
-    """Return `A = m Σ(row-mean)²/(n-1)`, `B = n Σ(col-mean)²/(m-1)`, `C = Σ(D-row-col+mean)²/((n-1)(m-1))`.
+    """Return `A = g Σ(row-mean)²/(n-1)`, `B = n Σ(col-mean)²/(g-1)`, `C = Σ(D-row-col+mean)²/((n-1)(g-1))`.
 
     The model is the two-way crossed random-effects model without replication (Searle, Casella & McCulloch 1992,
     chapter 4).
 
     Args:
-        difference: Array [n seeds, m images].
-        max_weight: Largest weight of an image.
+        difference: Array [n seeds, g units].
+        max_weight: Largest weight of a unit.
 
     Raises:
-        ValueError: Fewer than two seeds or images.
+        ValueError: Fewer than two seeds or units.
     """
     d = np.asarray(difference, dtype=np.float64)
-    n, m = d.shape
-    if n < 2 or m < 2:
-        raise ValueError(f"a variance needs at least two seeds and two images, not {n} and {m}")
+    n, g = d.shape
+    if n < 2 or g < 2:
+        raise ValueError(f"a variance needs at least two seeds and two units, not {n} and {g}")
     row, column, mean = d.mean(axis=1), d.mean(axis=0), d.mean()
     rest = d - row[:, None] - column[None, :] + mean
     return MeanSquares(
-        seeds=float(m * ((row - mean) ** 2).sum() / (n - 1)),
-        images=float(n * ((column - mean) ** 2).sum() / (m - 1)),
-        rest=float((rest**2).sum() / ((n - 1) * (m - 1))),
+        seeds=float(g * ((row - mean) ** 2).sum() / (n - 1)),
+        units=float(n * ((column - mean) ** 2).sum() / (g - 1)),
+        rest=float((rest**2).sum() / ((n - 1) * (g - 1))),
         n=n,
-        m=m,
+        g=g,
         max_weight=max_weight,
     )
 
 
 def crossed_interval(difference: npt.ArrayLike, level: float = LEVEL, max_weight: float = 1.0) -> CrossedInterval:
-    """Return the mean of `difference` with an interval over seeds and images, both random and crossed.
+    """Return the mean of `difference` with an interval over seeds and units, both random and crossed.
 
-    `mean ± t(df) sqrt(Var)`, `Var = max((A + B - C)/(n m), C/(n m))`, at least `MeanSquares.min_variance`, df by
-    Satterthwaite (1946), at least n - 1. `max_undetected_difference` is the exact upper limit of a proportion
-    of which m images show none (Clopper & Pearson 1934): `max_weight (1 - ((1 - level)/2)^(1/m))`.
+    `mean ± t(df) sqrt(Var)`, `Var = max((A + B - C)/(n g), C/(n g))`, at least `MeanSquares.min_variance`, df by
+    Satterthwaite (1946), at least n - 1, see `MeanSquares.degrees_of_freedom`. `max_undetected_difference` is the exact
+    upper limit of a proportion of which g units show none (Clopper & Pearson 1934):
+    `max_weight (1 - ((1 - level)/2)^(1/g))`.
 
     A difference of accuracies, balanced ones too, lies in [-1, 1], and the interval is clipped to that range. This
     changes neither its coverage, since values outside are impossible, nor the result of `decide`.
 
     Args:
-        difference: Array [n seeds, m images].
+        difference: Array [n seeds, g units].
         level: Confidence level.
-        max_weight: Largest weight of an image.
+        max_weight: Largest weight of a unit.
 
     Raises:
-        ValueError: Fewer than two seeds or images.
+        ValueError: Fewer than two seeds or units.
     """
     squares = mean_squares(difference, max_weight)
     mean = bounded(float(np.asarray(difference, dtype=np.float64).mean()))
     error, degrees = math.sqrt(squares.variance()), squares.degrees_of_freedom()
     low, high = clip_interval(mean, squares.half_width(level))
     p = float(2 * stats.t.sf(abs(mean) / error, degrees))
-    of_images = max((squares.images - squares.rest) / (squares.n * squares.m), squares.min_variance())
-    endless = min(1.0, t_quantile(squares.m - 1, level) * math.sqrt(of_images))
+    of_units = max((squares.units - squares.rest) / (squares.n * squares.g), squares.min_variance())
+    endless = min(1.0, t_quantile(squares.g - 1, level) * math.sqrt(of_units))
     return CrossedInterval(
         mean, low, high, level, p, degrees, endless, squares.max_undetected_difference(level), squares
     )
@@ -185,6 +197,12 @@ def t_interval(values: Sequence[float] | Array, level: float = LEVEL) -> tuple[f
 
 
 @lru_cache(maxsize=256)
+def _chi2_quantile(probability: float, degrees_of_freedom: float) -> float:
+    """Return the quantile of the chi-squared distribution."""
+    return float(stats.chi2.ppf(probability, degrees_of_freedom))
+
+
+@lru_cache(maxsize=256)
 def t_quantile(degrees_of_freedom: float, level: float = LEVEL) -> float:
     """Return the two-sided quantile of Student's t distribution."""
     return float(stats.t.ppf((1 + level) / 2, degrees_of_freedom))
@@ -222,39 +240,39 @@ def bonferroni(level: float, family: int) -> float:
 
 
 def required_sample_size(interval: CrossedInterval, half_width: float, confidence: float = 0.8) -> SampleSizeEstimate:
-    """Return the seeds (with these images), or images (with these seeds), for an interval of ± `half_width`.
+    """Return the seeds (with these units), or units (with these seeds), for an interval of ± `half_width`.
 
-    The numbers are larger than the present ones. The images are also enough to make `max_undetected_difference` at most
+    The numbers are larger than the present ones. The units are also enough to make `max_undetected_difference` at most
     the width of the interval. The result is a range, because the variance of few seeds is uncertain: A is taken at its
     `confidence` limits `(n-1) A / χ²(n-1)`. Nothing is derived from the observed effect: post-hoc power is a function
     of the p-value (Hoenig & Heisey 2001).
 
     Args:
-        interval: Interval of the present seeds and images.
+        interval: Interval of the present seeds and units.
         half_width: Target half-width, in accuracy.
         confidence: Confidence of the range.
     """
     squares = interval.squares
     tail = (1 - confidence) / 2
-    factors = [(squares.n - 1) / float(stats.chi2.ppf(q, squares.n - 1)) for q in (1 - tail, tail)]
+    factors = [(squares.n - 1) / _chi2_quantile(q, squares.n - 1) for q in (1 - tail, tail)]
     cases = [replace(squares, seeds=max(squares.seeds * factor, squares.rest)) for factor in factors]
 
     def resolution(case: MeanSquares) -> float:
-        """Return the half-width of the interval, or half of the difference that the images can miss if larger."""
+        """Return the half-width of the interval, or half of the difference that the units can miss if larger."""
         return max(case.half_width(interval.level), case.max_undetected_difference(interval.level) / 2)
 
     def with_seeds(case: MeanSquares, k: int) -> float:
         """Return the resolution with k seeds."""
-        return resolution(case.expected_at(k, case.m))
+        return resolution(case.expected_at(k, case.g))
 
-    def with_images(case: MeanSquares, k: int) -> float:
-        """Return the resolution with k images."""
+    def with_units(case: MeanSquares, k: int) -> float:
+        """Return the resolution with k units."""
         return resolution(case.expected_at(case.n, k))
 
     seeds = [_smallest(partial(with_seeds, case), half_width, squares.n) for case in cases]
-    images = [_smallest(partial(with_images, case), half_width, squares.m) for case in cases]
-    ranges = [(low, high) if low is not None else None for low, high in (seeds, images)]
-    return SampleSizeEstimate(half_width=half_width, seeds=ranges[0], images=ranges[1])
+    units = [_smallest(partial(with_units, case), half_width, squares.g) for case in cases]
+    ranges = [(low, high) if low is not None else None for low, high in (seeds, units)]
+    return SampleSizeEstimate(half_width=half_width, seeds=ranges[0], units=ranges[1])
 
 
 def _smallest(width: Callable[[int], float], target: float, above: int) -> int | None:

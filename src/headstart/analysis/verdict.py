@@ -12,15 +12,17 @@ from headstart.analysis.copies import result_without_copies
 from headstart.analysis.correctness import Predictions
 from headstart.analysis.data_efficiency import data_efficiency
 from headstart.analysis.headline import winner_of
+from headstart.analysis.image_sample import ImageSample
 from headstart.analysis.interim import interim_analyses
-from headstart.analysis.run_records import ConditionKey, RunRecord, common_seeds, main_runs, runs_in, value_tables
+from headstart.analysis.run_records import ConditionKey, RunRecord, common_seeds, main_runs, runs_in
 from headstart.analysis.sentences import verdict_sentences
 from headstart.analysis.statistics import time_to_target
+from headstart.analysis.value_tables import value_tables
 from headstart.analysis.varied_fields import ValuePairs, value_pairs, varied_fields
 from headstart.config.study_config import ArmVariant
 from headstart.config.study_file import StudySpec
 from headstart.diagnostics.augmentation import is_too_strong
-from headstart.metrics.values import image_weights, metric_value
+from headstart.metrics.values import metric_value
 from headstart.storage.bounds import MAX_INTEGER
 from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.result import RunState
@@ -104,8 +106,8 @@ def stops_early(folder: Path, spec: StudySpec) -> bool:
     metric = spec.protocol.metric
     tables, images = value_tables(runs, EVALUATION_SPLIT, metric)
     primary = spec.protocol.contrast([variant.arm for variant in spec.variants])
-    weights = image_weights(metric, images.labels)
-    analyses = interim_analyses(tables, primary, spec.protocol.interim, weights=weights)
+    sample = ImageSample.of_metric(metric, images.labels, images.units)
+    analyses = interim_analyses(tables, primary, spec.protocol.interim, sample=sample)
     return any(analysis.stopped for analysis in analyses)
 
 
@@ -131,16 +133,16 @@ def _condition(runs: Sequence[RunRecord], spec: StudySpec, key: ConditionKey, sp
     comparator = comparator_of(selected.name, primary, comparators)
     # prefer a run with a validated epoch: only that has a model
     best = max(selected.seeds, key=lambda run: (bool(run.best_epoch), run.val, -run.seed))
-    weights = image_weights(protocol.metric, images.labels)
+    sample = ImageSample.of_metric(protocol.metric, images.labels, images.units)
     declared_analyses = protocol.interim if key == _main_condition(spec) else ()
-    analyses = interim_analyses(tables, primary, declared_analyses, weights=weights)
+    analyses = interim_analyses(tables, primary, declared_analyses, sample=sample)
     contrasts = []
     by_value = value_pairs(specs, primary)
-    if len(seeds) > 1:
+    if len(seeds) > 1 and sample.count > 1:
         level = 1 - analyses[-1].boundary if analyses else None
         pairs = with_comparators(order, primary, selected.name, comparators)
         pairs = with_values(pairs, by_value)
-        contrasts = compute_contrasts(tables, pairs, margin=protocol.margin_width, weights=weights, primary_level=level)
+        contrasts = compute_contrasts(tables, pairs, margin=protocol.margin_width, sample=sample, primary_level=level)
     without_copies = result_without_copies(
         tables,
         images,
@@ -153,7 +155,9 @@ def _condition(runs: Sequence[RunRecord], spec: StudySpec, key: ConditionKey, sp
         budget=key.budget,
         fraction=key.fraction,
         counts=min(runs, key=lambda run: run.seed).plan.facts.split_counts,  # folder order is not seed order
-        evaluation=EvaluationImages(split=EVALUATION_SPLIT, images=len(images.images), declared=splits),
+        evaluation=EvaluationImages(
+            split=EVALUATION_SPLIT, images=len(images.images), units=sample.count, declared=splits
+        ),
         n=len(seeds),
         one_split=len({run.predictions("val").images for run in runs}) == 1,
         arms=arms,

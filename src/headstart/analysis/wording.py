@@ -94,6 +94,23 @@ def evaluation_images(condition: Condition) -> Message:
     return _("{split} images", split=splits(condition)[1])
 
 
+def counted_images(count: int, units: int, split: Message) -> Message:
+    """Return a number of images, and in how many groups they are: "205 test images in 24 groups".
+
+    Args:
+        count: Number of images.
+        units: Number of their units; equal to `count` if all images are independent.
+        split: Name of their split.
+    """
+    images = ngettext("{count} {split} image", "{count} {split} images", count, split=split)
+    return images if units == count else in_groups(images, units)
+
+
+def in_groups(images: Message, units: int) -> Message:
+    """Return images, given in words, with the number of their groups: "205 images in 24 groups"."""
+    return ngettext("{images} in {count} group", "{images} in {count} groups", units, images=images)
+
+
 def labels_share(fraction: float) -> Message:
     """Return a fraction of the training images in words: "10 % of the labels"."""
     return _("{share:.3g} % of the labels", share=100 * fraction)

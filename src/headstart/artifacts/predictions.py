@@ -15,7 +15,7 @@ from PIL import Image
 from torch import nn
 
 from headstart.data.loader import ImageSubset
-from headstart.metrics.accuracy import wilson_interval
+from headstart.metrics.accuracy import effective_size, wilson_interval
 from headstart.metrics.top_logits import ARRAYS, TOP_PREFIX, Logits, TopLogits, concatenate, predicted_classes
 from headstart.storage import contained
 from headstart.storage.arrays import write_npz
@@ -69,7 +69,7 @@ def score_split(network: nn.Module, images: ImageSubset, context: TrainingContex
 
 
 def write_predictions(folder: Path, setup: TrainingSetup, scores: dict[str, Score]) -> None:
-    """Write `artifacts/predictions.npz`: image id, split, label, copy and logits of scored images.
+    """Write `artifacts/predictions.npz`: image id, split, label, copy, unit and logits of scored images.
 
     The logits are float32 [n, classes] or, with more than `MAX_FULL_CLASSES` classes, the arrays of `TopLogits`.
 
@@ -78,13 +78,14 @@ def write_predictions(folder: Path, setup: TrainingSetup, scores: dict[str, Scor
         setup: The setup of the run.
         scores: Scores with logits, by split (val, test).
     """
-    ids, splits, labels, logits, copies = [], [], [], [], []
+    ids, splits, labels, logits, copies, units = [], [], [], [], [], []
     for name, split_score in scores.items():
         images = split_images(setup, name)
         ids += [setup.dataset.images.keys[int(i)] for i in images.indices]
         splits += [name] * len(images)
         labels.append(images.labels)
         copies.append(setup.has_copy[images.indices])
+        units.append(setup.dataset.units[images.indices])
         assert split_score.logits is not None  # noqa: S101  (a score of an evaluation)
         logits.append(split_score.logits)
     arrays = {
@@ -92,6 +93,7 @@ def write_predictions(folder: Path, setup: TrainingSetup, scores: dict[str, Scor
         "split": np.array(splits, dtype=np.str_),
         "label": np.concatenate(labels),
         "copy": np.concatenate(copies),
+        "unit": np.concatenate(units),
         "classes": np.array(setup.plan.facts.class_names, dtype=np.str_),
         **_logit_arrays(logits),
     }
@@ -111,19 +113,22 @@ def _logit_arrays(parts: Sequence[Logits]) -> dict[str, np.ndarray]:
     return {TOP_PREFIX + name: getattr(concatenate(top), name) for name in ARRAYS}
 
 
-def evaluation(score: Score) -> Evaluation:
+def evaluation(score: Score, units: npt.NDArray[np.int64]) -> Evaluation:
     """Return a score with the 95 % interval of the accuracy and the confusion counts.
 
     Args:
-        score: A score with confusion counts.
+        score: The score of an evaluation.
+        units: Number of each image's unit, in the order of the score.
     """
     correct = score.counts.correct
+    assert score.correct is not None  # noqa: S101  (a score of an evaluation)
     return Evaluation(
         loss=score.loss,
         accuracy=score.accuracy,
         n=score.n,
+        units=len(np.unique(units)),
         correct=correct,
-        interval=wilson_interval(correct, score.n),
+        interval=wilson_interval(correct, score.n, size=effective_size(score.correct, units)),
         confusion=score.counts,
     )
 
@@ -138,7 +143,8 @@ def split_evaluation(score: Score, setup: TrainingSetup, name: str) -> Evaluatio
     """
     images = split_images(setup, name)
     without_copies = score_without_copies(score, images.labels, setup.has_copy[images.indices])
-    return evaluation(score).model_copy(update={"without_copies": without_copies})
+    units = setup.dataset.units[images.indices]
+    return evaluation(score, units).model_copy(update={"without_copies": without_copies})
 
 
 def score_without_copies(

@@ -33,6 +33,7 @@ from headstart.text import message_of, suggestion
 
 DEFAULT_LR_GRID = (0.05, 0.01, 0.005, 0.001, 0.0001)  # learning rates to search
 MIN_DECISIVE_SEEDS = 3  # with fewer seeds every verdict is undecided
+MIN_DECISIVE_UNITS = 20  # groups of test images, or independent ones; with fewer every verdict is undecided
 OptimizerField = Literal["lr", "weight_decay"]
 OPTIMIZER_FIELDS: tuple[OptimizerField, ...] = get_args(OptimizerField)  # fields with a default per optimizer
 # `vary` rejects these fields

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +59,11 @@ class Dataset:
     def has_copy(self, split: splits.Split) -> npt.NDArray[np.bool_]:
         """Return for each image whether the model that is evaluated on it has seen a copy (`overlaps.has_copy`)."""
         return overlaps.has_copy(split, duplicates.copy_numbers(self.near_duplicates, self.content_hashes))
+
+    @cached_property
+    def units(self) -> npt.NDArray[np.int64]:
+        """Number of each image's unit, int64 [n]; see `splits.unit_numbers`."""
+        return splits.unit_numbers(self.images, self.content_hashes, self.near_duplicates)
 
     def class_counts(self) -> dict[str, int]:
         """Return the number of images of each class, over all splits."""

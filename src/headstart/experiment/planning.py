@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 
+import numpy as np
+
 from headstart.analysis.statistics import LEVEL, MeanSquares
-from headstart.analysis.wording import arm_words
+from headstart.analysis.wording import arm_words, in_groups
 from headstart.config.duration import parse_seconds
-from headstart.config.study_config import MIN_DECISIVE_SEEDS, StudyConfig
+from headstart.config.study_config import MIN_DECISIVE_SEEDS, MIN_DECISIVE_UNITS, StudyConfig
 from headstart.config.study_file import StudySpec
 from headstart.engines import factory
 from headstart.experiment import preflight, study
@@ -51,6 +53,7 @@ class Forecast:
         seconds: Predicted duration.
         training_images: Images that pass through training, of all arms and sources.
         evaluation_images: Images of test, or of val without a test split.
+        evaluation_units: Their units: images in one group or nearly equal are one unit.
         reusable_runs: Least number of runs that are done already and are reused; `seconds` excludes them.
 
     Examples:
@@ -63,6 +66,7 @@ class Forecast:
     seconds: float
     training_images: int
     evaluation_images: int
+    evaluation_units: int
     reusable_runs: int
 
     @property
@@ -85,7 +89,7 @@ class Forecast:
             "At least {count:,} of these runs are done already and are reused; the duration excludes them.",
             self.reusable_runs,
         )
-        warnings = equivalence_warning(protocol, self.evaluation_images)
+        warnings = equivalence_warning(protocol, self.evaluation_images, self.evaluation_units)
         return [*lines, *warnings, _planned_work(self), *([reused] if self.reusable_runs else [])]
 
     def __str__(self) -> str:
@@ -102,6 +106,7 @@ class Forecast:
             seconds=self.seconds,
             training_images=self.training_images,
             evaluation_images=self.evaluation_images,
+            evaluation_units=self.evaluation_units,
             reusable_runs=self.reusable_runs,
         ).to_json()
 
@@ -185,23 +190,35 @@ def _planned_work(forecast: Forecast) -> Message:
     )
 
 
-def equivalence_warning(protocol: StudyConfig, images: int) -> list[Message]:
-    """Return a warning if no two arms can be found equivalent, with so few seeds or evaluation images.
+def equivalence_warning(protocol: StudyConfig, images: int, units: int) -> list[Message]:
+    """Return a warning if no two arms can be found equivalent, with so few seeds or units of evaluation images.
 
     Args:
         protocol: Rules of the study.
         images: Number of evaluation images.
+        units: Number of their units.
     """
     if protocol.seeds < MIN_DECISIVE_SEEDS:
         return [_("The verdict will be undecided: fewer than {seeds} seeds.", seeds=MIN_DECISIVE_SEEDS)]
-    no_difference = MeanSquares(0.0, 0.0, 0.0, protocol.seeds, images)  # of arms that never differ
+    counted = ngettext("{count} image", "{count} images", images)
+    counted = counted if units == images else in_groups(counted, units)
+    if units < MIN_DECISIVE_UNITS:
+        return [
+            _(
+                "The verdict will be undecided: the evaluation is on {images}, and a decision needs at least {least} "
+                "independent images or groups.",
+                images=counted,
+                least=MIN_DECISIVE_UNITS,
+            )
+        ]
+    no_difference = MeanSquares(0.0, 0.0, 0.0, protocol.seeds, units)  # of arms that never differ
     hidden = max(no_difference.half_width(LEVEL), no_difference.max_undetected_difference(LEVEL))
     if hidden <= protocol.margin_width:
         return []
     warning = _(
         "No two arms can be found equivalent: on {images} they may differ by {difference:.1f} percentage points "
         "although no image shows it, and the equivalence margin is ±{margin:.3g}. Add images, or use a wider --margin.",
-        images=ngettext("{count} image", "{count} images", images),
+        images=counted,
         difference=100 * hidden,
         margin=100 * protocol.margin_width,
     )
@@ -216,7 +233,10 @@ def forecast(
     The arguments are those of `begin_within_time_budget`.
     """
     fitted = _fit(spec, explicit, reporter, engine_name)
-    _split, evaluation_images = fitted.arms[0].plan.facts.split_counts.evaluation
+    first = fitted.arms[0]
+    split, evaluation_images = first.plan.facts.split_counts.evaluation
+    evaluated = first.split.test if split == "test" else first.split.val
+    evaluation_units = len(np.unique(first.dataset.units[evaluated]))
     requests = list(certain_requests(fitted.spec, fitted.arms, fitted.sources))
     if sentence := reuse.unbelieved(requests):
         reporter.say(sentence)
@@ -229,7 +249,7 @@ def forecast(
     )
     workers = factory.parallel_runs(engine_name, fitted.spec.plan.machine)
     seconds = max(0.0, fitted.seconds - saved / workers)
-    return Forecast(fitted.spec, seconds, fitted.training_images, evaluation_images, len(reusable))
+    return Forecast(fitted.spec, seconds, fitted.training_images, evaluation_images, evaluation_units, len(reusable))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from headstart.analysis.wording import score_note
+from headstart.analysis.wording import in_groups, score_note
 from headstart.artifacts.predictions import evaluation, score_without_copies
 from headstart.config.flag_words import flag_text
 from headstart.config.run_config import DataConfig
@@ -29,6 +29,7 @@ from headstart.inference.evaluation_data import (
     has_copy,
     match_training_data,
     read_named,
+    unit_numbers,
     with_near_duplicates,
 )
 from headstart.inference.predictor import INFERENCE_BATCH_SIZE, Predictor
@@ -75,7 +76,7 @@ class ModelEvaluation(Evaluation):
 
 @dataclass(frozen=True)
 class _EvaluationSet:
-    """Images to evaluate on: rows of an index, with the name of their split.
+    """Images to evaluate on: rows of an index, with the name of their split and the number of each row's unit.
 
     `has_copy` says for each row whether the model has seen a copy of the image; None if that is unknown.
     """
@@ -83,6 +84,7 @@ class _EvaluationSet:
     data: EvaluationData
     rows: np.ndarray
     name: str
+    units: npt.NDArray[np.int64]
     has_copy: npt.NDArray[np.bool_] | None = None
 
 
@@ -158,7 +160,7 @@ def _evaluate(
     labels, copies = model_classes[index.labels[rows]], evaluation_set.has_copy
     score = _score(predictor, store, rows, Scorer(labels, keep=copies is not None), reporter)
     without_copies = None if copies is None else score_without_copies(score, labels, copies)
-    result = evaluation(score).model_copy(update={"without_copies": without_copies})
+    result = evaluation(score, evaluation_set.units).model_copy(update={"without_copies": without_copies})
     return ModelEvaluation(
         **dict(result), split=evaluation_set.name, own=evaluation_set.data.own, classes=predictor.classes
     )
@@ -217,11 +219,12 @@ def _evaluation_set(
             _("There are no {split} images in {source}.", split=name, source=index.source),
             _("Choose another --split, for example all."),
         )
+    units = unit_numbers(data, settings, reporter)[rows]
     if own:
-        return _EvaluationSet(data, rows, name, None if copies is None else copies[rows])
+        return _EvaluationSet(data, rows, name, units, None if copies is None else copies[rows])
     subset = index.without(set(range(len(index))) - set(rows.tolist()))
     hashes = [data.content_hashes[i] for i in rows]
-    return _EvaluationSet(replace(data, index=subset, content_hashes=hashes), np.arange(len(subset)), name)
+    return _EvaluationSet(replace(data, index=subset, content_hashes=hashes), np.arange(len(subset)), name, units)
 
 
 def _require_classes(predictor: Predictor, index: ImageIndex, classes: Sequence[str]) -> None:
@@ -305,12 +308,12 @@ def describe_evaluation(evaluation: ModelEvaluation) -> list[Message]:
     """
     low, high = (100 * x for x in evaluation.interval)
     name = evaluation.split
+    images = ngettext("{count:,} image", "{count:,} images", evaluation.n)
     is_known = evaluation.own and name in SPLIT_NOTES
     lines = [
-        ngettext(
-            "Accuracy {accuracy:.1f} % on {count:,} image ({split}), 95 % interval {low:.1f} to {high:.1f}.",
-            "Accuracy {accuracy:.1f} % on {count:,} images ({split}), 95 % interval {low:.1f} to {high:.1f}.",
-            evaluation.n,
+        _(
+            "Accuracy {accuracy:.1f} % on {images} ({split}), 95 % interval {low:.1f} to {high:.1f}.",
+            images=images if evaluation.units == evaluation.n else in_groups(images, evaluation.units),
             accuracy=100 * evaluation.accuracy,
             split=_("{split}, {note}", split=name, note=SPLIT_NOTES[name]) if is_known else name,
             low=low,

@@ -11,12 +11,11 @@ import numpy.typing as npt
 
 from headstart.config.model_file import TrainingData
 from headstart.config.run_config import ClassFolders, DataConfig
-from headstart.data import duplicates, hashing, overlaps, sources
+from headstart.data import duplicates, hashing, overlaps, sources, splits
 from headstart.data.image_index import ImageIndex
 from headstart.data.near_duplicates import Pairs
 from headstart.data.pixel_store import PixelStore
 from headstart.data.read_errors import MissingColumnError, NoTableError
-from headstart.data.splits import Split
 from headstart.data.tables.options import ROLES, TableOptions
 from headstart.errors import DataError, HeadstartError
 from headstart.hardware.cpu import usable_cores
@@ -112,7 +111,7 @@ def _known(index: ImageIndex, classes: Sequence[str]) -> int:
 
 
 def has_copy(
-    data: EvaluationData, split: Split, settings: DataConfig | None, reporter: Reporter
+    data: EvaluationData, split: splits.Split, settings: DataConfig | None, reporter: Reporter
 ) -> npt.NDArray[np.bool_]:
     """Return for each image of the training data whether the model has seen a copy of it, see `overlaps.has_copy`.
 
@@ -128,6 +127,22 @@ def has_copy(
             data.index, data.content_hashes, threads=usable_cores(), reporter=reporter
         )
     return overlaps.has_copy(split, duplicates.copy_numbers(pairs, data.content_hashes))
+
+
+def unit_numbers(data: EvaluationData, settings: DataConfig | None, reporter: Reporter) -> npt.NDArray[np.int64]:
+    """Return the number of each image's unit, int64 [n]; see `splits.unit_numbers`.
+
+    Args:
+        data: The images.
+        settings: Those of the training, which can ignore near-duplicates; None if they are unknown.
+        reporter: Receives progress.
+    """
+    pairs = Pairs.none()
+    if settings is None or settings.near_duplicates == "together":
+        pairs = duplicates.find_near_duplicates(
+            data.index, data.content_hashes, threads=usable_cores(), reporter=reporter
+        )
+    return splits.unit_numbers(data.index, data.content_hashes, pairs)
 
 
 def match_training_data(

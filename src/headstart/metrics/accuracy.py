@@ -22,7 +22,37 @@ def correct(labels: npt.NDArray[np.int64], logits: Logits) -> npt.NDArray[np.flo
     return np.asarray(predicted_classes(logits) == labels, dtype=np.float64)
 
 
-def wilson_interval(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
+def effective_size(correct: npt.ArrayLike, units: npt.ArrayLike) -> float:
+    """Return the number of independent images whose accuracy is as uncertain as that of these images.
+
+    `p (1 - p)/V` with the cluster-robust variance of a ratio, `V = g/(g - 1) Σ_c (Σ_{j in c} (x_j - p))² / m²` (Cochran
+    1977, chapter 11). It is at most m. If all images or none are correct, V is 0, and the result is `m²/Σ_c m_c²`, that
+    of units whose images are all alike (Kish 1965).
+
+    Args:
+        correct: Whether each image is classified correctly, [m].
+        units: Number of each image's unit, [m].
+
+    Raises:
+        ValueError: There is no image.
+    """
+    x = np.asarray(correct, dtype=np.float64)
+    _unused, numbers, sizes = np.unique(units, return_inverse=True, return_counts=True)
+    m, g = len(x), len(sizes)
+    if not m:
+        raise ValueError("an accuracy needs at least one image")
+    if g == m:
+        return float(m)
+    share = float(x.mean())
+    alike = m**2 / float((sizes**2).sum())
+    sums = np.bincount(numbers, x - share)
+    if g == 1 or not 0 < share < 1 or not sums.any():
+        return alike
+    variance = g / (g - 1) * float((sums**2).sum()) / m**2
+    return min(float(m), share * (1 - share) / variance)
+
+
+def wilson_interval(correct: int, n: int, level: float = 0.95, *, size: float | None = None) -> tuple[float, float]:
     """Return the score interval of an accuracy (Wilson 1927).
 
     It covers the sampling of the images, not that of the training.
@@ -31,14 +61,15 @@ def wilson_interval(correct: int, n: int, level: float = 0.95) -> tuple[float, f
         correct: Number of correctly classified images.
         n: Number of images.
         level: Confidence level.
+        size: Number of independent images that they are worth (`effective_size`); default: n.
 
     Raises:
         ValueError: n < 1.
     """
     if n < 1:
         raise ValueError("an accuracy needs at least one image")
-    z, share = NormalDist().inv_cdf((1 + level) / 2), correct / n
-    center = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half_width = z * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2) / (1 + z**2 / n)
+    z, share, k = NormalDist().inv_cdf((1 + level) / 2), correct / n, n if size is None else size
+    center = (share + z**2 / (2 * k)) / (1 + z**2 / k)
+    half_width = z * math.sqrt(share * (1 - share) / k + (z / (2 * k)) ** 2) / (1 + z**2 / k)
     # at the ends the limits are exactly 0 and 1, up to rounding
     return (0.0 if not correct else center - half_width), (1.0 if correct == n else center + half_width)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from headstart.analysis.headline import headline_contrast
-from headstart.analysis.wording import arm_words, named_words, splits
+from headstart.analysis.wording import arm_words, counted_images, named_words, splits
 from headstart.i18n import Message, _, join, ngettext
 from headstart.report.inputs import LoggedInputs, PageInputs, StudyInputs
 from headstart.report.layout import Figure
@@ -152,12 +152,11 @@ def _key_figures(verdict: Verdict) -> list[KeyFigure]:
     """Return the figures at the top: difference, epochs to the target, cost."""
     figures = []
     if (contrast := headline_contrast(verdict)) is not None:
-        conditions = ngettext(
-            "percentage points, {first} against {second}, on {count} image",
-            "percentage points, {first} against {second}, on {count} images",
-            contrast.m,
+        conditions = _(
+            "percentage points, {first} against {second}, on {images}",
             first=named_words(verdict, contrast.first),
             second=named_words(verdict, contrast.second),
+            images=counted_images(contrast.m, contrast.g, splits(verdict)[1]),
         )
         figures.append(KeyFigure(_("Difference"), format_points(contrast.mean, signed=True), conditions))
     selected = verdict.arm(verdict.selected)

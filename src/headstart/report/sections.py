@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from headstart.analysis.headline import headline_contrast
 from headstart.analysis.statistics import t_interval
-from headstart.analysis.wording import arm_words, length_words, metric_words, named_words, splits
+from headstart.analysis.wording import arm_words, counted_images, length_words, metric_words, named_words, splits
 from headstart.i18n import Message, _, join, ngettext
 from headstart.report.inputs import StudyInputs
 from headstart.report.layout import Figure, Section, legend_entries
@@ -61,8 +61,8 @@ def contrast_caption(verdict: Verdict, contrasts: Sequence[Contrast]) -> Message
         level=join_list(levels),
         margin=format_points(verdict.margin),
     )
-    images = ngettext("{count} {split} image.", "{count} {split} images.", contrast.m, split=splits(verdict)[1])
-    return join([marks, images])
+    images = counted_images(contrast.m, contrast.g, splits(verdict)[1])
+    return join([marks, _("{images}.", images=images)])
 
 
 def arms_section(inputs: StudyInputs) -> Section:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from headstart.analysis.wording import splits
+from headstart.analysis.wording import counted_images, splits
 from headstart.i18n import Message, _, join, ngettext
 from headstart.report.series import PlottedRun
 from headstart.storage.schemas.verdict import Condition, Verdict
@@ -13,8 +13,8 @@ from headstart.text import join_list
 
 def evaluated_images(condition: Condition) -> Message:
     """Return the number of images of the evaluation split: "360 test images"."""
-    count, split = condition.evaluation.images, splits(condition)[1]
-    return ngettext("{count} {split} image", "{count} {split} images", count, split=split)
+    evaluation = condition.evaluation
+    return counted_images(evaluation.images, evaluation.units, splits(condition)[1])
 
 
 def metric_percent(metric: Message) -> Message:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headstart.analysis.wording import score_note
+from headstart.analysis.wording import in_groups, score_note
 from headstart.i18n import Message, _, ngettext
 from headstart.storage.schemas.metrics import Evaluation
 from headstart.storage.schemas.result import RunResult
@@ -39,12 +39,10 @@ def _test_sentence(val: Evaluation, test: Evaluation | None) -> Message:
     if test is None:
         return _("There is no test split: val selected the epoch, so its accuracy is too high by an unknown amount.")
     low, high = (100 * end for end in test.interval)
-    return ngettext(
-        "Test accuracy {accuracy:.1f} % on {count} unseen image (95 % interval {low:.1f} to {high:.1f}); val was "
-        "{gap}.",
-        "Test accuracy {accuracy:.1f} % on {count} unseen images (95 % interval {low:.1f} to {high:.1f}); val was "
-        "{gap}.",
-        test.n,
+    images = ngettext("{count} unseen image", "{count} unseen images", test.n)
+    return _(
+        "Test accuracy {accuracy:.1f} % on {images} (95 % interval {low:.1f} to {high:.1f}); val was {gap}.",
+        images=images if test.units == test.n else in_groups(images, test.units),
         accuracy=100 * test.accuracy,
         low=low,
         high=high,

@@ -22,7 +22,8 @@ MAX_BLOCK_LOGITS = 2**24  # logits that are computed together
 class Score:
     """Mean loss and accuracy over n images.
 
-    An evaluation also has its confusion counts, and for predictions its logits.
+    An evaluation also has its confusion counts and which images are classified correctly, bool [n], and for
+    predictions its logits.
     """
 
     loss: float
@@ -30,6 +31,7 @@ class Score:
     n: int
     logits: Logits | None = None
     confusion: ConfusionCounts | None = None
+    correct: np.ndarray | None = None
 
     @property
     def counts(self) -> ConfusionCounts:
@@ -79,7 +81,7 @@ class Scorer:
         kept: Logits | None = None
         if self._keep:
             kept = concatenate(self._top) if self._top else np.concatenate(self._full)
-        return Score(loss, accuracy(counts), len(self._labels), kept, counts)
+        return Score(loss, accuracy(counts), len(self._labels), kept, counts, self._predicted == self._labels)
 
 
 def score(logits: np.ndarray, labels: np.ndarray) -> Score:

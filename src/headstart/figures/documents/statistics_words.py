@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from headstart.config.study_config import MIN_DECISIVE_SEEDS
+from headstart.config.study_config import MIN_DECISIVE_SEEDS, MIN_DECISIVE_UNITS
 from headstart.config.study_file import StudySpec
 from headstart.figures.documents.ablation import ablation_statistics
 from headstart.figures.documents.content import ReportContent
@@ -14,6 +14,7 @@ from headstart.figures.documents.recipe import for_each_group, selection_words
 from headstart.i18n import Message, _, join, ngettext
 from headstart.metrics.registry import METRICS
 from headstart.report.provenance import range_words
+from headstart.report.words import evaluated_images
 from headstart.storage.schemas.arm import TuningKind
 from headstart.storage.schemas.contrast import Contrast
 from headstart.storage.schemas.verdict import Verdict
@@ -114,11 +115,16 @@ def _statistics_sentences(verdict: Verdict) -> Iterator[Message]:
         return
     yield _(
         "The difference of two arms is paired by seed and image. Its interval covers two sources of variation "
-        "{variance}, seeds and images, as crossed random effects {model}: mean ± t · √Var, with the degrees of "
-        "freedom of Satterthwaite {degrees}.",
+        "{variance}, seeds and units of images, as crossed random effects {model}: mean ± t · √Var, with the degrees "
+        "of freedom of Satterthwaite {degrees}.",
         variance=cite("bouthillier2021"),
         model=cite("searle1992"),
         degrees=cite("satterthwaite1946"),
+    )
+    yield _(
+        "A unit is an image, or a group of images that are not independent: declared groups, equal images, and "
+        "near-duplicates. The evaluation has {images}.",
+        images=evaluated_images(verdict),
     )
     yield from _level_sentences(verdict.contrasts)
     yield _(
@@ -129,6 +135,8 @@ def _statistics_sentences(verdict: Verdict) -> Iterator[Message]:
     )
     if verdict.n < MIN_DECISIVE_SEEDS:
         yield _("With fewer than {count} seeds every contrast is undecided.", count=MIN_DECISIVE_SEEDS)
+    if verdict.evaluation.units < MIN_DECISIVE_UNITS:
+        yield _("With fewer than {count} units every contrast is undecided.", count=MIN_DECISIVE_UNITS)
     if verdict.n > 1:
         yield _(
             "The interval of the accuracy of one arm is a t interval over its seeds {source}.",

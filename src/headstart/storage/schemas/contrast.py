@@ -19,11 +19,13 @@ class Outcome(StrEnum):
 
 
 class SampleSizeEstimate(Schema):
-    """Seeds or images for an interval of ± half_width, from low to high; null where no number is enough."""
+    """Seeds or units for an interval of ± half_width, from low to high; null where no number is enough."""
 
     half_width: Positive = Field(description="half-width of the interval")
     seeds: tuple[Count, Count | None] | None = Field(description="number of seeds, from and to")
-    images: tuple[Count, Count | None] | None = Field(description="number of evaluation images, from and to")
+    units: tuple[Count, Count | None] | None = Field(
+        description="number of units of the evaluation images, from and to: groups, or images if all are independent"
+    )
 
 
 class Contrast(Schema):
@@ -47,8 +49,9 @@ class Contrast(Schema):
     losses: Count = Field(description="number of seeds on which second was better")
     n: Count = Field(description="number of paired seeds")
     m: Count = Field(description="number of evaluation images")
+    g: Count = Field(description="number of their units: images in one group or nearly equal are one unit")
     sample_size: SampleSizeEstimate | None = Field(
-        description="what would decide it; null if decided, or with too few seeds"
+        description="what would decide it; null if decided, or with too few seeds or units"
     )
 
     @property

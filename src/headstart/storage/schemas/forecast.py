@@ -17,6 +17,7 @@ class ForecastResult(VersionedSchema):
     seconds: float = Field(description="predicted duration")
     training_images: int = Field(description="images that pass through training, of all arms and sources")
     evaluation_images: int = Field(description="number of test images, or of val images without a test split")
+    evaluation_units: int = Field(description="number of their units: images in one group or nearly equal are one unit")
     reusable_runs: int = Field(
         description="least number of runs that are done already and are reused; `seconds` excludes them"
     )

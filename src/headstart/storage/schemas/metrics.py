@@ -176,8 +176,12 @@ class Evaluation(Schema):
     loss: float = Field(description="mean cross-entropy")
     accuracy: Share = Field(description="share of correct predictions")
     n: Count = Field(description="number of images")
+    units: Count = Field(description="number of their units: images in one group or nearly equal are one unit")
     correct: Count = Field(description="number of correct predictions")
-    interval: tuple[Share, Share] = Field(description="95 % interval of the accuracy (Wilson 1927)")
+    interval: tuple[Share, Share] = Field(
+        description="95 % interval of the accuracy (Wilson 1927), at the number of independent images that the units "
+        "are worth"
+    )
     confusion: ConfusionCounts = Field(description="confusion counts")
     without_copies: ScoreWithoutCopies | None = Field(
         None, description="accuracy without images that the model has seen elsewhere; null if there are none of them"

@@ -119,6 +119,7 @@ class EvaluationImages(Schema):
 
     split: str = Field(description="name of the split")
     images: Count = Field(description="number of images")
+    units: Count = Field(description="number of their units: images in one group or nearly equal are one unit")
     declared: str = Field(description="splits that the data has declared; with `train+val` its val is the runs' test")
 
     @property
