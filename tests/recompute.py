@@ -15,6 +15,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -287,11 +288,6 @@ def contrast(differences: np.ndarray, level: float, margin: float, sample: Sampl
     }  # fmt: skip
 
 
-def stepped_down(p: list[float]) -> list[float]:
-    """Return Holm's adjusted p-values: the largest of (k - j) p_(j) over the p-values up to each."""
-    return [min(1.0, max((sum(other >= q for other in p)) * q for q in p if q <= mine)) for mine in p]
-
-
 def median_time(times: list[float | None]) -> float | None:
     """Return the first time by which half of all runs, including those with None, have reached the target."""
     reached = sorted(t for t in times if t is not None)
@@ -426,30 +422,38 @@ def _condition(
     tables = {variant: np.array([correct[variant, seed][2] for seed in seeds]) for variant in variants}
     test = {variant: (table * sample.weights).mean(1) for variant, table in tables.items()}
     arms = [_arm(variant, [by[variant, s] for s in seeds], test[variant], protocol) for variant in variants]
-    selected = max(arms, key=lambda arm: (arm["val"], -variants.index(arm["name"])))
-    validated = {run.folder.name for run in by.values() if run.epochs}
-    best = max(selected["seeds"], key=lambda row: (row["run"] in validated, row["val"], -row["seed"]))
+    leader = max(arms, key=lambda arm: (arm["val"], -variants.index(arm["name"])))["name"]
     first, second = _primary(protocol, variants)
     rows = _grid_rows(protocol, {arm["name"]: arm["val"] for arm in arms})
-    comparators = [] if protocol["primary"] else _rivals(selected["name"], protocol, arms)
-    interim = _interim(tables[first] - tables[second], declared_interim, sample)
-    level = 1 - interim[-1]["boundary"] if interim else 0.95
-    comparator = (comparators or [first if selected["name"] == second else second])[0]
-    pairs = [(selected["name"], r) for r in comparators]
+    comparators = [] if protocol["primary"] else _rivals(leader, protocol, arms)
     by_value = _value_pairs(protocol, (first, second))
-    pairs += [(row["first"], row["second"]) for field in by_value for row in field["values"]]
-    contrasts = (
-        _contrasts(tables, variants, (first, second), pairs, margin, level, sample)
-        if len(seeds) > 1 and len(sample.members) > 1
-        else []
-    )
+    more = [(leader, r) for r in comparators]
+    more += [(row["first"], row["second"]) for field in by_value for row in field["values"]]
+    pairs = _pairs(variants, (first, second), more)
+    share = protocol["primary_share"]
+    errors = [0.05 * share, *[0.05 * (1 - share) / (len(pairs) - 1)] * (len(pairs) - 1)] if len(pairs) > 1 else [0.05]
+    interim = _interim(tables[first] - tables[second], declared_interim, errors[0], sample)
+    contrasts = []
+    for pair, error in zip(pairs, errors, strict=True) if len(seeds) > 1 and len(sample.members) > 1 else ():
+        boundary = _boundaries(declared_interim, error)[len(interim) - 1] if interim else error
+        row = contrast(tables[pair[0]] - tables[pair[1]], 1 - boundary, margin, sample)
+        own = {"first": pair[0], "second": pair[1], "primary": not contrasts}
+        contrasts.append(row | own | {"p_adjusted": min(1.0, row["p"] * 0.05 / boundary)})
+    worse = {c["second"] for c in contrasts if c["outcome"] == "better"}
+    worse |= {c["first"] for c in contrasts if c["outcome"] == "worse"}
+    remaining = [variant for variant in variants if variant not in worse]
+    selected = max((a for a in arms if a["name"] in remaining), key=lambda a: (a["val"], -variants.index(a["name"])))
+    validated = {run.folder.name for run in by.values() if run.epochs}
+    best = max(selected["seeds"], key=lambda row: (row["run"] in validated, row["val"], -row["seed"]))
+    level = contrasts[0]["level"] if contrasts else 0.95
     kept = ~np.any([read_test(by[variant, s], "copy") for variant in variants for s in seeds], axis=0)
     return {
         "budget": condition[0], "fraction": condition[1], "n": len(seeds),
         "without_copies": _without_copies(correct, labels, units, kept, (first, second), metric, margin, level),
         "evaluation": {"split": "test", "images": len(images), "units": len(sample.members)},
         "arms": arms, "primary": [first, second], "selected": selected["name"],
-        "winner": _winner(contrasts, {selected["name"], comparator}), "grid_rows": rows, "comparator": comparator,
+        "winner": remaining[0] if len(remaining) == 1 else None, "grid_rows": rows, "not_worse": remaining,
+        "question": [leader, comparators[0]] if comparators else [first, second],
         "exported": {"run": best["run"], "seed": best["seed"]},
         **({"interim": interim} if declared_interim else {}),
         "contrasts": contrasts,
@@ -473,12 +477,11 @@ def _without_copies(
     sample = sample_of(metric, labels[kept], units[kept])
     variants = list(dict.fromkeys(name for name, _ in correct))
     tables = {name: np.array([row[2][kept] for (n, _), row in correct.items() if n == name]) for name in variants}
-    contrast = None
+    row = None
     if len(sample.members) > 1 and len(tables[primary[0]]) > 1:
-        both = {name: tables[name] for name in primary}
-        contrast = _contrasts(both, list(primary), primary, [], margin, level, sample)[0]
+        row = contrast(tables[primary[0]] - tables[primary[1]], level, margin, sample)
     return {
-        "copies": int((~kept).sum()), "images": int(kept.sum()), "contrast": contrast,
+        "copies": int((~kept).sum()), "images": int(kept.sum()), "contrast": row,
         "scores": (
             {name: float((table * sample.weights).mean()) for name, table in tables.items()} if kept.any() else {}
         ),
@@ -518,14 +521,6 @@ def _dependence(field: dict[str, Any], contrasts: list[dict[str, Any]]) -> dict[
     return {**field, "dependence": "undecided" if "undecided" in outcomes else "independent"}
 
 
-def _winner(contrasts: list[dict[str, Any]], pair: set[str]) -> str | None:
-    """Return the better arm of the pair, unless some arm is better than it."""
-    won = {(c["first"], c["second"]) for c in contrasts if c["outcome"] == "better"}
-    won |= {(c["second"], c["first"]) for c in contrasts if c["outcome"] == "worse"}
-    best = [winner for winner, loser in won if {winner, loser} == pair]
-    return best[0] if best and best[0] not in {loser for _, loser in won} else None
-
-
 def _primary(protocol: dict[str, Any], variants: list[str]) -> tuple[str, str]:
     if protocol["primary"]:
         first, second = protocol["primary"].split(" vs ")
@@ -535,13 +530,11 @@ def _primary(protocol: dict[str, Any], variants: list[str]) -> tuple[str, str]:
     return [*(variant for variant in others if not variant.startswith("scratch")), *others][0], reference[0]
 
 
-def _interim(d: np.ndarray, declared: list[int], sample: Sample) -> list[dict[str, Any]]:
-    """Return p after each declared number of seeds, and the boundary c / sqrt(share) with a total error of 5 %.
+def _boundaries(declared: list[int], total: float) -> list[float]:
+    """Return the p-values of the boundary c / sqrt(share) of each analysis, with this total error.
 
-    The error comes from the multivariate normal distribution, with an accuracy of about 1e-5.
+    The error comes from the multivariate normal distribution, with an accuracy of about 1e-6.
     """
-    if not declared:
-        return []
     shares = np.array(declared) / declared[-1]
     correlation = np.sqrt(np.minimum.outer(shares, shares) / np.maximum.outer(shares, shares))
 
@@ -551,39 +544,30 @@ def _interim(d: np.ndarray, declared: list[int], sample: Sample) -> list[dict[st
             stats.multivariate_normal.cdf(edges, cov=correlation, lower_limit=-edges, abseps=1e-6, rng=rng)
         )
 
-    c = float(optimize.brentq(lambda c: error(c) - 0.05, 1.5, 4, xtol=1e-6))
+    c = float(optimize.brentq(lambda c: error(c) - total, 1.5, 6, xtol=1e-6))
+    return [float(2 * stats.norm.sf(c / math.sqrt(share))) for share in shares]
+
+
+def _interim(d: np.ndarray, declared: list[int], error: float, sample: Sample) -> list[dict[str, Any]]:
+    """Return p after each declared number of seeds, and its boundary."""
     analyses: list[dict[str, Any]] = []
-    for n, share in zip(declared, shares, strict=True):
+    for n, boundary in zip(declared, _boundaries(declared, error) if declared else [], strict=True):
         if n <= len(d) and not (analyses and analyses[-1]["stopped"]):
-            p, boundary = contrast(d[:n], 0.95, 0.0, sample)["p"], float(2 * stats.norm.sf(c / math.sqrt(share)))
+            p = contrast(d[:n], 0.95, 0.0, sample)["p"]
             analyses.append({"n": n, "p": p, "boundary": boundary, "stopped": p <= boundary})
     return analyses
 
 
-def _contrasts(
-    tables: dict[str, np.ndarray],
-    variants: list[str],
-    declared: tuple[str, str],
-    more: list[tuple[str, str]],
-    margin: float,
-    primary: float,
-    sample: Sample,
-) -> list[Any]:
-    """Return the primary pair at its own level, then all others (beyond five arms: with the reference, and `more`)."""
+def _pairs(variants: list[str], declared: tuple[str, str], more: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the primary pair, then all others (beyond five arms: with the reference, and `more`)."""
     first, second = declared
     others = [p for p in itertools.combinations(variants, 2) if set(p) != {first, second}]
     if len(variants) > 5:
         others = [p for p in others if second in p]
     others = [(b, a) if a == second else (a, b) for a, b in others]
-    others += [pair for pair in more if set(pair) not in [{first, second}, *map(set, others)]]
-    rows = []
-    for number, pair in enumerate([(first, second), *others]):
-        level = primary if number == 0 else 1 - (1 - primary) / len(others)
-        rows.append(contrast(tables[pair[0]] - tables[pair[1]], level, margin, sample))
-        rows[-1] |= {"first": pair[0], "second": pair[1], "primary": number == 0}
-    for row, p in zip(rows, [rows[0]["p"], *stepped_down([f["p"] for f in rows[1:]])], strict=True):
-        row["p_adjusted"] = p
-    return rows
+    for pair in more:
+        others += [pair] if set(pair) not in [{first, second}, *map(set, others)] else []
+    return [(first, second), *others]
 
 
 def _arm(name: str, runs: list[Run], test: np.ndarray, protocol: dict[str, Any]) -> dict[str, Any]:
@@ -625,21 +609,23 @@ def too_augmented(run: Run) -> bool:
 # Sentences
 
 
-def differences(stated: Any, expected: Any, where: str = "") -> list[str]:
-    """Return where verdict.json differs from the recomputed fields; other fields are ignored."""
+def differences(stated: Any, expected: Any, where: str = "", *, boundary: float = 1e-9) -> list[str]:
+    """Return where verdict.json differs from the recomputed fields; other fields are ignored.
+
+    `boundary` is the relative tolerance of values that depend on the boundaries of interim analyses.
+    """
+    again = partial(differences, boundary=boundary)
     if isinstance(expected, dict):
         if not isinstance(stated, dict):
             return [f"{where}: {stated!r} is not {expected!r}"]
-        return [d for key in expected for d in differences(stated.get(key, "missing"), expected[key], f"{where}.{key}")]
+        return [d for key in expected for d in again(stated.get(key, "missing"), expected[key], f"{where}.{key}")]
     if isinstance(expected, list):
         if not isinstance(stated, list) or len(stated) != len(expected):
             return [f"{where}: {stated!r} is not {expected!r}"]
-        return [
-            d for i, pair in enumerate(zip(stated, expected, strict=True)) for d in differences(*pair, f"{where}[{i}]")
-        ]
+        return [d for i, pair in enumerate(zip(stated, expected, strict=True)) for d in again(*pair, f"{where}[{i}]")]
     are_numbers = isinstance(expected, float) and isinstance(stated, (int, float))
     abs_tol = 0.06 if where.endswith(".seconds") else 1e-9  # the study rounds seconds to 0.1
-    rel_tol = 1e-4 if re.match(r"\.interim|\.contrasts\[0\]", where) else 1e-9  # accuracy of a boundary
+    rel_tol = boundary if re.match(r"\.interim|\.contrasts", where) else 1e-9
     if stated == expected or (are_numbers and math.isclose(stated, expected, rel_tol=rel_tol, abs_tol=abs_tol)):
         return []
     return [f"{where}: {stated!r} is not {expected!r}"]
@@ -667,11 +653,12 @@ def _of_pair(row: dict[str, Any], sign: int) -> list[Named]:
 
 
 def _shown_pair(verdict: dict[str, Any]) -> tuple[dict[str, Any], int]:
-    """Return the headline's contrast and its sign: the better arm is first, of equal ones the selected."""
+    """Return the headline's contrast and its sign: the better arm is first, of equal ones the exported, or first."""
     sets = [{c["first"], c["second"]} for c in verdict["contrasts"]]
-    row = verdict["contrasts"][sets.index({verdict["selected"], verdict["comparator"]})]
+    row = verdict["contrasts"][sets.index(set(verdict["question"]))]
     if abs(row["mean"]) <= 1e-12:
-        return row, 1 if row["first"] == verdict["selected"] else -1
+        preferred = verdict["selected"] if verdict["selected"] in verdict["question"] else verdict["question"][0]
+        return row, 1 if row["first"] == preferred else -1
     return row, 1 if row["mean"] > 0 else -1
 
 
@@ -702,6 +689,7 @@ def explanations(verdict: dict[str, Any]) -> dict[str, list[Named]]:
         for other in verdict["contrasts"]:
             if {other["first"], other["second"]} == {row["first"], row["second"]}:
                 values["varied"] += _of_pair(other, 1 if other["mean"] >= 0 else -1)
+    values["notes"] += [Named("contrasts", len(verdict["contrasts"])), Named("error of all contrasts", 5)]
     values["notes"].append(Named("optimism", 100 * abs(chosen["optimism"])))
     values["notes"] += [Named("affected", len(arm["too_augmented"])) for arm in verdict["arms"]]
     values["notes"] += [
@@ -820,7 +808,7 @@ def check(study: Path) -> tuple[list[str], list[tuple[str, str, str, float | Non
         for text in [texts] if isinstance(texts, str) else texts or []:
             values = of_others(text, expected, words) if kind == "others" else candidates.get(kind, everything)
             rows += [(kind, *row) for row in explained(text, values, names)]
-    return differences(verdict, expected), rows
+    return differences(verdict, expected, boundary=1e-3 if "interim" in expected else 1e-9), rows
 
 
 def main(study: Path) -> int:

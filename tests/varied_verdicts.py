@@ -4,6 +4,7 @@ from itertools import combinations
 
 from hypothesis import strategies as st
 
+from headstart.analysis.headline import not_worse
 from headstart.storage.schemas.contrast import Contrast, Outcome, SampleSizeEstimate
 from headstart.storage.schemas.overlap import Overlap, OverlapKind
 from headstart.storage.schemas.search import ArmSearch, SearchGroup
@@ -130,8 +131,11 @@ def varied_verdicts(draw: st.DrawFn) -> Verdict:
         units=draw(st.sampled_from([100, 24])),
         declared=draw(st.sampled_from(["none", "train+val"])),
     )
-    selected, comparator = draw(st.permutations(names))[:2]
-    common = {"evaluation": evaluation, "n": n, "selected": selected, "comparator": comparator}
+    remaining = not_worse(families[0], names) or names
+    question, selected = tuple(draw(st.permutations(names))[:2]), draw(st.sampled_from(remaining))
+    common = {
+        "evaluation": evaluation, "n": n, "question": question, "not_worse": remaining, "selected": selected
+    }  # fmt: skip
     fractions = [draw(st.sampled_from([0.1, 1.0])) for _family in families]
     return verdicts.verdict(
         arms,

@@ -71,7 +71,8 @@ def verdict(arms: Sequence[ArmResult] = (), **changes: Any) -> Verdict:
     fields = {
         "budget": "1ep", "fraction": 1.0, "counts": {"train": 100, "val": 10, "test": 100},
         "evaluation": EvaluationImages(split="test", images=100, units=100, declared="none"), "n": len(arms[0].seeds),
-        "one_split": False, "arms": arms, "primary": (first, last), "selected": first, "comparator": last,
+        "one_split": False, "arms": arms, "primary": (first, last), "question": (first, last),
+        "not_worse": [arm.name for arm in arms], "selected": first,
         "grid_rows": [], "exported": ExportedRun(run="run-0", seed=0), "contrasts": [], "interim": [], "winner": None,
         "study": "hash", "metric": "accuracy", "margin": 0.01, "target": 0.0, "source": "photos", "fingerprint": "",
         "network": "resnet18", "classes": ["a", "b"], "conditions": [], "labels": None, "search": [],

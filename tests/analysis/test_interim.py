@@ -44,10 +44,9 @@ def simulated_analyses(
             arms = dict(zip("ab", correct, strict=True))
             analyses = interim_analyses(arms, ("a", "b"), ANALYSES)
             included = {name: table[: analyses[-1].n] for name, table in arms.items()}
-            level = 1 - analyses[-1].boundary
             yield (
                 analyses,
-                contrasts.compute_contrasts(included, [("a", "b")], margin=0.01, primary_level=level)[0].outcome,
+                contrasts.compute_contrasts(included, [("a", "b")], margin=0.01, declared=ANALYSES)[0].outcome,
             )
 
 
@@ -95,6 +94,18 @@ def test_interim_p_is_the_crossed_p_and_agrees_with_the_interval() -> None:
         for shift in np.linspace(0, 1, 41):  # the interval excludes 0 exactly where p is below the boundary
             interval = crossed_interval(arms["a"][:n] - arms["b"][:n] + shift, 1 - boundary)
             assert (interval.p <= boundary) == (interval.low > 0 or interval.high < 0)
+
+
+def test_every_contrast_divides_its_error_among_the_analyses() -> None:
+    """The study can end at any analysis, so that contrasts which did not end it have a boundary, too."""
+    rng = np.random.default_rng(6)
+    tables = {name: rng.integers(0, 2, (5, 80)) for name in "abc"}
+    pairs = [("a", "c"), ("b", "c"), ("a", "b")]
+    family = contrasts.compute_contrasts(tables, pairs, margin=0.01, declared=ANALYSES, primary_share=0.6)
+    for contrast, level in zip(family, [1 - 0.03, 1 - 0.01, 1 - 0.01], strict=True):
+        boundary = obrien_fleming([3 / 8, 5 / 8, 1], level)[1]
+        assert contrast.level == pytest.approx(1 - boundary)
+        assert contrast.p_adjusted == pytest.approx(min(1, contrast.p * 0.05 / boundary))
 
 
 @pytest.mark.parametrize("interim", ["2,5", "3,3,5", "5,3", "3,4", "3,8"])

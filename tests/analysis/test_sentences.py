@@ -6,15 +6,15 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from headstart.analysis import contrasts
 from headstart.analysis.details import sample_size_words
-from headstart.analysis.headline import headline_contrast, winner_of
+from headstart.analysis.headline import headline_contrast, not_worse
 from headstart.analysis.notes import exposure_notes
 from headstart.analysis.sentences import verdict_messages, verdict_sentences
-from headstart.analysis.verdict import comparator_of
 from headstart.analysis.wording import length_words
 from headstart.errors import NoWinnerError
 from headstart.experiment import best_model
@@ -59,21 +59,21 @@ def verdict_of(
             median = times[(n - 1) // 2] if 2 * len(times) >= n else None
             to_target = times_to_target(TimeToTarget(median=median, reached=len(times), n=n))
         arms.append(arm_result(name, rows, val=val[name], to_target=to_target))
-    selected = max(names, key=lambda name: val[name])
     primary = (names[0], names[-1])
-    comparator = comparator_of(selected, primary, [])
     pairs = contrasts.contrast_pairs(names, names[-1], primary)
     family = contrasts.compute_contrasts(correct, pairs, margin=margin) if n > 1 else []
+    remaining = not_worse(family, names)
     return make_verdict(
         arms,
         margin=margin,
         target=0.0 if reached is None else 0.75,
         evaluation=EvaluationImages(split="test", images=m, units=m, declared="none"),
         primary=primary,
-        selected=selected,
-        comparator=comparator,
+        question=primary,
+        not_worse=remaining,
+        selected=max(remaining, key=lambda name: val[name]),
         contrasts=family,
-        winner=winner_of(family, selected, comparator),
+        winner=remaining[0] if len(remaining) == 1 else None,
     )
 
 
@@ -82,7 +82,7 @@ def correct_tables(*shares: float, n: int = 3, m: int = 200) -> list[np.ndarray]
     return [np.tile(np.arange(m) < share * m, (n, 1)).astype(np.int8) for share in shares]
 
 
-def test_winner_is_better_on_test_and_chosen_is_selected_on_val() -> None:
+def test_winner_is_the_only_arm_that_is_not_worse() -> None:
     a, b = correct_tables(0.9, 0.5)
     agreed = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.9, "scratch:b": 0.5})
     assert (agreed.selected, agreed.winner) == ("scratch:a", "scratch:a")
@@ -93,18 +93,8 @@ def test_winner_is_better_on_test_and_chosen_is_selected_on_val() -> None:
     best_model.require_winner(agreed)
 
     disagreeing = verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 0.5, "scratch:b": 0.9})
-    assert (disagreeing.selected, disagreeing.winner, disagreeing.comparator) == (
-        "scratch:b",
-        "scratch:a",
-        "scratch:a",
-    )
-    texts = verdict_sentences(disagreeing)
-    assert texts.headline == "Use scratch:a, although val selected scratch:b."
-    assert texts.evidence.startswith(
-        "scratch:a was better than scratch:b on 3 of 3 paired seeds: +40.0 percentage points (95 % interval "
-    )
-    with pytest.raises(NoWinnerError, match="winner on test"):
-        best_model.require_winner(disagreeing)
+    assert (disagreeing.selected, disagreeing.winner) == ("scratch:a", "scratch:a")  # whatever val says
+    assert verdict_sentences(disagreeing).headline == "Use scratch:a."
 
     for n, shares in ((2, (0.9, 0.5)), (1, (0.9, 0.5)), (3, (0.9, 0.895))):  # too few seeds; too near
         a, b = correct_tables(*shares, n=n)
@@ -117,27 +107,61 @@ def test_winner_is_better_on_test_and_chosen_is_selected_on_val() -> None:
     assert (equal.contrasts[0].outcome, equal.winner) == ("equivalent", None)
 
 
-def test_arm_that_is_worse_than_a_third_one_is_no_winner() -> None:
-    a, b, c = correct_tables(0.7, 0.9, 0.5)
-    verdict = verdict_of(
-        {"scratch:a": a, "scratch:b": b, "scratch:c": c}, {"scratch:a": 0.9, "scratch:b": 0.8, "scratch:c": 0.5}
-    )
-    assert (verdict.selected, verdict.winner) == ("scratch:a", None)
-    texts = verdict_sentences(verdict)
-    assert (
-        texts.headline
-        == "Selection on val and evaluation on test give different arms: val selected scratch:a; on test scratch:a was "
-        "worse than scratch:b."
-    )
+def test_headline_answers_the_question_and_names_the_arms_that_remain() -> None:
+    """The primary contrast is between the first and the last arm."""
+    arms = ("scratch:a", "scratch:b", "scratch:c")
+
+    def of(shares: tuple[float, ...], val: tuple[float, ...] = (0.9, 0.8, 0.5), m: int = 200) -> Verdict:
+        tables = dict(zip(arms, correct_tables(*shares, m=m), strict=True))
+        return verdict_of(tables, dict(zip(arms, val, strict=True)))
+
+    third = of((0.7, 0.9, 0.5))
+    assert (third.not_worse, third.selected, third.winner) == (["scratch:b"], "scratch:b", "scratch:b")
+    texts = verdict_sentences(third)
+    assert texts.headline == "scratch:a is better than scratch:c. Use scratch:b."
     assert texts.evidence.startswith("scratch:a was better than scratch:c on 3 of 3")
-    verdict = verdict_of(
-        {"scratch:a": a, "scratch:b": b, "scratch:c": c}, {"scratch:a": 0.8, "scratch:b": 0.7, "scratch:c": 0.9}
+
+    level = of((0.9, 0.895, 0.5), val=(0.8, 0.9, 0.5))
+    assert (level.not_worse, level.selected, level.winner) == (["scratch:a", "scratch:b"], "scratch:b", None)
+    texts = verdict_sentences(level)
+    assert texts.headline == ("Use scratch:a rather than scratch:c. Scratch:b is not shown to be worse than scratch:a.")
+    assert texts.evidence.startswith("It was better than scratch:c on 3 of 3")
+    assert texts.evidence.endswith("The exported model is of scratch:b, the best of these on val.")
+    with pytest.raises(NoWinnerError, match="scratch:a and scratch:b"):
+        best_model.require_winner(level)
+
+    unsettled = of((0.5, 0.9, 0.495))
+    assert verdict_sentences(unsettled).headline == "Undecided between scratch:a and scratch:c. Use scratch:b."
+    all_near = of((0.5, 0.505, 0.495), val=(0.1, 0.9, 0.5))
+    assert verdict_sentences(all_near).headline == (
+        "Undecided between scratch:a and scratch:c. Not shown to be worse than another arm: scratch:a, scratch:b and "
+        "scratch:c."
     )
-    assert (verdict.selected, verdict.winner) == ("scratch:c", None)
-    losses = "on test scratch:c was worse than scratch:a; scratch:a was worse than scratch:b"
-    assert verdict_sentences(verdict).headline == (
-        f"Selection on val and evaluation on test give different arms: val selected scratch:c; {losses}."
-    )
+    reference = of((0.5, 0.5, 0.9))
+    assert verdict_sentences(reference).headline == "Use scratch:c."
+
+
+@settings(max_examples=200)
+@given(st.integers(2, 5), st.integers(0, 2**32 - 1))
+def test_headline_pairs_and_remaining_arms_do_not_contradict(count: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    shares = rng.choice([0.5, 0.6, 0.9], count) + rng.choice([0.0, 0.02], count)
+    names = [f"scratch:{'abcde'[i]}" for i in range(count)]
+    tables = {name: (rng.random((3, 200)) < share).astype(np.int8) for name, share in zip(names, shares, strict=True)}
+    verdict = verdict_of(tables, dict(zip(names, rng.random(count), strict=True)))
+    text = verdict_sentences(verdict).headline
+    for row in verdict.contrasts:
+        better, worse = (row.first, row.second)[:: 1 if row.outcome == "better" else -1]
+        if row.outcome in ("better", "worse"):
+            assert worse not in verdict.not_worse and worse != verdict.selected
+            assert f"Use {worse}." not in text and f"Undecided between {better} and {worse}" not in text
+            assert f"Undecided between {worse} and {better}" not in text
+    assert verdict.selected in verdict.not_worse
+    assert max(names, key=lambda name: tables[name].mean()) in verdict.not_worse
+    used = re.search(r"Use (scratch:.)", text)
+    assert used is None or used[1] in verdict.not_worse
+    shown = headline_contrast(verdict)
+    assert shown is not None and shown.pair == {names[0], names[-1]}
 
 
 def test_arm_that_is_behind_on_test_is_second_in_the_evidence() -> None:
@@ -151,11 +175,10 @@ def test_arm_that_is_behind_on_test_is_second_in_the_evidence() -> None:
     text = verdict_sentences(verdict).evidence
     assert text.startswith(f"scratch:a had higher accuracy than scratch on {primary.wins} of 3 paired seeds")
     assert ": +" in text
-    assert text.endswith("; the equivalence margin is ±1.0 percentage points. Val selected scratch.")
+    assert "; the equivalence margin is ±1.0 percentage points. " in text
+    assert text.endswith("The exported model is of scratch, the best of these on val.")
     shown = headline_contrast(verdict)  # also drawn in the report
     assert shown is not None and (shown.first, shown.mean) == ("scratch:a", primary.mean)
-    equal_on_val = verdict_of({"scratch:a": a, "scratch": b}, {"scratch:a": 0.56, "scratch": 0.56})
-    assert "Val selected" not in verdict_sentences(equal_on_val).evidence
     assert verdict_sentences(verdict).headline == "Undecided between scratch:a and scratch."
 
 
@@ -176,9 +199,7 @@ def test_identical_arms_are_equivalent_with_enough_images() -> None:
     a, b = correct_tables(1.0, 1.0, m=300, n=8)
     texts = verdict_sentences(verdict_of({"scratch:a": a, "scratch:b": b}, {"scratch:a": 1.0, "scratch:b": 1.0}))
     assert texts.headline.startswith("Undecided")  # although the interval is inside the margin
-    assert texts.evidence.endswith(
-        "the equivalence margin is ±1.0 percentage points, but so few test images can miss a larger difference."
-    )
+    assert "percentage points, but so few test images can miss a larger difference." in texts.evidence
     enough = math.ceil(stats.t.ppf(0.975, 7) / 0.005 - 2)  # half-width at the minimum variance
     assert texts.next_steps == f"An interval of ±0.5 percentage points needs about {enough} test images."
 
@@ -259,7 +280,7 @@ def test_other_budget_names_its_better_arm_first() -> None:
     short = verdict_of({"scratch:a": b, "scratch:b": a}, {"scratch:a": 0.5, "scratch:b": 0.9})
     verdict = changed(verdict, conditions=[short])
     assert re.match(
-        r"After 1 epoch scratch:b is better than scratch:a: \+40\.0 percentage points \(95 % interval 33\.2",
+        r"Exploratory: after 1 epoch scratch:b is better than scratch:a, \+40\.0 percentage points \(95 % interval 33\.2",
         verdict_sentences(verdict).budgets,
     )
 

@@ -1,7 +1,5 @@
 """Statistics agree with simulations, published tables, brute force and scipy; every simulation is seeded."""
 
-import itertools
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,9 +9,8 @@ from scipy import stats
 from headstart.analysis.contrasts import compute_contrasts, contrast_pairs, decide
 from headstart.analysis.image_sample import ImageSample
 from headstart.analysis.statistics import (
-    bonferroni,
     crossed_interval,
-    holm,
+    family_levels,
     mean_squares,
     obrien_fleming,
     required_sample_size,
@@ -142,18 +139,12 @@ def test_sign_flip_equals_scipy_permutation_test() -> None:
     assert sign_flip([1, 2, 3, 4, 5]) == 2 / 2**5
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-def test_holm_equals_its_definition(p: list[float]) -> None:
-    adjusted = holm(p)
-    for alpha in (0.01, 0.05, 0.2):
-        order = sorted(range(len(p)), key=lambda i: p[i])
-        passed = [p[i] * (len(p) - rank) <= alpha for rank, i in enumerate(order)]
-        rejected = set(itertools.compress(order, itertools.accumulate(passed, lambda a, b: a and b)))
-        assert {i for i in range(len(p)) if adjusted[i] <= alpha} == rejected
-
-
-def test_bonferroni_divides_the_error_among_the_contrasts() -> None:
-    assert bonferroni(0.95, 5) == pytest.approx(0.99) and bonferroni(0.95, 0) == 0.95
+@given(st.integers(1, 45), st.floats(0.01, 0.99), st.floats(0.5, 0.999))
+def test_family_levels_divide_the_error(family: int, share: float, level: float) -> None:
+    levels = family_levels(family, share, level)
+    assert len(levels) == family and sum(1 - x for x in levels) == pytest.approx(1 - level)
+    assert levels[0] == pytest.approx(1 - share * (1 - level) if family > 1 else level)
+    assert len(set(levels[1:])) <= 1
 
 
 @pytest.mark.parametrize(("interim", "c"), [(2, 1.977), (3, 2.004), (5, 2.040), (10, 2.087)])
@@ -310,15 +301,18 @@ def test_decision_rules_apply_in_order(low: float, high: float, n: int, outcome:
     assert decide(low, high, margin=0.01, n=n, g=20) == outcome
 
 
-def test_primary_contrast_has_its_own_level_and_others_form_a_family() -> None:
+def test_all_contrasts_share_the_error_and_the_primary_one_has_half_of_it() -> None:
     rng = np.random.default_rng(6)
     correct = {name: rng.integers(0, 2, (5, 90)) for name in ("scratch", "a", "b", "c")}
     declared = contrast_pairs(list(correct), "scratch", ("a", "scratch"))
     assert declared[0] == ("a", "scratch") and len(declared) == 6 and len({frozenset(p) for p in declared}) == 6
     contrasts = compute_contrasts(correct, declared, margin=0.01)
-    assert [c.level for c in contrasts] == [0.95] + [pytest.approx(0.99)] * 5
-    alone = crossed_interval(correct["a"] - correct["scratch"])
-    assert (contrasts[0].low, contrasts[0].p_adjusted) == (alone.low, alone.p)
-    assert [c.p_adjusted for c in contrasts[1:]] == holm([c.p for c in contrasts[1:]])
+    assert [c.level for c in contrasts] == [pytest.approx(0.975)] + [pytest.approx(0.995)] * 5
+    assert sum(1 - c.level for c in contrasts) == pytest.approx(0.05)
+    alone = crossed_interval(correct["a"] - correct["scratch"], 0.975)
+    assert (contrasts[0].low, contrasts[0].p_adjusted) == (alone.low, min(1, 2 * alone.p))
+    assert [c.p_adjusted for c in contrasts[1:]] == [pytest.approx(min(1, 10 * c.p)) for c in contrasts[1:]]
+    (two_arms,) = compute_contrasts(correct, declared[:1], margin=0.01)
+    assert (two_arms.level, two_arms.p_adjusted) == (0.95, two_arms.p)
     assert contrasts[0].mean == pytest.approx(correct["a"].mean() - correct["scratch"].mean())
     assert len(contrast_pairs([f"arm{i}" for i in range(9)], "arm0", ("arm1", "arm0"))) == 8

@@ -110,7 +110,7 @@ def write_verdict(folder: Path, runs: list[str]) -> str:
         arms.append(arm_result(arm, seeds, to_target=times))
     exported = arms[1].seeds[7].run
     content = verdict(
-        arms, target=0.5, budget="30ep", selected="imagenet", comparator="scratch", primary=ARMS,
+        arms, target=0.5, budget="30ep", selected="imagenet", primary=ARMS,
         exported=ExportedRun(run=exported, seed=7),
         cost=study_cost(StageCost(runs=len(runs), images=1, seconds=1.0)),
     )  # fmt: skip

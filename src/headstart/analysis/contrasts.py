@@ -13,17 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.analysis.image_sample import ImageSample
+from headstart.analysis.interim import level_after
 from headstart.analysis.statistics import (
     LEVEL,
     ROUNDING_ERROR,
     CrossedInterval,
-    bonferroni,
     crossed_interval,
-    holm,
+    family_levels,
     required_sample_size,
     sign_flip,
 )
-from headstart.config.study_config import MIN_DECISIVE_SEEDS, MIN_DECISIVE_UNITS
+from headstart.config.study_config import DEFAULT_PRIMARY_SHARE, MIN_DECISIVE_SEEDS, MIN_DECISIVE_UNITS
 from headstart.storage.schemas.contrast import Contrast, Outcome, SampleSizeEstimate
 
 MAX_ARMS_ALL_PAIRS = 5  # up to this number of arms every pair is a contrast; beyond, each arm with the reference
@@ -76,20 +76,25 @@ def compute_contrasts(
     *,
     margin: float,
     sample: ImageSample | None = None,
+    primary_share: float = DEFAULT_PRIMARY_SHARE,
+    declared: Sequence[int] = (),
     level: float = LEVEL,
-    primary_level: float | None = None,
 ) -> list[Contrast]:
     """Compute the contrast of every pair.
 
-    The first pair is the primary contrast and has its own `level`. The others form a family: intervals at the
-    Bonferroni level, p-values by Holm.
+    All pairs are one family, in which the probability of any false decision is at most `1 - level`: decisions,
+    intervals and adjusted p-values come from the level of each pair (see `family_levels`). With interim analyses, the
+    error of each pair is divided among them in the same way as that of the primary contrast, since the study can end at
+    any of them.
 
     Args:
         values: For each arm the values of the images in the metric, [seeds, images].
         pairs: Pairs of arm names, the primary one first.
         margin: Equivalence margin, in accuracy.
         sample: Units and weights of the images; default: independent images with equal weights.
-        level: Confidence level.
+        primary_share: Share of the error that the primary contrast has.
+        declared: Numbers of seeds of the declared interim analyses; the tables end at one of them.
+        level: Confidence level of the family.
         primary_level: After interim analyses, one minus the boundary of the last one. The primary interval is then one
             of those that hold together at all interim analyses (Jennison & Turnbull 1989).
 
@@ -100,21 +105,16 @@ def compute_contrasts(
     if len({table.shape for table in tables.values()}) > 1:
         raise ValueError("arms of one study have the same seeds and images")
     sample = sample or ImageSample.independent(tables[pairs[0][0]].shape[1])
-    # interim analyses end the study for all arms, so that the family shares the primary level
-    family_level = bonferroni(primary_level or level, len(pairs) - 1)
-    intervals, per_seed = [], []
-    for number, (first, second) in enumerate(pairs):
-        difference = sample.unit_values(tables[first] - tables[second])
-        pair_level = (primary_level or level) if number == 0 else family_level
-        intervals.append(crossed_interval(difference, pair_level, sample.max_weight))
-        per_seed.append(difference.mean(axis=1))
-    adjusted = [intervals[0].p, *holm([interval.p for interval in intervals[1:]])]
-    return [
-        _contrast(pair, number == 0, interval, differences, p, margin, sample.images)
-        for number, (pair, interval, differences, p) in enumerate(
-            zip(pairs, intervals, per_seed, adjusted, strict=True)
+    contrasts: list[Contrast] = []
+    for pair, family_level in zip(pairs, family_levels(len(pairs), primary_share, level), strict=True):
+        difference = sample.unit_values(tables[pair[0]] - tables[pair[1]])
+        pair_level = level_after(len(difference), declared, family_level)
+        interval = crossed_interval(difference, pair_level, sample.max_weight)
+        adjusted = min(1.0, interval.p * (1 - level) / (1 - pair_level))
+        contrasts.append(
+            _contrast(pair, not contrasts, interval, difference.mean(axis=1), adjusted, margin, sample.images)
         )
-    ]
+    return contrasts
 
 
 def _contrast(

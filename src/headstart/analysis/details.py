@@ -98,7 +98,7 @@ def budgets_words(verdict: VerdictNumbers, contrast: Contrast) -> Message | None
             shown = leader_first(same[0])
             texts.append(
                 _(
-                    "After {length} {outcome}: {mean} percentage points ({interval}).",
+                    "Exploratory: after {length} {outcome}, {mean} percentage points ({interval}).",
                     length=length_words(condition.budget),
                     outcome=_outcome(verdict, shown),
                     mean=format_points(shown.mean, signed=True),
@@ -257,9 +257,9 @@ def contrast_words(verdict: VerdictNumbers, contrast: Contrast) -> Message:
     """Return a contrast in one line."""
     outcome, mean = _outcome(verdict, contrast), format_points(contrast.mean, signed=True)
     if contrast.primary:
-        return _("{outcome}: {mean} percentage points ({interval}, primary, p {p:.2g})", outcome=outcome, mean=mean,
-                 interval=interval(contrast), p=contrast.p)  # fmt: skip
-    return _("{outcome}: {mean} percentage points ({interval}, Holm p {p:.2g})", outcome=outcome, mean=mean,
+        return _("{outcome}: {mean} percentage points ({interval}, primary, adjusted p {p:.2g})", outcome=outcome,
+                 mean=mean, interval=interval(contrast), p=contrast.p_adjusted)  # fmt: skip
+    return _("{outcome}: {mean} percentage points ({interval}, adjusted p {p:.2g})", outcome=outcome, mean=mean,
              interval=interval(contrast), p=contrast.p_adjusted)  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Select the contrast that the headline of a verdict rests on, and the winner."""
+"""Select the contrast that the headline of a verdict answers, and the arms that are not shown to be worse."""
 
 from __future__ import annotations
 
@@ -40,19 +40,25 @@ def flip_contrast(contrast: Contrast, first: str) -> Contrast:
 
 
 def headline_contrast(condition: Condition) -> Contrast | None:
-    """Return the contrast of the arm selected on val with its comparator, or None with one seed.
+    """Return the contrast that the headline answers, or None with one seed.
 
-    The better arm is first; of equal arms the one that was selected on val.
+    The better arm is first; of equal ones the arm whose model is exported.
     """
-    return better_first(condition.contrasts, condition.selected, condition.comparator)
+    return better_first(condition.contrasts, condition.question, condition.selected)
 
 
-def better_first(contrasts: Sequence[Contrast], selected: str, comparator: str) -> Contrast | None:
-    """Return the contrast of the two arms with the better one first, or None if there is none."""
-    contrast = next((contrast for contrast in contrasts if contrast.pair == {selected, comparator}), None)
+def better_first(contrasts: Sequence[Contrast], pair: tuple[str, str], preferred: str = "") -> Contrast | None:
+    """Return the contrast of two arms with the better one first, or None if there is none.
+
+    Args:
+        contrasts: Contrasts of a study.
+        pair: Names of the two arms.
+        preferred: The arm that is first if both are equal; default: the first of the pair.
+    """
+    contrast = next((contrast for contrast in contrasts if contrast.pair == set(pair)), None)
     if contrast is None:
         return None
-    contrast = flip_contrast(contrast, selected)
+    contrast = flip_contrast(contrast, preferred if preferred in pair else pair[0])
     return contrast if contrast.mean >= -ROUNDING_ERROR else flip_contrast(contrast, contrast.second)
 
 
@@ -62,9 +68,9 @@ def beaten_by(contrasts: Sequence[Contrast], arm: str) -> list[str]:
     return [contrast.second for contrast in of_arm if contrast.outcome is Outcome.WORSE]
 
 
-def winner_of(contrasts: Sequence[Contrast], selected: str, comparator: str) -> str | None:
-    """Return the better arm of `selected` and `comparator`, or None if none is better, or a third one beats it."""
-    contrast = better_first(contrasts, selected, comparator)
-    if contrast is None or contrast.outcome is not Outcome.BETTER or beaten_by(contrasts, contrast.first):
-        return None
-    return contrast.first
+def not_worse(contrasts: Sequence[Contrast], arms: Sequence[str]) -> list[str]:
+    """Return the arms that no other is better than by a decided contrast, in the given order.
+
+    The arm with the highest mean is always among them.
+    """
+    return [arm for arm in arms if not beaten_by(contrasts, arm)]

@@ -1,8 +1,8 @@
 """Interim analyses: test the primary contrast at declared numbers of seeds, before all seeds have run.
 
-The O'Brien-Fleming boundary shares an error of 5 % among all analyses. The information fraction is that of the seeds.
-The test images are the same at every analysis, so that the analyses are more alike than the boundary assumes: the error
-stays below 5 %.
+The O'Brien-Fleming boundary shares the error of a contrast among all analyses. The information fraction is that of the
+seeds. The test images are the same at every analysis, so that the analyses are more alike than the boundary assumes:
+the error stays below that of the contrast.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.analysis.image_sample import ImageSample
-from headstart.analysis.statistics import crossed_interval, obrien_fleming
+from headstart.analysis.statistics import LEVEL, crossed_interval, obrien_fleming
 from headstart.storage.schemas.verdict import InterimAnalysis
 
 
@@ -24,6 +24,7 @@ def interim_analyses(
     declared: Sequence[int],
     *,
     sample: ImageSample | None = None,
+    level: float = LEVEL,
 ) -> list[InterimAnalysis]:
     """Return the interim analyses that the seeds allow, up to the first that crosses its boundary.
 
@@ -32,11 +33,12 @@ def interim_analyses(
         primary: Names of the two arms of the primary contrast.
         declared: Numbers of seeds of all analyses, in ascending order.
         sample: Units and weights of the images; default: independent images with equal weights.
+        level: Level of the primary contrast (see `statistics.family_levels`).
     """
     difference = np.subtract(*(np.asarray(values[name], dtype=np.float64) for name in primary))
     sample = sample or ImageSample.independent(difference.shape[1])
     analyses: list[InterimAnalysis] = []
-    for n, boundary in zip(declared, _boundaries(tuple(declared)), strict=True):
+    for n, boundary in zip(declared, _boundaries(tuple(declared), level), strict=True):
         if n > len(difference) or (analyses and analyses[-1].stopped):
             break
         p = crossed_interval(sample.unit_values(difference[:n]), max_weight=sample.max_weight).p
@@ -44,7 +46,17 @@ def interim_analyses(
     return analyses
 
 
+def level_after(n: int, declared: Sequence[int], level: float) -> float:
+    """Return the level of an interval after n seeds of a study with declared analyses: one minus their boundary.
+
+    The intervals of all analyses hold together with `level` (Jennison & Turnbull 1989). Without an analysis up to n, or
+    with none declared, it is `level`.
+    """
+    made = sum(count <= n for count in declared)
+    return 1 - _boundaries(tuple(declared), level)[made - 1] if made else level
+
+
 @cache
-def _boundaries(declared: tuple[int, ...]) -> list[float]:
+def _boundaries(declared: tuple[int, ...], level: float) -> list[float]:
     """Return the p-value of each analysis at which the study stops."""
-    return obrien_fleming([n / declared[-1] for n in declared]) if declared else []
+    return obrien_fleming([n / declared[-1] for n in declared], level) if declared else []

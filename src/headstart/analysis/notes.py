@@ -18,7 +18,7 @@ MAX_CLASS_NAMES = 5  # in a sentence
 
 def notes(verdict: VerdictNumbers) -> list[Message]:
     """Return what qualifies the result: optimism, diverged runs, edges of the grid, weights that have seen the data."""
-    texts = [_optimism(verdict)]
+    texts = [_optimism(verdict), *_family_notes(verdict)]
     if verdict.pooled:
         texts.insert(
             0,
@@ -75,6 +75,24 @@ def notes(verdict: VerdictNumbers) -> list[Message]:
     if (note := copies_note(verdict)) is not None:
         texts.append(note)
     return [*texts, *(overlap.sentence for overlap in verdict.overlaps), *exposure_notes(verdict)]
+
+
+def _family_notes(verdict: VerdictNumbers) -> list[Message]:
+    """Return what the error of 5 % covers, if there are several contrasts or other conditions."""
+    count, texts = len(verdict.contrasts), []
+    if count > 1:
+        texts.append(
+            _(
+                "The {count} contrasts share an error of 5 %: the probability that any of them is decided wrongly is "
+                "at most that.",
+                count=count,
+            )
+        )
+    if verdict.conditions and count:
+        texts.append(
+            _("Results at other training lengths and fractions are exploratory: this error does not cover them.")
+        )
+    return texts
 
 
 def _optimism(verdict: VerdictNumbers) -> Message:

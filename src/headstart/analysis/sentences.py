@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from headstart.analysis import details
 from headstart.analysis.contrasts import can_decide
-from headstart.analysis.headline import beaten_by, headline_contrast
+from headstart.analysis.headline import headline_contrast
 from headstart.analysis.notes import notes
 from headstart.analysis.varied_fields import varied_words
 from headstart.analysis.wording import (
@@ -19,7 +19,7 @@ from headstart.analysis.wording import (
     plural_number,
     splits,
 )
-from headstart.i18n import Message, _, join, ngettext
+from headstart.i18n import Message, Value, _, join, ngettext
 from headstart.storage.schemas.contrast import Contrast, Outcome
 from headstart.storage.schemas.verdict import Sentences, TimeToTarget, VerdictNumbers
 from headstart.text import format_points, join_list
@@ -132,30 +132,38 @@ def best_on_val(verdict: VerdictNumbers) -> Message:
 
 
 def headline(verdict: VerdictNumbers, contrast: Contrast) -> Message:
-    """Return the recommendation in one short sentence.
+    """Return the answer to the declared question, and which arms are not shown to be worse than any other.
 
     Args:
         verdict: The verdict.
         contrast: The headline's contrast, with the better arm first.
     """
-    first, second, selected = (
-        named_words(verdict, name) for name in (contrast.first, contrast.second, verdict.selected)
-    )
-    selection, evaluation = splits(verdict)
-    if losses := _losses(verdict, contrast):
-        return _(
-            "Selection on {selection} and evaluation on {evaluation} give different arms: {selection} selected "
-            "{selected}; on {evaluation} {losses}.",
-            selection=selection,
-            evaluation=evaluation,
-            selected=selected,
-            losses=join(losses, "; "),
-        )
-    if contrast.outcome is Outcome.BETTER and verdict.selected != contrast.first:
-        return _("Use {first}, although {selection} selected {selected}.", first=first, selection=selection,
-                 selected=selected)  # fmt: skip
-    if contrast.outcome is Outcome.BETTER:
+    first, second = (named_words(verdict, name) for name in (contrast.first, contrast.second))
+    remaining = [named_words(verdict, name) for name in verdict.not_worse]
+    others = [named_words(verdict, name) for name in verdict.not_worse if name not in contrast.pair]
+    if contrast.outcome is Outcome.BETTER and verdict.not_worse == [contrast.first]:
         return _("Use {arm}.", arm=first)
+    if contrast.outcome is Outcome.BETTER and contrast.first in verdict.not_worse and others:
+        return ngettext(
+            "Use {first} rather than {second}. {others:cap} is not shown to be worse than {first}.",
+            "Use {first} rather than {second}. {others:cap} are not shown to be worse than {first}.",
+            len(others),
+            first=first,
+            second=second,
+            others=join_list(others),
+        )
+    answer = _answer(verdict, contrast, first, second)
+    if set(verdict.not_worse) == contrast.pair:
+        return answer
+    if len(remaining) == 1:
+        return _("{answer} Use {arm}.", answer=answer, arm=remaining[0])
+    return _("{answer} Not shown to be worse than another arm: {arms}.", answer=answer, arms=join_list(remaining))
+
+
+def _answer(verdict: VerdictNumbers, contrast: Contrast, first: Message, second: Message) -> Message:
+    """Return the decision of the headline's contrast, if it recommends no arm."""
+    if contrast.outcome is Outcome.BETTER:
+        return _("{first} is better than {second}.", first=first, second=second)
     if all(len(verdict.arm(name).diverged) == contrast.n for name in contrast.pair):
         return _("Undecided: every run of {first} and of {second} diverged.", first=first, second=second)
     if contrast.outcome is Outcome.EQUIVALENT:
@@ -165,21 +173,6 @@ def headline(verdict: VerdictNumbers, contrast: Contrast) -> Message:
             second=second,
         )
     return _("Undecided between {first} and {second}.", first=first, second=second)
-
-
-def _losses(verdict: VerdictNumbers, contrast: Contrast) -> list[Message]:
-    """Return which arms were worse than which, if the headline's arm was worse than a third one; else nothing."""
-    recommended = contrast.first if contrast.outcome is Outcome.BETTER else verdict.selected
-    better = beaten_by(verdict.contrasts, recommended)
-    if not better:
-        return []
-    arm = named_words(verdict, recommended)
-    winners = join_list(named_words(verdict, name) for name in better)
-    texts = [_("{arm} was worse than {winners}", arm=arm, winners=winners)]
-    if recommended != verdict.selected:
-        second = named_words(verdict, contrast.second)
-        texts.insert(0, _("{arm} was worse than {winners}", arm=second, winners=arm))
-    return texts
 
 
 def evidence(verdict: VerdictNumbers, contrast: Contrast) -> Message:
@@ -198,38 +191,35 @@ def evidence(verdict: VerdictNumbers, contrast: Contrast) -> Message:
         difference=difference,
         margin=_margin_words(verdict, contrast),
     )
-    return join([text, *_selected_another(verdict, contrast)])
+    return join([text, *_exported_words(verdict)])
 
 
 def _better_words(verdict: VerdictNumbers, contrast: Contrast, difference: Message) -> Message:
     """Return by how much the first arm was better; the arm is "it" where the headline names it alone."""
-    by_less = contrast.by_less_than_margin
+    by_less, is_named = contrast.by_less_than_margin, contrast.first in verdict.not_worse
+    exported = [] if verdict.not_worse == [contrast.first] else _exported_words(verdict)
     first, second = named_words(verdict, contrast.first), named_words(verdict, contrast.second)
     seeds, margin = _winning_seeds(contrast), format_points(verdict.margin)
-    if verdict.selected == contrast.first and not _losses(verdict, contrast):
-        if by_less:
-            return _(
-                "It was better than {second} on {seeds}: {difference}; possibly by less than the equivalence margin "
-                "of ±{margin} percentage points.",
-                second=second,
-                seeds=seeds,
-                difference=difference,
-                margin=margin,
-            )
-        return _("It was better than {second} on {seeds}: {difference}.", second=second, seeds=seeds,
-                 difference=difference)  # fmt: skip
-    if by_less:
-        return _(
+    arms: dict[str, Value] = {"first": first, "second": second, "seeds": seeds, "difference": difference}
+    if is_named and by_less:
+        text = _(
+            "It was better than {second} on {seeds}: {difference}; possibly by less than the equivalence margin "
+            "of ±{margin} percentage points.",
+            margin=margin,
+            **arms,
+        )
+    elif is_named:
+        text = _("It was better than {second} on {seeds}: {difference}.", **arms)
+    elif by_less:
+        text = _(
             "{first} was better than {second} on {seeds}: {difference}; possibly by less than the equivalence "
             "margin of ±{margin} percentage points.",
-            first=first,
-            second=second,
-            seeds=seeds,
-            difference=difference,
             margin=margin,
+            **arms,
         )
-    return _("{first} was better than {second} on {seeds}: {difference}.", first=first, second=second,
-             seeds=seeds, difference=difference)  # fmt: skip
+    else:
+        text = _("{first} was better than {second} on {seeds}: {difference}.", **arms)
+    return join([text, *exported])
 
 
 def _winning_seeds(contrast: Contrast) -> Message:
@@ -267,13 +257,18 @@ def _margin_words(verdict: VerdictNumbers, contrast: Contrast) -> Message:
     return _("the equivalence margin is ±{margin} percentage points", margin=margin)
 
 
-def _selected_another(verdict: VerdictNumbers, contrast: Contrast) -> list[Message]:
-    """Return which arm val selected, if the contrast is undecided and the other arm is ahead; else nothing."""
-    ahead, selected = verdict.arm(contrast.first), verdict.arm(verdict.selected)
-    if contrast.outcome is not Outcome.UNDECIDED or ahead.val >= selected.val or _losses(verdict, contrast):
+def _exported_words(verdict: VerdictNumbers) -> list[Message]:
+    """Return which arm's model is exported, if several arms remain; else nothing."""
+    if len(verdict.not_worse) == 1:
         return []
     selection = splits(verdict)[0]
-    return [_("{selection:cap} selected {arm}.", selection=selection, arm=arm_words(selected.spec))]
+    return [
+        _(
+            "The exported model is of {arm}, the best of these on {selection}.",
+            arm=named_words(verdict, verdict.selected),
+            selection=selection,
+        )
+    ]
 
 
 def time_words(verdict: VerdictNumbers, contrast: Contrast) -> Message | None:

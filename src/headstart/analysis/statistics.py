@@ -224,19 +224,16 @@ def sign_flip(per_seed: Sequence[float] | Array) -> float:
     return float((sums >= abs(d.sum()) - ROUNDING_ERROR).mean())
 
 
-def holm(p: Sequence[float]) -> list[float]:
-    """Return the adjusted p-values of a family (Holm 1979): the i-th smallest of k times k - i + 1, made monotone."""
-    order = sorted(range(len(p)), key=lambda i: p[i])
-    adjusted, largest = [0.0] * len(p), 0.0
-    for rank, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(p) - rank) * p[index]))
-        adjusted[index] = largest
-    return adjusted
+def family_levels(family: int, primary_share: float, level: float = LEVEL) -> list[float]:
+    """Return the levels of `family` intervals that hold together with `level`, that of the primary contrast first.
 
-
-def bonferroni(level: float, family: int) -> float:
-    """Return the level of each of `family` intervals that hold together with `level` (Dunn 1961)."""
-    return 1 - (1 - level) / max(family, 1)
+    The errors of the intervals add up to `1 - level` (Bonferroni; Dunn 1961). The primary contrast has the share
+    `primary_share` of it, and the others divide the rest equally. A single contrast has all of it.
+    """
+    error = 1 - level
+    if family == 1:
+        return [level]
+    return [1 - primary_share * error, *[1 - (1 - primary_share) * error / (family - 1)] * (family - 1)]
 
 
 def required_sample_size(interval: CrossedInterval, half_width: float, confidence: float = 0.8) -> SampleSizeEstimate:
@@ -299,7 +296,7 @@ def obrien_fleming(shares: Sequence[float], level: float = LEVEL) -> list[float]
         shares: Shares of the data at each analysis, increasing, the last one 1.
         level: One minus the total error.
     """
-    c = optimize.brentq(lambda c: _crossing(c, shares) - (1 - level), 1.5, 4.0, xtol=1e-12)
+    c = optimize.brentq(lambda c: _crossing(c, shares) - (1 - level), 1.5, 9.0, xtol=1e-12)
     return [float(2 * stats.norm.sf(c / math.sqrt(share))) for share in shares]
 
 

@@ -11,12 +11,12 @@ from headstart.analysis.contrasts import compute_contrasts, contrast_pairs
 from headstart.analysis.copies import result_without_copies
 from headstart.analysis.correctness import Predictions
 from headstart.analysis.data_efficiency import data_efficiency
-from headstart.analysis.headline import winner_of
+from headstart.analysis.headline import not_worse
 from headstart.analysis.image_sample import ImageSample
 from headstart.analysis.interim import interim_analyses
 from headstart.analysis.run_records import ConditionKey, RunRecord, common_seeds, main_runs, runs_in
 from headstart.analysis.sentences import verdict_sentences
-from headstart.analysis.statistics import time_to_target
+from headstart.analysis.statistics import family_levels, time_to_target
 from headstart.analysis.value_tables import value_tables
 from headstart.analysis.varied_fields import ValuePairs, value_pairs, varied_fields
 from headstart.config.study_config import ArmVariant
@@ -107,8 +107,16 @@ def stops_early(folder: Path, spec: StudySpec) -> bool:
     tables, images = value_tables(runs, EVALUATION_SPLIT, metric)
     primary = spec.protocol.contrast([variant.arm for variant in spec.variants])
     sample = ImageSample.of_metric(metric, images.labels, images.units)
-    analyses = interim_analyses(tables, primary, spec.protocol.interim, sample=sample)
+    pairs = contrast_pairs([variant.name for variant in spec.variants], primary[1], primary)
+    analyses = interim_analyses(
+        tables, primary, spec.protocol.interim, sample=sample, level=_primary_level(spec, len(pairs))
+    )
     return any(analysis.stopped for analysis in analyses)
+
+
+def _primary_level(spec: StudySpec, contrasts: int) -> float:
+    """Return the level of the primary contrast of a study with this number of contrasts."""
+    return family_levels(contrasts, spec.protocol.primary_share)[0]
 
 
 def _main_condition(spec: StudySpec) -> ConditionKey:
@@ -117,7 +125,7 @@ def _main_condition(spec: StudySpec) -> ConditionKey:
 
 
 def _condition(runs: Sequence[RunRecord], spec: StudySpec, key: ConditionKey, splits: str) -> Condition:
-    """Return one budget and fraction: arms, the arm selected on val, contrasts, and winner.
+    """Return one budget and fraction: arms, contrasts, the arms that are not shown to be worse, and the exported run.
 
     `splits` are those that the data declares.
     """
@@ -128,21 +136,29 @@ def _condition(runs: Sequence[RunRecord], spec: StudySpec, key: ConditionKey, sp
     seeds = common_seeds(runs)
     arms = [_arm(arm, [run for run in runs if run.arm == arm.name and run.seed in seeds], spec) for arm in specs]
     val = {arm.name: arm.val for arm in arms}
-    selected = max(arms, key=lambda arm: arm.val)  # on val only; of equal arms the first declared
-    comparators = [] if protocol.primary else comparators_of(selected.name, spec.variants, val)
-    comparator = comparator_of(selected.name, primary, comparators)
-    # prefer a run with a validated epoch: only that has a model
-    best = max(selected.seeds, key=lambda run: (bool(run.best_epoch), run.val, -run.seed))
+    leader = max(arms, key=lambda arm: arm.val)  # on val only; of equal arms the first declared
+    comparators = [] if protocol.primary else comparators_of(leader.name, spec.variants, val)
+    question = (leader.name, comparators[0]) if comparators else primary
     sample = ImageSample.of_metric(protocol.metric, images.labels, images.units)
     declared_analyses = protocol.interim if key == _main_condition(spec) else ()
-    analyses = interim_analyses(tables, primary, declared_analyses, sample=sample)
-    contrasts = []
     by_value = value_pairs(specs, primary)
+    pairs = with_values(with_comparators(order, primary, leader.name, comparators), by_value)
+    level = _primary_level(spec, len(pairs))
+    analyses = interim_analyses(tables, primary, declared_analyses, sample=sample, level=level)
+    contrasts = []
     if len(seeds) > 1 and sample.count > 1:
-        level = 1 - analyses[-1].boundary if analyses else None
-        pairs = with_comparators(order, primary, selected.name, comparators)
-        pairs = with_values(pairs, by_value)
-        contrasts = compute_contrasts(tables, pairs, margin=protocol.margin_width, sample=sample, primary_level=level)
+        contrasts = compute_contrasts(
+            tables,
+            pairs,
+            margin=protocol.margin_width,
+            sample=sample,
+            primary_share=protocol.primary_share,
+            declared=declared_analyses,
+        )
+    remaining = not_worse(contrasts, order)
+    selected = max((arm for arm in arms if arm.name in remaining), key=lambda arm: arm.val)
+    # prefer a run with a validated epoch: only that has a model
+    best = max(selected.seeds, key=lambda run: (bool(run.best_epoch), run.val, -run.seed))
     without_copies = result_without_copies(
         tables,
         images,
@@ -162,15 +178,16 @@ def _condition(runs: Sequence[RunRecord], spec: StudySpec, key: ConditionKey, sp
         one_split=len({run.predictions("val").images for run in runs}) == 1,
         arms=arms,
         primary=primary,
+        question=question,
+        not_worse=remaining,
         selected=selected.name,
-        comparator=comparator,
         grid_rows=grid_rows(spec.variants, val),
         exported=ExportedRun(run=best.run, seed=best.seed),
         contrasts=contrasts,
         without_copies=without_copies,
         varied=varied_fields(by_value, contrasts),
         interim=analyses,
-        winner=winner_of(contrasts, selected.name, comparator),
+        winner=remaining[0] if len(remaining) == 1 else None,
     )
 
 
@@ -253,16 +270,10 @@ def comparators_of(selected: str, variants: Sequence[ArmVariant], val: Mapping[s
     return sorted(best, key=lambda name: -val[name])
 
 
-def comparator_of(selected: str, primary: tuple[str, str], comparators: Sequence[str]) -> str:
-    """Return the arm that the headline compares with: the first comparator, else the other arm or the reference."""
-    first, reference = primary
-    return comparators[0] if comparators else reference if selected != reference else first
-
-
 def with_comparators(
     order: Sequence[str], primary: tuple[str, str], selected: str, comparators: Sequence[str]
 ) -> list[tuple[str, str]]:
-    """Return the contrasts of a study, plus those of the selected arm with its comparators."""
+    """Return the contrasts of a study, plus those of the best arm on val with its comparators."""
     pairs = contrast_pairs(order, primary[1], primary)
     return pairs + [
         (selected, comparator) for comparator in comparators if {selected, comparator} not in map(set, pairs)

@@ -211,13 +211,13 @@ def pool(
 
 
 def require_winner(study: Study | PathLike) -> Run:
-    """Return the run whose model is exported if its arm is the winner on the evaluation images.
+    """Return the run whose model is exported if its arm alone is not shown to be worse on the evaluation images.
 
     Args:
         study: a finished study, or its folder.
 
     Raises:
-        HeadstartError: there is no winner, or the winner is not the arm that was selected on val.
+        HeadstartError: there is no winner.
         DataError: the study has no verdict yet.
 
     Examples:
@@ -225,7 +225,7 @@ def require_winner(study: Study | PathLike) -> Run:
         ...     model = headstart.require_winner(study).model()
         ... except headstart.HeadstartError as error:  # one seed decides nothing
         ...     print(error.message)
-        The study has no winner.
+        The study has no winner: scratch and scratch (with adam) are not shown to be worse than another arm.
     """
     opened = study if isinstance(study, Study) else Study(Path(study))
     best_model.require_winner(opened.verdict)

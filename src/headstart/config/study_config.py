@@ -32,6 +32,7 @@ from headstart.storage.schemas.arm import ArmSpec
 from headstart.text import message_of, suggestion
 
 DEFAULT_LR_GRID = (0.05, 0.01, 0.005, 0.001, 0.0001)  # learning rates to search
+DEFAULT_PRIMARY_SHARE = 0.5  # of the error of all contrasts
 MIN_DECISIVE_SEEDS = 3  # with fewer seeds every verdict is undecided
 MIN_DECISIVE_UNITS = 20  # groups of test images, or independent ones; with fewer every verdict is undecided
 OptimizerField = Literal["lr", "weight_decay"]
@@ -110,6 +111,12 @@ class StudyConfig(ConfigSection):
     )
     primary: str = Field(
         "", description=_("primary contrast: A vs B [default: the first arm that is not scratch vs scratch]")
+    )
+    primary_share: float = Field(
+        DEFAULT_PRIMARY_SHARE,
+        gt=0,
+        lt=1,
+        description=_("share of the 5 % error that the primary contrast has; the other contrasts divide the rest"),
     )
     search: Literal["shared", "per-seed", "off"] = Field(
         "shared",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from headstart import markdown
 from headstart.analysis.sentences import verdict_messages
-from headstart.analysis.wording import arm_words, evaluation_images, splits
+from headstart.analysis.wording import arm_words, evaluation_images, named_words, splits
 from headstart.artifacts.model_folder import merge_weight_files
 from headstart.config.sealed_run import require_intact_model
 from headstart.errors import NoWinnerError
@@ -16,6 +16,7 @@ from headstart.printable import printable
 from headstart.storage import contained
 from headstart.storage.run_files import MODEL_FILES, MODEL_FOLDER, copy_folder
 from headstart.storage.schemas.verdict import Verdict
+from headstart.text import join_list
 
 
 def export(folder: Path, verdict: Verdict) -> None:
@@ -68,25 +69,19 @@ def _card(card: str, verdict: Verdict) -> str:
 
 
 def require_winner(verdict: Verdict) -> None:
-    """Require that the study has a winner and that its exported model is of the winning arm.
+    """Require that the study has a winner, which is then the arm of its exported model.
 
     Args:
         verdict: The study's verdict.
 
     Raises:
-        NoWinnerError: There is no winner, or the winner is not the arm selected on val.
+        NoWinnerError: More than one arm is not shown to be worse than another.
     """
     if verdict.winner is None:
         raise NoWinnerError(
-            _("The study has no winner."), _("Read the verdict: it estimates how many more seeds or images are needed.")
-        )
-    if verdict.winner != verdict.selected:
-        selection, evaluation = splits(verdict)
-        raise NoWinnerError(
             _(
-                "The study's model was selected on {selection}; the winner on {evaluation} is another arm.",
-                selection=selection,
-                evaluation=evaluation,
+                "The study has no winner: {arms} are not shown to be worse than another arm.",
+                arms=join_list(named_words(verdict, name) for name in verdict.not_worse),
             ),
-            _("Read the verdict, and use a model of the winning arm."),
+            _("Read the verdict: it estimates how many more seeds or images are needed."),
         )

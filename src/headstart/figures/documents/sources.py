@@ -27,6 +27,12 @@ SOURCES = [
         "https://arxiv.org/abs/2302.06675",
     ),
     Source(
+        "dunn1961",
+        "Dunn, O. J. (1961). Multiple comparisons among means. Journal of the American Statistical Association "
+        "56(293), 52–64.",
+        "https://doi.org/10.1080/01621459.1961.10482090",
+    ),
+    Source(
         "glorot2010",
         "Glorot, X., and Bengio, Y. (2010). Understanding the difficulty of training deep feedforward neural "
         "networks. Proceedings of the 13th International Conference on Artificial Intelligence and Statistics, PMLR 9, "
@@ -51,12 +57,6 @@ SOURCES = [
         "He, K., Zhang, X., Ren, S., and Sun, J. (2016). Deep residual learning for image recognition. Proceedings of "
         "the IEEE Conference on Computer Vision and Pattern Recognition, 770–778.",
         "https://doi.org/10.1109/CVPR.2016.90",
-    ),
-    Source(
-        "holm1979",
-        "Holm, S. (1979). A simple sequentially rejective multiple test procedure. Scandinavian Journal of Statistics "
-        "6(2), 65–70.",
-        "https://www.jstor.org/stable/4615733",
     ),
     Source(
         "hunter2007",

@@ -149,15 +149,15 @@ def _level_sentences(contrasts: Sequence[Contrast]) -> Iterator[Message]:
     primary = next(contrast for contrast in contrasts if contrast.primary)
     others = [contrast for contrast in contrasts if not contrast.primary]
     yield _("The interval of the primary contrast has the level {level}.", level=format_level(primary.level))
-    if len(others) == 1:
-        yield _("That of the other contrast has the level {level}.", level=format_level(others[0].level))
-    elif others:
-        yield _(
-            "The other {count} contrasts form a family: each of their intervals has the level {level} (Bonferroni), "
-            "and their p-values are adjusted by the method of Holm {source}.",
-            count=len(others),
+    if others:
+        yield ngettext(
+            "That of the other contrast has the level {level}: both hold together with at least 95 % (Bonferroni "
+            "{source}), and the p-values are adjusted in the same way.",
+            "Those of the {count} other contrasts have the level {level}: all hold together with at least 95 % "
+            "(Bonferroni {source}), and the p-values are adjusted in the same way.",
+            len(others),
             level=format_level(others[0].level),
-            source=cite("holm1979"),
+            source=cite("dunn1961"),
         )
 
 

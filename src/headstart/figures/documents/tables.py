@@ -83,7 +83,7 @@ def contrast_table(verdict: Verdict) -> list[DocumentTable]:
         margin=format_points(verdict.margin),
     )
     if len(rows) > 1:
-        caption = join([caption, _("The primary contrast comes first; its p-value is not adjusted, the others are.")])
+        caption = join([caption, _("The primary contrast comes first. The p-values are adjusted for all contrasts.")])
     return [DocumentTable("contrasts", caption, header, rows)]
 
 
@@ -100,7 +100,7 @@ def _contrast_row(verdict: Verdict, contrast: Contrast) -> list[str]:
         format_points(contrast.mean, signed=True),
         _("{low} to {high}", low=format_points(contrast.low), high=format_points(contrast.high)),
         format_level(contrast.level),
-        f"{contrast.p if contrast.primary else contrast.p_adjusted:.2g}",
+        f"{contrast.p_adjusted:.2g}",
         ngettext("{wins} of {count} seed", "{wins} of {count} seeds", contrast.n, wins=contrast.wins),
         outcomes[contrast.outcome],
     ]  # fmt: skip

@@ -41,7 +41,9 @@ class Contrast(Schema):
     high: Difference = Field(description="upper end of the interval, at most 1")
     level: Share = Field(description="confidence level of the interval")
     p: Share = Field(description="p-value of a mean difference of 0")
-    p_adjusted: Share = Field(description="p-value adjusted for all contrasts (Holm 1979)")
+    p_adjusted: Share = Field(
+        description="p-value adjusted for all contrasts: at most 0.05 exactly if the interval does not contain 0"
+    )
     p_sign_flip: Share | None = Field(description="p-value of the sign-flip test; null above 20 seeds")
     half_width_infinite_seeds: Positive = Field(description="half-width with infinitely many seeds, at most 1")
     degrees_of_freedom: Positive = Field(description="degrees of freedom of the t distribution of the interval")

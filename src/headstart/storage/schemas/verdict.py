@@ -146,8 +146,12 @@ class Condition(Schema):
     one_split: bool = Field(description="whether all seeds have the same split")
     arms: list[ArmResult] = Field(description="one item for each arm")
     primary: tuple[str, str] = Field(description="arms of the primary contrast, first minus second")
-    selected: str = Field(description="arm with the best mean on val, whatever its result on test")
-    comparator: str = Field(description="arm that the headline compares `selected` with")
+    question: tuple[str, str] = Field(
+        description="arms of the contrast that the headline answers: the primary ones or, with varied learning rates, "
+        "the best on val and its comparator"
+    )
+    not_worse: list[str] = Field(description="arms that no other arm is better than, by the contrasts")
+    selected: str = Field(description="arm with the best mean on val among `not_worse`; its model is exported")
     grid_rows: list[GridRow] = Field(description="rows of a grid of learning rates; empty unless they are compared")
     exported: ExportedRun = Field(description="run whose model is exported: the best run of `selected` on val")
     contrasts: list[Contrast] = Field(description="one item for each pair of arms that is compared")
@@ -159,9 +163,7 @@ class Condition(Schema):
         default_factory=list, description="one item for each varied field on which the verdict may depend"
     )
     interim: list[InterimAnalysis] = Field(description="one item for each interim analysis that was done")
-    winner: str | None = Field(
-        description="the better of `selected` and `comparator` on test, if worse than no other arm"
-    )
+    winner: str | None = Field(description="the arm in `not_worse`, if it is the only one")
 
     def arm(self, name: str) -> ArmResult:
         """Return the result of an arm. Raises KeyError for an unknown name."""

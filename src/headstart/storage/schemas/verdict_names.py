@@ -51,10 +51,13 @@ def _condition_faults(condition: Condition) -> Iterator[Message]:
     names = [
         *condition.primary,
         condition.selected,
-        condition.comparator,
+        *condition.question,
+        *condition.not_worse,
         *(row.variant for row in condition.grid_rows),
     ]
     yield from _unknown(arms, [*names, *([condition.winner] if condition.winner is not None else [])])
+    if condition.selected not in condition.not_worse:
+        yield _("the exported arm is not among those that are not shown to be worse")
     yield from _contrast_faults(condition)
     runs = {run.run for arm in condition.arms if arm.name == condition.selected for run in arm.seeds}
     yield from _unknown(runs, [condition.exported.run])
@@ -77,7 +80,7 @@ def _contrast_faults(condition: Condition) -> Iterator[Message]:
         yield _("two contrasts are of the same arms")
     needed = [frozenset((value.first, value.second)) for field in condition.varied for value in field.values]
     if pairs:
-        needed += [frozenset(condition.primary), frozenset((condition.selected, condition.comparator))]
+        needed += [frozenset(condition.primary), frozenset(condition.question)]
     for missing in (pair for pair in needed if pair not in pairs):
         yield _("it has no contrast of {arms}", arms=", ".join(sorted(missing)))
 
