@@ -35,7 +35,6 @@ RENAMED_KEYS = {
     "judge": "evaluation",
     "cell": "variant",
     "chosen": "selected",
-    "rival": "comparator",
     "need": "sample_size",
     "worth": "equivalences",
     "endless_seeds": "half_width_infinite_seeds",

@@ -114,7 +114,7 @@ class ModelFileError(HeadstartError):
 
 
 class NoWinnerError(HeadstartError):
-    """A study has no winner, or its exported model is not of the winning arm."""
+    """A study has no winner: more than one arm is not shown to be worse than another."""
 
     exit_code = 7
 

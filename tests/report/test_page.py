@@ -570,11 +570,10 @@ def test_one_arm_is_blue_and_scratch_gray() -> None:
     [
         (None, "scratch", {"scratch": GRAY, "imagenet": 2}),
         (None, "imagenet", {"scratch": GRAY, "imagenet": BLUE}),
-        ("imagenet", "scratch", {"scratch": GRAY, "imagenet": BLUE}),
         ("scratch", "scratch", {"scratch": BLUE, "imagenet": 2}),
     ],
 )
-def test_blue_is_the_winner_else_the_selected_arm_that_is_not_scratch(
+def test_blue_is_the_arm_of_the_exported_model_unless_it_is_an_undecided_scratch(
     winner: str | None, selected: str, colors: dict[str, int]
 ) -> None:
     result = verdict([arm_result("scratch"), arm_result("imagenet")], selected=selected, winner=winner)

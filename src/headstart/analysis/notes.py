@@ -96,33 +96,37 @@ def _family_notes(verdict: VerdictNumbers) -> list[Message]:
 
 
 def _optimism(verdict: VerdictNumbers) -> Message:
-    """Return how the selected arm's mean on the selection split compares with that on the evaluation split."""
+    """Return how the exported arm's mean on the selection split compares with that on the evaluation split."""
     arm = verdict.arm(verdict.selected)
     selection, evaluation = splits(verdict)
     points = format_points(abs(arm.optimism))
     means = {
         "selection": selection,
         "evaluation": evaluation,
-        "arm": arm_words(arm.spec),
         "selection_mean": format_percent(arm.val),
         "evaluation_mean": format_percent(arm.test),
     }
+    means["exported"] = _(
+        "{selection:cap} selected the epochs. The arm of the exported model is {arm}",
+        selection=selection,
+        arm=arm_words(arm.spec),
+    )
     if points == "0.0":
         return _(
-            "{selection:cap} selected the epochs and the arm, {arm}: its mean on {selection}, {selection_mean}, is "
-            "about the same as its mean on {evaluation}, {evaluation_mean}.",
+            "{exported}: its mean on {selection}, {selection_mean}, is about the same as its mean on {evaluation}, "
+            "{evaluation_mean}.",
             **means,
         )
     if arm.optimism > 0:
         return _(
-            "{selection:cap} selected the epochs and the arm, {arm}: its mean on {selection}, {selection_mean}, is "
-            "{points} percentage points above its mean on {evaluation}, {evaluation_mean}.",
+            "{exported}: its mean on {selection}, {selection_mean}, is {points} percentage points above its mean on "
+            "{evaluation}, {evaluation_mean}.",
             points=points,
             **means,
         )
     return _(
-        "{selection:cap} selected the epochs and the arm, {arm}: its mean on {selection}, {selection_mean}, is "
-        "{points} percentage points below its mean on {evaluation}, {evaluation_mean}.",
+        "{exported}: its mean on {selection}, {selection_mean}, is {points} percentage points below its mean on "
+        "{evaluation}, {evaluation_mean}.",
         points=points,
         **means,
     )

@@ -144,10 +144,8 @@ def headline(verdict: VerdictNumbers, contrast: Contrast) -> Message:
     if contrast.outcome is Outcome.BETTER and verdict.not_worse == [contrast.first]:
         return _("Use {arm}.", arm=first)
     if contrast.outcome is Outcome.BETTER and contrast.first in verdict.not_worse and others:
-        return ngettext(
-            "Use {first} rather than {second}. {others:cap} is not shown to be worse than {first}.",
-            "Use {first} rather than {second}. {others:cap} are not shown to be worse than {first}.",
-            len(others),
+        return _(
+            "Use {first} rather than {second}. Not shown to be worse than {first}: {others}.",
             first=first,
             second=second,
             others=join_list(others),
@@ -196,8 +194,7 @@ def evidence(verdict: VerdictNumbers, contrast: Contrast) -> Message:
 
 def _better_words(verdict: VerdictNumbers, contrast: Contrast, difference: Message) -> Message:
     """Return by how much the first arm was better; the arm is "it" where the headline names it alone."""
-    by_less, is_named = contrast.by_less_than_margin, contrast.first in verdict.not_worse
-    exported = [] if verdict.not_worse == [contrast.first] else _exported_words(verdict)
+    by_less, is_named = contrast.by_less_than_margin, verdict.not_worse == [contrast.first]
     first, second = named_words(verdict, contrast.first), named_words(verdict, contrast.second)
     seeds, margin = _winning_seeds(contrast), format_points(verdict.margin)
     arms: dict[str, Value] = {"first": first, "second": second, "seeds": seeds, "difference": difference}
@@ -219,7 +216,7 @@ def _better_words(verdict: VerdictNumbers, contrast: Contrast, difference: Messa
         )
     else:
         text = _("{first} was better than {second} on {seeds}: {difference}.", **arms)
-    return join([text, *exported])
+    return join([text, *_exported_words(verdict)])
 
 
 def _winning_seeds(contrast: Contrast) -> Message:

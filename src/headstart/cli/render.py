@@ -68,7 +68,7 @@ def study_table(verdict: Verdict) -> list[str]:
         numbers = [f"{100 * arm.val:.1f}", f"{100 * arm.test:.1f}", deviation]
         row = [printable(name), str(verdict.n), *numbers, ", ".join(f"{r:g}" for r in rates), epochs]
         rows.append(row[: len(headings)])
-    note = _("* best on {selection}: its model is exported", selection=selection)
+    note = _("* its model is exported")
     return [*align_columns(rows, left=1), note]
 
 

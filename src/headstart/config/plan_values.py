@@ -137,6 +137,7 @@ class StudySettings(CommonSettings, NetworkSettings, total=False):
     target: float | None
     margin: str | float | None
     primary: str | None
+    primary_share: float | None
     search: Literal["shared", "per-seed", "off"] | str | None
     grid: str | Sequence[float] | None
     search_seeds: int | None

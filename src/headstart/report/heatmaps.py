@@ -166,7 +166,7 @@ def _best_variant_words(verdict: Verdict) -> Message:
         "{arm} is the best of {count} variant on {split}",
         "{arm} is the best of {count} variants on {split}",
         len(verdict.arms),
-        arm=named_words(verdict, verdict.selected),
+        arm=named_words(verdict, verdict.best_on_val),
         split=splits(verdict)[0],
     )
     at_edge = [named_words(verdict, row.variant) for row in verdict.grid_rows if row.edge]

@@ -17,7 +17,7 @@ from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.verdict import Verdict
 
 COLOR_COUNT = 6
-GRAY, BLUE = 0, 1  # the first arm from scratch, and the winner or selected arm
+GRAY, BLUE = 0, 1  # the first arm from scratch, and the arm of the exported model
 
 
 @dataclass(frozen=True)
@@ -110,12 +110,12 @@ class StudyInputs(PageInputs):
 def verdict_colors(verdict: Verdict) -> dict[str, int]:
     """Return the color of each arm of a verdict, by name.
 
-    Blue is the winner, else the arm that val selected, unless this is the first arm from scratch, which is gray.
+    Blue is the arm of the exported model, unless this is the first arm from scratch, which is gray.
     """
     arms = [arm.spec for arm in verdict.arms]
     reference = next((arm.name for arm in arms if start_row(arm.start).from_scratch), "")
-    selected = "" if verdict.selected == reference else verdict.selected
-    return arm_colors(arms, verdict.winner or selected)
+    selected = "" if verdict.selected == reference and verdict.winner is None else verdict.selected
+    return arm_colors(arms, selected)
 
 
 def arm_colors(arms: Sequence[ArmSpec], blue: str = "") -> dict[str, int]:

@@ -151,7 +151,7 @@ def budgets_section(inputs: StudyInputs) -> Section | None:
     leaders = [
         _(
             "{arm} after {length}",
-            arm=named_words(condition, condition.selected),
+            arm=named_words(condition, condition.best_on_val),
             length=length_words(condition.budget),
         )
         for condition in by_budget

@@ -165,6 +165,11 @@ class Condition(Schema):
     interim: list[InterimAnalysis] = Field(description="one item for each interim analysis that was done")
     winner: str | None = Field(description="the arm in `not_worse`, if it is the only one")
 
+    @property
+    def best_on_val(self) -> str:
+        """Name of the arm with the highest mean on val; of equal ones the first."""
+        return max(self.arms, key=lambda arm: arm.val).name
+
     def arm(self, name: str) -> ArmResult:
         """Return the result of an arm. Raises KeyError for an unknown name."""
         for arm in self.arms:
