@@ -270,7 +270,6 @@ def contrast(differences: np.ndarray, level: float, margin: float, sample: Sampl
             else outcome
         )
     of_units = max((b - c) / (n * g), (max_weight / (g + 2)) ** 2)
-    target = margin if half > margin else margin / 2
     flips = [abs(float(np.dot(signs, seeds))) for signs in itertools.product((1, -1), repeat=n)] if n <= 20 else []
     near = {"better": low < margin, "worse": high > -margin}.get(outcome, False)
     return {
@@ -281,10 +280,11 @@ def contrast(differences: np.ndarray, level: float, margin: float, sample: Sampl
         "degrees_of_freedom": df,
         "wins": int((seeds > 1e-12).sum()), "losses": int((seeds < -1e-12).sum()), "n": n,
         "m": differences.shape[1], "g": g,
-        "sample_size": (
+        "sample_sizes": [
             required(a, b, c, n, g, level, target, max_weight)
-            if outcome == "undecided" and n >= 3 and g >= 20 else None
-        ),
+            for target in ([margin] if half > margin else []) + [margin / 2]
+            if outcome == "undecided" and n >= 3 and g >= 20
+        ],
     }  # fmt: skip
 
 
@@ -646,10 +646,11 @@ def _of_pair(row: dict[str, Any], sign: int) -> list[Named]:
              Named("equal seeds", row["n"] - row["wins"] - row["losses"]),
              Named("half_width_infinite_seeds", 100 * row["half_width_infinite_seeds"]),
              Named("half width", 50 * (row["high"] - row["low"]))]  # fmt: skip
-    need = row["sample_size"] or {}
-    for what in ("seeds", "units"):
-        named += [Named(f"need {what}", limit) for limit in need.get(what) or () if limit is not None]
-    return [*named, Named("needed half width", 100 * need["half_width"])] if need else named
+    for need in row["sample_sizes"]:
+        for what in ("seeds", "units"):
+            named += [Named(f"need {what}", limit) for limit in need[what] or () if limit is not None]
+        named.append(Named("needed half width", 100 * need["half_width"]))
+    return named
 
 
 def _shown_pair(verdict: dict[str, Any]) -> tuple[dict[str, Any], int]:

@@ -45,7 +45,9 @@ def contrasts(draw: st.DrawFn, first: str, second: str, n: int, *, primary: bool
     mean, half = draw(st.sampled_from([-0.3, -0.004, 0.0, 0.004, 0.3])), draw(st.sampled_from([0.005, 0.02, 0.5, 0.8]))
     wins = draw(st.integers(0, n))
     need = st.none() | st.sampled_from([(4, 4), (1200, None), (4, 18)])
-    sizes = st.none() | st.builds(SampleSizeEstimate, half_width=st.just(0.01), seeds=need, units=need)
+    sizes = st.lists(
+        st.builds(SampleSizeEstimate, half_width=st.sampled_from([0.01, 0.005]), seeds=need, units=need), max_size=2
+    )
     return verdicts.contrast(
         first,
         second,
@@ -62,7 +64,7 @@ def contrasts(draw: st.DrawFn, first: str, second: str, n: int, *, primary: bool
         wins=wins,
         losses=draw(st.integers(0, n - wins)),
         n=n,
-        sample_size=draw(sizes),
+        sample_sizes=draw(sizes),
     )
 
 

@@ -54,7 +54,7 @@ def contrast(first: str = "imagenet", second: str = "scratch", **changes: Any) -
     fields = {"primary": True, "outcome": Outcome.UNDECIDED, "by_less_than_margin": False, "mean": 0.0, "low": -0.1,
               "high": 0.1, "level": 0.95, "p": 1.0, "p_adjusted": 1.0, "p_sign_flip": 1.0,
               "half_width_infinite_seeds": 0.05, "degrees_of_freedom": 2.0, "wins": 1, "losses": 1, "n": 3, "m": 100,
-              "g": 100, "sample_size": None}  # fmt: skip
+              "g": 100, "sample_sizes": []}  # fmt: skip
     return Contrast(**{**fields, "first": first, "second": second, **changes})
 
 

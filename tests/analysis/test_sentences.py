@@ -201,7 +201,9 @@ def test_identical_arms_are_equivalent_with_enough_images() -> None:
     assert texts.headline.startswith("Undecided")  # although the interval is inside the margin
     assert "percentage points, but so few test images can miss a larger difference." in texts.evidence
     enough = math.ceil(stats.t.ppf(0.975, 7) / 0.005 - 2)  # half-width at the minimum variance
-    assert texts.next_steps == f"An interval of ±0.5 percentage points needs about {enough} test images."
+    assert texts.next_steps == (
+        f"An interval of ±0.5 percentage points, which always decides, needs about {enough} test images."
+    )
 
 
 def test_seeds_with_equal_accuracy_are_counted() -> None:
@@ -307,7 +309,7 @@ def test_width_with_infinitely_many_seeds() -> None:
 )
 def test_sample_size_mentions_seeds_where_seeds_are_the_cause(endless: float, more: str) -> None:
     size = SampleSizeEstimate(half_width=0.01, seeds=None, units=(24_689, None))
-    undecided = contrast(mean=0.05, low=-0.173, high=0.273, half_width_infinite_seeds=endless, sample_size=size)
+    undecided = contrast(mean=0.05, low=-0.173, high=0.273, half_width_infinite_seeds=endless, sample_sizes=[size])
     text = sample_size_words(make_verdict(), undecided)
     assert text == f"An interval of ±1 percentage points needs about 24,689 or more test images{more}"
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from headstart.analysis.contrasts import compute_contrasts
+from headstart.analysis.contrasts import compute_contrasts, contrast_pairs
 from headstart.analysis.run_records import runs_in
 from headstart.cli.main import main
 from headstart.config.duration import parse_seconds
@@ -219,29 +219,29 @@ def test_sequential_runs_take_as_long_as_all_processes_together(monkeypatch) -> 
     assert sequential == pytest.approx(4 * parallel)
 
 
-def test_margin_that_no_result_can_reach_gives_a_warning() -> None:
-    """No pair of arms with 5 seeds x m images can be found equivalent, not even two that never differ."""
-    for images in (20, 205, 1000):
-        warning = planning.equivalence_warning(make_spec().protocol, images, images)
-        same = np.ones((5, images), dtype=np.int8)
-        (contrast,) = compute_contrasts({"a": same, "b": same}, [("a", "b")], margin=0.01)
-        assert bool(warning) == (contrast.outcome != "equivalent"), images
-    (warning,) = planning.equivalence_warning(make_spec().protocol, 205, 205)
-    fields = fields_of(warning)
-    assert fields["count"] == 205 and fields["difference"] > fields["margin"] == 1 and "--margin" in warning
-    (warning,) = planning.equivalence_warning(make_spec(seeds=2).protocol, 10**6, 10**6)
-    assert fields_of(warning) == {"seeds": 3}
+def test_images_for_equivalence_are_those_of_arms_that_never_differ() -> None:
+    """Two arms that agree on every image are equivalent with exactly these images, for each contrast of the family."""
+    for arms in (("scratch", "scratch@adam"), ("scratch", "scratch@adam", "scratch@adamw")):
+        spec = build_study_spec("digits:0-3", arms, None, None, None, None, {})
+        texts = planning.equivalence_words(spec, 10**4, 10**4)
+        assert len(texts) == len(arms) - 1
+        for place, text in enumerate(texts):
+            needed = fields_of(text)["needed"]
+            for images in (needed - 1, needed):
+                same = dict.fromkeys("abc"[: len(arms)], np.ones((5, images), dtype=np.int8))
+                pairs = contrast_pairs(list(same), "a", ("b", "a"))
+                contrast = compute_contrasts(same, pairs, margin=0.01)[place]
+                assert (contrast.outcome == "equivalent") == (images == needed), (place, images)
+            assert (len(planning.equivalence_words(spec, needed - 1, needed - 1)) > len(texts)) == (place == 0)
 
 
-def test_groups_of_images_count_in_the_warning() -> None:
-    """A decision needs 20 units, and the difference that they can miss is that of as many images."""
-    protocol = make_spec().protocol
-    (warning,) = planning.equivalence_warning(protocol, 1000, 19)
-    assert fields_of(warning)["least"] == 20
-    (of_groups,) = planning.equivalence_warning(protocol, 1000, 24)
-    (of_images,) = planning.equivalence_warning(protocol, 24, 24)
-    assert fields_of(of_groups)["difference"] == fields_of(of_images)["difference"]
-    assert planning.equivalence_warning(protocol, 1000, 1000) == []
+def test_too_few_seeds_or_groups_are_said_before_the_study() -> None:
+    (text,) = planning.equivalence_words(make_spec(seeds=2), 10**6, 10**6)
+    assert fields_of(text) == {"seeds": 3}
+    (text,) = planning.equivalence_words(make_spec(), 1000, 19)
+    assert fields_of(text)["least"] == 20
+    of_groups, of_images = (planning.equivalence_words(make_spec(), images, 24)[-1] for images in (1000, 24))
+    assert (values_of(of_groups), values_of(of_images)) == ([24, 1000], [24])
 
 
 def test_missing_default_weights_name_the_file_and_arms_without_download(tmp_path: Path, capsys) -> None:

@@ -155,14 +155,14 @@ def _contrast(
         n=n,
         m=images,
         g=g,
-        sample_size=_sample_size(interval, margin) if outcome is Outcome.UNDECIDED and can_decide(n, g) else None,
+        sample_sizes=_sample_sizes(interval, margin) if outcome is Outcome.UNDECIDED and can_decide(n, g) else [],
     )
 
 
-def _sample_size(interval: CrossedInterval, margin: float) -> SampleSizeEstimate:
-    """Return the sample size for a half-width of the margin, or of half the margin where that is reached already.
+def _sample_sizes(interval: CrossedInterval, margin: float) -> list[SampleSizeEstimate]:
+    """Return the sample sizes for a half-width of the margin, where the interval is wider, and of half the margin.
 
     An interval with a half-width of half the margin excludes 0 or lies inside the margin. It decides on enough units.
     """
     reached = interval.squares.half_width(interval.level) <= margin
-    return required_sample_size(interval, margin / 2 if reached else margin)
+    return [required_sample_size(interval, width) for width in (margin, margin / 2)[reached:]]

@@ -6,7 +6,7 @@ from headstart.analysis.headline import flip_contrast
 from headstart.analysis.wording import evaluation_images, interval, labels_share, length_words, named_words, splits
 from headstart.config.study_config import MIN_DECISIVE_SEEDS, MIN_DECISIVE_UNITS
 from headstart.i18n import Message, _, join, ngettext
-from headstart.storage.schemas.contrast import Contrast, Outcome
+from headstart.storage.schemas.contrast import Contrast, Outcome, SampleSizeEstimate
 from headstart.storage.schemas.verdict import Crossover, DataEfficiency, LabelEquivalence, VerdictNumbers
 from headstart.text import format_level, format_percent, format_points, join_list
 
@@ -176,33 +176,38 @@ def sample_size_words(verdict: VerdictNumbers, contrast: Contrast) -> Message | 
         return more_seeds_words(contrast.n)
     if contrast.g < MIN_DECISIVE_UNITS:
         return _more_units_words(contrast)
-    size = contrast.sample_size
-    if size is None:
+    if not contrast.sample_sizes:
         return None
+    return join([_size_words(verdict, contrast, size) for size in contrast.sample_sizes])
+
+
+def _size_words(verdict: VerdictNumbers, contrast: Contrast, size: SampleSizeEstimate) -> Message:
+    """Return the seeds or images for one width of the interval of an undecided contrast."""
     ways = [_seed_range(*size.seeds)] if size.seeds is not None else []
     if size.units is not None:
         ways.append(_unit_range(*size.units, _unit_words(contrast, splits(verdict)[1])))
     half_width = 100 * size.half_width
+    interval_words = (
+        _("An interval of ±{half_width:.3g} percentage points, which always decides,", half_width=half_width)
+        if size.half_width < verdict.margin
+        else _("An interval of ±{half_width:.3g} percentage points", half_width=half_width)
+    )
     if not ways:
         return _(
-            "An interval of ±{half_width:.3g} percentage points needs both more seeds and more {images}: neither "
-            "alone is enough.",
-            half_width=half_width,
+            "{interval} needs both more seeds and more {images}: neither alone is enough.",
+            interval=interval_words,
             images=evaluation_images(verdict),
         )
     needs = ways[0] if len(ways) == 1 else _("{seeds}, or {images}", seeds=ways[0], images=ways[1])
     if size.seeds is None and 2 * contrast.half_width_infinite_seeds < contrast.high - contrast.mean:
         return ngettext(
-            "An interval of ±{half_width:.3g} percentage points needs about {needs} with this seed, or far fewer "
-            "with more seeds.",
-            "An interval of ±{half_width:.3g} percentage points needs about {needs} with these {count:,} seeds, or "
-            "far fewer with more seeds.",
+            "{interval} needs about {needs} with this seed, or far fewer with more seeds.",
+            "{interval} needs about {needs} with these {count:,} seeds, or far fewer with more seeds.",
             contrast.n,
-            half_width=half_width,
+            interval=interval_words,
             needs=needs,
         )
-    return _("An interval of ±{half_width:.3g} percentage points needs about {needs}.", half_width=half_width,
-             needs=needs)  # fmt: skip
+    return _("{interval} needs about {needs}.", interval=interval_words, needs=needs)
 
 
 def _seed_range(low: int, high: int | None) -> Message:

@@ -35,7 +35,7 @@ def flip_contrast(contrast: Contrast, first: str) -> Contrast:
         n=contrast.n,
         m=contrast.m,
         g=contrast.g,
-        sample_size=contrast.sample_size,
+        sample_sizes=contrast.sample_sizes,
     )
 
 

@@ -272,6 +272,26 @@ def required_sample_size(interval: CrossedInterval, half_width: float, confidenc
     return SampleSizeEstimate(half_width=half_width, seeds=ranges[0], units=ranges[1])
 
 
+def equivalence_units(n: int, margin: float, level: float) -> int | None:
+    """Return the smallest number of units with which two arms that never differ are found equivalent.
+
+    Args:
+        n: Number of seeds.
+        margin: Equivalence margin, in accuracy.
+        level: Level of the contrast.
+
+    Returns:
+        None if `MAX_SAMPLE_SIZE` units are not enough.
+    """
+
+    def resolution(g: int) -> float:
+        """Return what must be at most the margin with g units."""
+        equal = MeanSquares(0.0, 0.0, 0.0, n, g)
+        return max(equal.half_width(level), equal.max_undetected_difference(level))
+
+    return _smallest(resolution, margin, 1)
+
+
 def _smallest(width: Callable[[int], float], target: float, above: int) -> int | None:
     """Return the smallest k > `above` with a width of at most `target`, or None if `MAX_SAMPLE_SIZE` is not enough.
 

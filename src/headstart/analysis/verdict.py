@@ -13,7 +13,7 @@ from headstart.analysis.correctness import Predictions
 from headstart.analysis.data_efficiency import data_efficiency
 from headstart.analysis.headline import not_worse
 from headstart.analysis.image_sample import ImageSample
-from headstart.analysis.interim import interim_analyses
+from headstart.analysis.interim import interim_analyses, level_after
 from headstart.analysis.run_records import ConditionKey, RunRecord, common_seeds, main_runs, runs_in
 from headstart.analysis.sentences import verdict_sentences
 from headstart.analysis.statistics import family_levels, time_to_target
@@ -112,6 +112,18 @@ def stops_early(folder: Path, spec: StudySpec) -> bool:
         tables, primary, spec.protocol.interim, sample=sample, level=_primary_level(spec, len(pairs))
     )
     return any(analysis.stopped for analysis in analyses)
+
+
+def contrast_levels(spec: StudySpec) -> list[float]:
+    """Return the levels of the contrasts of a study after its last seed, that of the primary contrast first.
+
+    In a grid of learning rates the verdict adds contrasts between the best rates on val, which widens the others.
+    """
+    arms, protocol = [variant.arm for variant in spec.variants], spec.protocol
+    primary = protocol.contrast(arms)
+    pairs = with_values(contrast_pairs([arm.name for arm in arms], primary[1], primary), value_pairs(arms, primary))
+    levels = family_levels(len(pairs), protocol.primary_share)
+    return [level_after(protocol.seeds, protocol.interim, level) for level in levels]
 
 
 def _primary_level(spec: StudySpec, contrasts: int) -> float:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from headstart.analysis.statistics import LEVEL, MeanSquares
+from headstart.analysis.statistics import equivalence_units
+from headstart.analysis.verdict import contrast_levels
 from headstart.analysis.wording import arm_words, in_groups
 from headstart.config.duration import parse_seconds
 from headstart.config.study_config import MIN_DECISIVE_SEEDS, MIN_DECISIVE_UNITS, StudyConfig
@@ -37,7 +38,7 @@ from headstart.reporter import NullReporter, Reporter
 from headstart.runs import reuse
 from headstart.storage.files import JsonData
 from headstart.storage.schemas.forecast import ForecastResult
-from headstart.text import format_duration, join_list
+from headstart.text import format_duration, format_level, join_list
 from headstart.training import setup
 
 EVALUATION_PASSES = 2  # of a frozen backbone over all images without augmentation, for selection and evaluation
@@ -89,7 +90,7 @@ class Forecast:
             "At least {count:,} of these runs are done already and are reused; the duration excludes them.",
             self.reusable_runs,
         )
-        warnings = equivalence_warning(protocol, self.evaluation_images, self.evaluation_units)
+        warnings = equivalence_words(self.spec, self.evaluation_images, self.evaluation_units)
         return [*lines, *warnings, _planned_work(self), *([reused] if self.reusable_runs else [])]
 
     def __str__(self) -> str:
@@ -190,14 +191,15 @@ def _planned_work(forecast: Forecast) -> Message:
     )
 
 
-def equivalence_warning(protocol: StudyConfig, images: int, units: int) -> list[Message]:
-    """Return a warning if no two arms can be found equivalent, with so few seeds or units of evaluation images.
+def equivalence_words(spec: StudySpec, images: int, units: int) -> list[Message]:
+    """Return the levels of the contrasts and the images that equivalence needs, or why nothing can be decided.
 
     Args:
-        protocol: Rules of the study.
+        spec: The study.
         images: Number of evaluation images.
         units: Number of their units.
     """
+    protocol = spec.protocol
     if protocol.seeds < MIN_DECISIVE_SEEDS:
         return [_("The verdict will be undecided: fewer than {seeds} seeds.", seeds=MIN_DECISIVE_SEEDS)]
     counted = ngettext("{count} image", "{count} images", images)
@@ -211,18 +213,36 @@ def equivalence_warning(protocol: StudyConfig, images: int, units: int) -> list[
                 least=MIN_DECISIVE_UNITS,
             )
         ]
-    no_difference = MeanSquares(0.0, 0.0, 0.0, protocol.seeds, units)  # of arms that never differ
-    hidden = max(no_difference.half_width(LEVEL), no_difference.max_undetected_difference(LEVEL))
-    if hidden <= protocol.margin_width:
-        return []
-    warning = _(
-        "No two arms can be found equivalent: on {images} they may differ by {difference:.1f} percentage points "
-        "although no image shows it, and the equivalence margin is ±{margin:.3g}. Add images, or use a wider --margin.",
-        images=counted,
-        difference=100 * hidden,
+    primary, *others = contrast_levels(spec)
+    texts = [_level_words(protocol, primary, _("the primary contrast"))]
+    if others:
+        words = ngettext("the other contrast", "each of the {count} other contrasts", len(others))
+        texts.append(_level_words(protocol, others[0], words))
+    needed = equivalence_units(protocol.seeds, protocol.margin_width, primary)
+    if needed is None or needed > units:
+        texts.append(
+            _(
+                "No two arms can be found equivalent: the evaluation is on {images} only. Add images, or use a wider "
+                "--margin.",
+                images=counted,
+            )
+        )
+    return texts
+
+
+def _level_words(protocol: StudyConfig, level: float, contrast: Message) -> Message:
+    """Return the level of a contrast's interval, and the images with which it can show equivalence."""
+    needed = equivalence_units(protocol.seeds, protocol.margin_width, level)
+    if needed is None:
+        return _("The interval of {contrast} has the level {level}.", contrast=contrast, level=format_level(level))
+    return _(
+        "The interval of {contrast} has the level {level}; equivalence within ±{margin:.3g} percentage points needs at "
+        "least {needed:,} independent test images.",
+        contrast=contrast,
+        level=format_level(level),
         margin=100 * protocol.margin_width,
+        needed=needed,
     )
-    return [warning]
 
 
 def forecast(

@@ -52,8 +52,9 @@ class Contrast(Schema):
     n: Count = Field(description="number of paired seeds")
     m: Count = Field(description="number of evaluation images")
     g: Count = Field(description="number of their units: images in one group or nearly equal are one unit")
-    sample_size: SampleSizeEstimate | None = Field(
-        description="what would decide it; null if decided, or with too few seeds or units"
+    sample_sizes: list[SampleSizeEstimate] = Field(
+        description="what would narrow the interval of an undecided contrast to ± the margin, if it is wider, and to ± "
+        "half of it, which always decides; empty if decided, or with too few seeds or units"
     )
 
     @property
