@@ -8,12 +8,12 @@ from scipy import stats
 
 from headstart.analysis.contrasts import compute_contrasts, contrast_pairs, decide
 from headstart.analysis.image_sample import ImageSample
+from headstart.analysis.sample_size import required_sample_size
 from headstart.analysis.statistics import (
     crossed_interval,
     family_levels,
     mean_squares,
     obrien_fleming,
-    required_sample_size,
     sign_flip,
     time_to_target,
 )

@@ -20,6 +20,7 @@ from headstart.config.study_request import build_study_spec
 from headstart.engines.local import LocalEngine
 from headstart.errors import UsageError
 from headstart.experiment import planning, study
+from headstart.experiment.decision_words import decision_words
 from headstart.experiment.preflight import resolve_arms
 from headstart.experiment.reusable import certain_requests
 from headstart.experiment.study_runs import StudyRuns
@@ -223,7 +224,7 @@ def test_images_for_equivalence_are_those_of_arms_that_never_differ() -> None:
     """Two arms that agree on every image are equivalent with exactly these images, for each contrast of the family."""
     for arms in (("scratch", "scratch@adam"), ("scratch", "scratch@adam", "scratch@adamw")):
         spec = build_study_spec("digits:0-3", arms, None, None, None, None, {})
-        texts = planning.equivalence_words(spec, 10**4, 10**4)
+        texts = decision_words(spec, 10**4, 10**4)
         assert len(texts) == len(arms) - 1
         for place, text in enumerate(texts):
             needed = fields_of(text)["needed"]
@@ -232,15 +233,15 @@ def test_images_for_equivalence_are_those_of_arms_that_never_differ() -> None:
                 pairs = contrast_pairs(list(same), "a", ("b", "a"))
                 contrast = compute_contrasts(same, pairs, margin=0.01)[place]
                 assert (contrast.outcome == "equivalent") == (images == needed), (place, images)
-            assert (len(planning.equivalence_words(spec, needed - 1, needed - 1)) > len(texts)) == (place == 0)
+            assert (len(decision_words(spec, needed - 1, needed - 1)) > len(texts)) == (place == 0)
 
 
 def test_too_few_seeds_or_groups_are_said_before_the_study() -> None:
-    (text,) = planning.equivalence_words(make_spec(seeds=2), 10**6, 10**6)
+    (text,) = decision_words(make_spec(seeds=2), 10**6, 10**6)
     assert fields_of(text) == {"seeds": 3}
-    (text,) = planning.equivalence_words(make_spec(), 1000, 19)
+    (text,) = decision_words(make_spec(), 1000, 19)
     assert fields_of(text)["least"] == 20
-    of_groups, of_images = (planning.equivalence_words(make_spec(), images, 24)[-1] for images in (1000, 24))
+    of_groups, of_images = (decision_words(make_spec(), images, 24)[-1] for images in (1000, 24))
     assert (values_of(of_groups), values_of(of_images)) == ([24, 1000], [24])
 
 

@@ -14,13 +14,13 @@ import numpy.typing as npt
 
 from headstart.analysis.image_sample import ImageSample
 from headstart.analysis.interim import level_after
+from headstart.analysis.sample_size import required_sample_size
 from headstart.analysis.statistics import (
     LEVEL,
     ROUNDING_ERROR,
     CrossedInterval,
     crossed_interval,
     family_levels,
-    required_sample_size,
     sign_flip,
 )
 from headstart.config.study_config import DEFAULT_PRIMARY_SHARE, MIN_DECISIVE_SEEDS, MIN_DECISIVE_UNITS

@@ -8,22 +8,20 @@ second, under the same seed. A unit is a test image, or a group of images that d
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 from scipy import optimize, stats
 
-from headstart.storage.schemas.contrast import SampleSizeEstimate
 from headstart.storage.schemas.verdict import TimeToTarget
 
 Array = npt.NDArray[np.float64]
 LEVEL = 0.95  # default confidence level
 ROUNDING_ERROR = 1e-12  # differences of accuracies below it are rounding
-MAX_SAMPLE_SIZE = 100_000  # seeds or units; a larger required sample is reported as none
 SEEDS_TAIL = 0.3  # of the distribution of the seeds' mean square, in the degrees of freedom
 
 
@@ -62,7 +60,7 @@ class MeanSquares:
         often far below its expectation. Satterthwaite's formula then takes the variance for one of the units alone, of
         which there are many, and the interval would be too narrow exactly where A is too small.
         """
-        uncertain = max(self.seeds * (self.n - 1) / _chi2_quantile(SEEDS_TAIL, self.n - 1), self.rest)
+        uncertain = max(self.seeds * (self.n - 1) / chi2_quantile(SEEDS_TAIL, self.n - 1), self.rest)
         return min(self._satterthwaite(self.seeds), self._satterthwaite(uncertain))
 
     def _satterthwaite(self, a: float) -> float:
@@ -197,7 +195,7 @@ def t_interval(values: Sequence[float] | Array, level: float = LEVEL) -> tuple[f
 
 
 @lru_cache(maxsize=256)
-def _chi2_quantile(probability: float, degrees_of_freedom: float) -> float:
+def chi2_quantile(probability: float, degrees_of_freedom: float) -> float:
     """Return the quantile of the chi-squared distribution."""
     return float(stats.chi2.ppf(probability, degrees_of_freedom))
 
@@ -234,76 +232,6 @@ def family_levels(family: int, primary_share: float, level: float = LEVEL) -> li
     if family == 1:
         return [level]
     return [1 - primary_share * error, *[1 - (1 - primary_share) * error / (family - 1)] * (family - 1)]
-
-
-def required_sample_size(interval: CrossedInterval, half_width: float, confidence: float = 0.8) -> SampleSizeEstimate:
-    """Return the seeds (with these units), or units (with these seeds), for an interval of ± `half_width`.
-
-    The numbers are larger than the present ones. The units are also enough to make `max_undetected_difference` at most
-    the width of the interval. The result is a range, because the variance of few seeds is uncertain: A is taken at its
-    `confidence` limits `(n-1) A / χ²(n-1)`. Nothing is derived from the observed effect: post-hoc power is a function
-    of the p-value (Hoenig & Heisey 2001).
-
-    Args:
-        interval: Interval of the present seeds and units.
-        half_width: Target half-width, in accuracy.
-        confidence: Confidence of the range.
-    """
-    squares = interval.squares
-    tail = (1 - confidence) / 2
-    factors = [(squares.n - 1) / _chi2_quantile(q, squares.n - 1) for q in (1 - tail, tail)]
-    cases = [replace(squares, seeds=max(squares.seeds * factor, squares.rest)) for factor in factors]
-
-    def resolution(case: MeanSquares) -> float:
-        """Return the half-width of the interval, or half of the difference that the units can miss if larger."""
-        return max(case.half_width(interval.level), case.max_undetected_difference(interval.level) / 2)
-
-    def with_seeds(case: MeanSquares, k: int) -> float:
-        """Return the resolution with k seeds."""
-        return resolution(case.expected_at(k, case.g))
-
-    def with_units(case: MeanSquares, k: int) -> float:
-        """Return the resolution with k units."""
-        return resolution(case.expected_at(case.n, k))
-
-    seeds = [_smallest(partial(with_seeds, case), half_width, squares.n) for case in cases]
-    units = [_smallest(partial(with_units, case), half_width, squares.g) for case in cases]
-    ranges = [(low, high) if low is not None else None for low, high in (seeds, units)]
-    return SampleSizeEstimate(half_width=half_width, seeds=ranges[0], units=ranges[1])
-
-
-def equivalence_units(n: int, margin: float, level: float) -> int | None:
-    """Return the smallest number of units with which two arms that never differ are found equivalent.
-
-    Args:
-        n: Number of seeds.
-        margin: Equivalence margin, in accuracy.
-        level: Level of the contrast.
-
-    Returns:
-        None if `MAX_SAMPLE_SIZE` units are not enough.
-    """
-
-    def resolution(g: int) -> float:
-        """Return what must be at most the margin with g units."""
-        equal = MeanSquares(0.0, 0.0, 0.0, n, g)
-        return max(equal.half_width(level), equal.max_undetected_difference(level))
-
-    return _smallest(resolution, margin, 1)
-
-
-def _smallest(width: Callable[[int], float], target: float, above: int) -> int | None:
-    """Return the smallest k > `above` with a width of at most `target`, or None if `MAX_SAMPLE_SIZE` is not enough.
-
-    Widths decrease with k.
-    """
-    low, high = above, MAX_SAMPLE_SIZE
-    if width(high) > target:
-        return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if width(middle) <= target else (middle, high)
-    return high
 
 
 def obrien_fleming(shares: Sequence[float], level: float = LEVEL) -> list[float]:

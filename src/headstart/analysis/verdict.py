@@ -159,14 +159,8 @@ def _condition(runs: Sequence[RunRecord], spec: StudySpec, key: ConditionKey, sp
     analyses = interim_analyses(tables, primary, declared_analyses, sample=sample, level=level)
     contrasts = []
     if len(seeds) > 1 and sample.count > 1:
-        contrasts = compute_contrasts(
-            tables,
-            pairs,
-            margin=protocol.margin_width,
-            sample=sample,
-            primary_share=protocol.primary_share,
-            declared=declared_analyses,
-        )
+        rules = {"margin": protocol.margin_width, "primary_share": protocol.primary_share}
+        contrasts = compute_contrasts(tables, pairs, sample=sample, declared=declared_analyses, **rules)
     remaining = not_worse(contrasts, order)
     selected = max((arm for arm in arms if arm.name in remaining), key=lambda arm: arm.val)
     # prefer a run with a validated epoch: only that has a model

@@ -10,14 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from headstart.analysis.statistics import equivalence_units
-from headstart.analysis.verdict import contrast_levels
-from headstart.analysis.wording import arm_words, in_groups
+from headstart.analysis.wording import arm_words
 from headstart.config.duration import parse_seconds
-from headstart.config.study_config import MIN_DECISIVE_SEEDS, MIN_DECISIVE_UNITS, StudyConfig
 from headstart.config.study_file import StudySpec
 from headstart.engines import factory
 from headstart.experiment import preflight, study
+from headstart.experiment.decision_words import decision_words
 from headstart.experiment.reusable import certain_requests
 from headstart.experiment.workload import (
     FORWARD_SHARE,
@@ -38,7 +36,7 @@ from headstart.reporter import NullReporter, Reporter
 from headstart.runs import reuse
 from headstart.storage.files import JsonData
 from headstart.storage.schemas.forecast import ForecastResult
-from headstart.text import format_duration, format_level, join_list
+from headstart.text import format_duration, join_list
 from headstart.training import setup
 
 EVALUATION_PASSES = 2  # of a frozen backbone over all images without augmentation, for selection and evaluation
@@ -90,7 +88,7 @@ class Forecast:
             "At least {count:,} of these runs are done already and are reused; the duration excludes them.",
             self.reusable_runs,
         )
-        warnings = equivalence_words(self.spec, self.evaluation_images, self.evaluation_units)
+        warnings = decision_words(self.spec, self.evaluation_images, self.evaluation_units)
         return [*lines, *warnings, _planned_work(self), *([reused] if self.reusable_runs else [])]
 
     def __str__(self) -> str:
@@ -188,60 +186,6 @@ def _planned_work(forecast: Forecast) -> Message:
         "{count:,} training images in all: about {duration} on this machine.",
         images,
         duration=duration,
-    )
-
-
-def equivalence_words(spec: StudySpec, images: int, units: int) -> list[Message]:
-    """Return the levels of the contrasts and the images that equivalence needs, or why nothing can be decided.
-
-    Args:
-        spec: The study.
-        images: Number of evaluation images.
-        units: Number of their units.
-    """
-    protocol = spec.protocol
-    if protocol.seeds < MIN_DECISIVE_SEEDS:
-        return [_("The verdict will be undecided: fewer than {seeds} seeds.", seeds=MIN_DECISIVE_SEEDS)]
-    counted = ngettext("{count} image", "{count} images", images)
-    counted = counted if units == images else in_groups(counted, units)
-    if units < MIN_DECISIVE_UNITS:
-        return [
-            _(
-                "The verdict will be undecided: the evaluation is on {images}, and a decision needs at least {least} "
-                "independent images or groups.",
-                images=counted,
-                least=MIN_DECISIVE_UNITS,
-            )
-        ]
-    primary, *others = contrast_levels(spec)
-    texts = [_level_words(protocol, primary, _("the primary contrast"))]
-    if others:
-        words = ngettext("the other contrast", "each of the {count} other contrasts", len(others))
-        texts.append(_level_words(protocol, others[0], words))
-    needed = equivalence_units(protocol.seeds, protocol.margin_width, primary)
-    if needed is None or needed > units:
-        texts.append(
-            _(
-                "No two arms can be found equivalent: the evaluation is on {images} only. Add images, or use a wider "
-                "--margin.",
-                images=counted,
-            )
-        )
-    return texts
-
-
-def _level_words(protocol: StudyConfig, level: float, contrast: Message) -> Message:
-    """Return the level of a contrast's interval, and the images with which it can show equivalence."""
-    needed = equivalence_units(protocol.seeds, protocol.margin_width, level)
-    if needed is None:
-        return _("The interval of {contrast} has the level {level}.", contrast=contrast, level=format_level(level))
-    return _(
-        "The interval of {contrast} has the level {level}; equivalence within ±{margin:.3g} percentage points needs at "
-        "least {needed:,} independent test images.",
-        contrast=contrast,
-        level=format_level(level),
-        margin=100 * protocol.margin_width,
-        needed=needed,
     )
 
 
