@@ -480,6 +480,7 @@ def _without_copies(
     row = None
     if len(sample.members) > 1 and len(tables[primary[0]]) > 1:
         row = contrast(tables[primary[0]] - tables[primary[1]], level, margin, sample)
+        row |= {"first": primary[0], "second": primary[1], "primary": True, "p_adjusted": row["p"]}
     return {
         "copies": int((~kept).sum()), "images": int(kept.sum()), "contrast": row,
         "scores": (

@@ -333,3 +333,15 @@ def test_ablation_of_changed_images_is_not_resumed(tmp_path: Path) -> None:
     with pytest.raises(DataError) as error:
         headstart.resume(tmp_path, quiet=True)
     assert fields_of(error.value.message) == {"folder": tmp_path} and not list(tmp_path.glob("ablation-*"))
+
+
+def test_repeated_images_do_not_narrow_an_effect() -> None:
+    """Three copies of each image, as near-duplicates, give the interval of one copy, with one seed and with three."""
+    rng = np.random.default_rng(3)
+    for seeds in (1, 3):
+        difference = rng.integers(-1, 2, (seeds, 60)).astype(float)
+        once = ablation_summary._difference(difference, None)
+        thrice = ablation_summary._difference(np.repeat(difference, 3, axis=1), np.repeat(np.arange(60), 3))
+        assert thrice == pytest.approx(once)
+        of_images = ablation_summary._difference(np.repeat(difference, 3, axis=1), None)
+        assert of_images[2] - of_images[1] < 0.9 * (once[2] - once[1])

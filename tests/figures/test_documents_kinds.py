@@ -238,7 +238,8 @@ def write_made_ablation(folder: Path, networks: int = 12, seeds: int = 2) -> Pat
             logits = np.zeros((20, 2), np.float32)
             logits[: number + 1, 1] = 1.0  # correct
             np.savez(run / "artifacts" / "predictions.npz", image=np.arange(20).astype(str), split=["test"] * 20,
-                     label=np.ones(20, np.int64), logits=logits, copy=np.zeros(20, bool))  # fmt: skip
+                     label=np.ones(20, np.int64), logits=logits, copy=np.zeros(20, bool),
+                     unit=np.arange(20))  # fmt: skip
             seal(run)
     return folder
 

@@ -532,5 +532,13 @@ def test_number_of_evaluated_images_selects_the_plural(count: int) -> None:
         loss=0.3, accuracy=1.0, n=count, units=count, correct=count, interval=(0.8, 1.0), split="all", own=False,
         classes=("a", "b"), confusion=confusion,
     )  # fmt: skip
-    line = describe_evaluation(evaluation)[0]
-    assert line.plural and line.number == fields_of(line)["count"] == count
+    images = describe_evaluation(evaluation)[0].values["images"]
+    assert isinstance(images, Message) and images.plural and images.number == fields_of(images)["count"] == count
+
+
+def test_groups_of_evaluated_images_are_counted() -> None:
+    evaluation = ModelEvaluation(
+        loss=0.3, accuracy=0.5, n=40, units=7, correct=20, interval=(0.2, 0.8), split="all", own=False,
+        classes=("a", "b"), confusion=counts_of([[20, 0], [20, 0]]),
+    )  # fmt: skip
+    assert sorted(values_of(describe_evaluation(evaluation)[0].values["images"])) == [7, 40]

@@ -43,9 +43,15 @@ class ImageSample:
         return cls(numbers, image_weights(metric, labels), strata.astype(np.int64))
 
     @classmethod
+    def equally_weighted(cls, units: npt.NDArray[np.int64]) -> ImageSample:
+        """Return the sample of images with these units [m] and equal weights."""
+        numbers = np.unique(units, return_inverse=True)[1].astype(np.int64)
+        return cls(numbers, np.ones(len(units)), np.zeros(len(units), np.int64))
+
+    @classmethod
     def independent(cls, m: int) -> ImageSample:
         """Return the sample of m independent images with equal weights."""
-        return cls(np.arange(m, dtype=np.int64), np.ones(m), np.zeros(m, np.int64))
+        return cls.equally_weighted(np.arange(m, dtype=np.int64))
 
     @property
     def images(self) -> int:

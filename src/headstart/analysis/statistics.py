@@ -158,19 +158,21 @@ def crossed_interval(difference: npt.ArrayLike, level: float = LEVEL, max_weight
     )
 
 
-def paired_t_interval(difference: npt.ArrayLike, level: float = LEVEL) -> tuple[float, float, float]:
-    """Return mean, low and high of one seed's difference [m images]: paired t (Student 1908).
+def paired_t_interval(
+    difference: npt.ArrayLike, level: float = LEVEL, max_weight: float = 1.0
+) -> tuple[float, float, float]:
+    """Return mean, low and high of one seed's difference [g units]: paired t (Student 1908).
 
     The variance has the minimum of `crossed_interval`. The interval covers the sampling of the images, not that of the
     training.
 
     Raises:
-        ValueError: Fewer than two images.
+        ValueError: Fewer than two units.
     """
     d = np.asarray(difference, dtype=np.float64)
     if len(d) < 2:
-        raise ValueError(f"a variance needs at least two images, not {len(d)}")
-    min_variance = MeanSquares(0, 0, 0, 1, len(d)).min_variance()
+        raise ValueError(f"a variance needs at least two units, not {len(d)}")
+    min_variance = MeanSquares(0, 0, 0, 1, len(d), max_weight).min_variance()
     error = math.sqrt(max(float(d.var(ddof=1)) / len(d), min_variance))
     mean = bounded(float(d.mean()))
     return mean, *clip_interval(mean, t_quantile(len(d) - 1, level) * error)

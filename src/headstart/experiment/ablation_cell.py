@@ -32,6 +32,7 @@ class FactorialCell:
         gradient_ratios: |∂L/∂h| behind the first block over that behind the last, before and after training.
         findings: Codes of the findings in any of its runs.
         no_finding: Health of runs without findings: healthy, or too early to say.
+        units: Number of each image's unit, [images]; None if all images are independent.
     """
 
     network: str
@@ -41,6 +42,7 @@ class FactorialCell:
     gradient_ratios: tuple[float, float]
     findings: tuple[str, ...]
     no_finding: HealthStatus = HealthStatus.HEALTHY
+    units: np.ndarray | None = None
 
     @property
     def depth(self) -> int:
@@ -91,11 +93,12 @@ def read_cell(runs: Sequence[RunRecord]) -> FactorialCell:
     ratios = [first_to_last_ratio(history.probes[-1]) for history in ended]
     after = _geometric_mean(ratios) if len(ratios) == len(runs) else math.nan
     codes = [finding.code for history in histories for finding in findings(history)]
-    correct = np.array([run.predictions(run.evaluation_split).correct for run in runs])
+    predictions = [run.predictions(run.evaluation_split) for run in runs]
+    correct = np.array([of_run.correct for of_run in predictions])
     too_early = any(history.status is HealthStatus.TOO_EARLY for history in histories)
     no_finding = HealthStatus.TOO_EARLY if too_early else HealthStatus.HEALTHY
     return FactorialCell(network.network, network.shortcut, network.norm, correct, (before, after),
-                         tuple(dict.fromkeys(codes)), no_finding)  # fmt: skip
+                         tuple(dict.fromkeys(codes)), no_finding, predictions[0].units)  # fmt: skip
 
 
 def _geometric_mean(values: Sequence[float | None]) -> float:

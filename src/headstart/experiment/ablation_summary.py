@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from headstart.analysis.image_sample import ImageSample
 from headstart.analysis.run_records import RunRecord, runs_in
 from headstart.analysis.statistics import crossed_interval, paired_t_interval
 from headstart.config.run_config import RunConfig
@@ -128,7 +129,7 @@ def _find(cells: Sequence[FactorialCell], switch: str, state: str, other: tuple[
 
 def _effect(switch: str, on: FactorialCell, off: FactorialCell) -> tuple[AblationEffect, Message]:
     """Return the effect of a factor on accuracy and on the gradient ratio, in numbers and as a sentence."""
-    accuracy, low, high = _difference(on.correct.astype(float) - off.correct)
+    accuracy, low, high = _difference(on.correct.astype(float) - off.correct, on.units)
     before, after = (_decades(*ratios) for ratios in zip(on.gradient_ratios, off.gradient_ratios, strict=True))
     numbers = EffectNumbers(accuracy, low, high, EFFECT_CONFIDENCE_LEVEL, before, after)
     sentence = effect_sentence(switch, on, off, numbers)
@@ -147,12 +148,16 @@ def _effect(switch: str, on: FactorialCell, off: FactorialCell) -> tuple[Ablatio
     return effect, sentence
 
 
-def _difference(difference: np.ndarray) -> tuple[float, float, float]:
-    """Return the mean of [seeds, images] and its interval: over both, or of one seed over its images."""
-    if len(difference) > 1:
-        interval = crossed_interval(difference, EFFECT_CONFIDENCE_LEVEL)
+def _difference(difference: np.ndarray, units: np.ndarray | None = None) -> tuple[float, float, float]:
+    """Return the mean of [seeds, images] and its interval: over seeds and units, or of one seed over its units."""
+    sample = ImageSample.equally_weighted(np.arange(difference.shape[1]) if units is None else units)
+    values = sample.unit_values(difference)
+    if sample.count < 2:
+        return float(values.mean()), -1.0, 1.0
+    if len(values) > 1:
+        interval = crossed_interval(values, EFFECT_CONFIDENCE_LEVEL, sample.max_weight)
         return interval.mean, interval.low, interval.high
-    return paired_t_interval(difference[0], EFFECT_CONFIDENCE_LEVEL)
+    return paired_t_interval(values[0], EFFECT_CONFIDENCE_LEVEL, sample.max_weight)
 
 
 def _decades(on: float, off: float) -> float:
