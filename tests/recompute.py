@@ -185,9 +185,14 @@ class Sample(NamedTuple):
 
     @property
     def max_weight(self) -> float:
-        """Largest weight of a unit."""
-        share = len(self.members) / len(self.weights)
-        return max(sum(float(self.weights[j]) for j in unit) for unit in self.members) * share
+        """Largest weight of an image."""
+        return float(max(self.weights))
+
+    @property
+    def spread(self) -> float:
+        """Mean squared size of the units, whose mean is 1."""
+        mean = len(self.weights) / len(self.members)
+        return sum((len(unit) / mean) ** 2 for unit in self.members) / len(self.members)
 
 
 def sample_of(metric: str, labels: np.ndarray, units: np.ndarray) -> Sample:
@@ -214,21 +219,22 @@ def unit_values(d: np.ndarray, sample: Sample) -> np.ndarray:
     return np.array(rows)
 
 
-def error_and_df(a: Any, b: Any, c: Any, n: Any, g: Any, max_weight: float) -> tuple[Any, Any]:
+def error_and_df(a: Any, b: Any, c: Any, n: Any, g: Any, sample: Sample) -> tuple[Any, Any]:
     """Return the standard error of the mean and its degrees of freedom; n or g may be arrays.
 
-    The error is at least that of one unit in g + 2 with weight `max_weight` (Agresti & Min 2005).
+    The error is at least that of one unit in g + 2, of the size of the units in the mean square (Agresti & Min 2005).
     """
     least, df = np.minimum(n, g) - 1.0, np.inf
     for rows in (a, np.maximum(a * (n - 1) / stats.chi2.ppf(0.3, n - 1), c)):  # the second where A is uncertain
         below = np.asarray(rows**2 / (n - 1) + b**2 / (g - 1) + c**2 / ((n - 1) * (g - 1)))
         with np.errstate(divide="ignore", invalid="ignore"):
             df = np.minimum(df, np.where(below > 0, np.maximum((rows + b - c) ** 2 / below, least), least))
-    return np.maximum(np.sqrt(np.maximum(a + b - c, c) / (n * g)), max_weight / (g + 2)), df
+    least_error = sample.max_weight * math.sqrt(sample.spread) / (g + 2)
+    return np.maximum(np.sqrt(np.maximum(a + b - c, c) / (n * g)), least_error), df
 
 
 def required(
-    a: float, b: float, c: float, n: int, g: int, level: float, target: float, max_weight: float
+    a: float, b: float, c: float, n: int, g: int, level: float, target: float, sample: Sample
 ) -> dict[str, Any]:
     """Return the required seeds, or units, for both ends of A's 80 % interval, by trying every number."""
     of_units = max(b - c, 0) / n
@@ -238,26 +244,26 @@ def required(
         for name, present in (("seeds", n), ("units", g)):
             k = np.arange(present + 1, MAX_SAMPLE_SIZE + 1)
             rows, columns = (k, np.full_like(k, g)) if name == "seeds" else (np.full_like(k, n), k)
-            error, df = error_and_df(c + columns * of_seeds, c + rows * of_units, c, rows, columns, max_weight)
+            error, df = error_and_df(c + columns * of_seeds, c + rows * of_units, c, rows, columns, sample)
             enough = (stats.t.ppf((1 + level) / 2, df) * error <= target) & (
-                max_undetected_difference(columns, level, max_weight) <= 2 * target
+                max_undetected_difference(columns, level, sample) <= 2 * target
             )
             first = np.flatnonzero(enough)
             ranges[name].append(int(k[first[0]]) if len(first) else None)
     return {"half_width": target} | {name: None if low is None else [low, high] for name, (low, high) in ranges.items()}
 
 
-def max_undetected_difference(g: Any, level: float, max_weight: float) -> Any:
-    """Return the largest difference x that g units can miss: (1 - x)^g is half of 1 - level."""
-    return max_weight * -np.expm1(np.log((1 - level) / 2) / g)
+def max_undetected_difference(g: Any, level: float, sample: Sample) -> Any:
+    """Return the largest difference x that g units of equal size can miss: (1 - x)^g is half of 1 - level."""
+    return sample.max_weight * -np.expm1(np.log((1 - level) / 2) * sample.spread / g)
 
 
 def contrast(differences: np.ndarray, level: float, margin: float, sample: Sample) -> dict[str, Any]:
     """Return the contrast of one pair from the differences of its images, [n, m]."""
-    d, max_weight = unit_values(differences, sample), sample.max_weight
+    d = unit_values(differences, sample)
     n, g = d.shape
     a, b, c = squares(d)
-    error, df = map(float, error_and_df(a, b, c, n, g, max_weight))
+    error, df = map(float, error_and_df(a, b, c, n, g, sample))
     mean, seeds = float(d.mean()), d.mean(1)
     half = float(stats.t.ppf((1 + level) / 2, df)) * error
     low, high = max(-1.0, mean - half), min(1.0, mean + half)
@@ -266,10 +272,10 @@ def contrast(differences: np.ndarray, level: float, margin: float, sample: Sampl
         outcome = "better" if low > 0 else "worse" if high < 0 else "undecided"
         outcome = (
             "equivalent"
-            if -margin <= low and high <= margin and max_undetected_difference(g, level, max_weight) <= margin
+            if -margin <= low and high <= margin and max_undetected_difference(g, level, sample) <= margin
             else outcome
         )
-    of_units = max((b - c) / (n * g), (max_weight / (g + 2)) ** 2)
+    of_units = max((b - c) / (n * g), (sample.max_weight / (g + 2)) ** 2 * sample.spread)
     flips = [abs(float(np.dot(signs, seeds))) for signs in itertools.product((1, -1), repeat=n)] if n <= 20 else []
     near = {"better": low < margin, "worse": high > -margin}.get(outcome, False)
     return {
@@ -281,7 +287,7 @@ def contrast(differences: np.ndarray, level: float, margin: float, sample: Sampl
         "wins": int((seeds > 1e-12).sum()), "losses": int((seeds < -1e-12).sum()), "n": n,
         "m": differences.shape[1], "g": g,
         "sample_sizes": [
-            required(a, b, c, n, g, level, target, max_weight)
+            required(a, b, c, n, g, level, target, sample)
             for target in ([margin] if half > margin else []) + [margin / 2]
             if outcome == "undecided" and n >= 3 and g >= 20
         ],
@@ -480,7 +486,8 @@ def _without_copies(
     row = None
     if len(sample.members) > 1 and len(tables[primary[0]]) > 1:
         row = contrast(tables[primary[0]] - tables[primary[1]], level, margin, sample)
-        row |= {"first": primary[0], "second": primary[1], "primary": True, "p_adjusted": row["p"]}
+        row |= {"first": primary[0], "second": primary[1], "primary": True}
+        row["p_adjusted"] = min(1.0, row["p"] * 0.05 / (1 - level))
     return {
         "copies": int((~kept).sum()), "images": int(kept.sum()), "contrast": row,
         "scores": (
@@ -553,7 +560,7 @@ def _interim(d: np.ndarray, declared: list[int], error: float, sample: Sample) -
     """Return p after each declared number of seeds, and its boundary."""
     analyses: list[dict[str, Any]] = []
     for n, boundary in zip(declared, _boundaries(declared, error) if declared else [], strict=True):
-        if n <= len(d) and not (analyses and analyses[-1]["stopped"]):
+        if n <= len(d) and len(sample.members) >= 20 and not (analyses and analyses[-1]["stopped"]):
             p = contrast(d[:n], 0.95, 0.0, sample)["p"]
             analyses.append({"n": n, "p": p, "boundary": boundary, "stopped": p <= boundary})
     return analyses
@@ -599,12 +606,12 @@ def _arm(name: str, runs: list[Run], test: np.ndarray, protocol: dict[str, Any])
 
 
 def too_augmented(run: Run) -> bool:
-    """Return whether val stayed 10 percentage points above train in the last three of at least five epochs."""
+    """Return whether val stayed 7 percentage points above train in the last three of at least five epochs."""
     recipe = run.recipe
     if len(run.epochs) < 5 or run.epochs[-1]["val"]["n"] < 100 or any(recipe[k] for k in ("mixup", "cutmix", "ema")):
         return False
     gaps = [line["val"]["accuracy"] - line["train"]["accuracy"] for line in run.epochs[-3:]]
-    return min(gaps) >= 0.1 and (recipe["crop"] != 1 or recipe["jitter"] > 0)
+    return min(gaps) >= 0.07 and (recipe["crop"] != 1 or recipe["jitter"] > 0)
 
 
 # Sentences
@@ -695,7 +702,7 @@ def explanations(verdict: dict[str, Any]) -> dict[str, list[Named]]:
     values["notes"].append(Named("optimism", 100 * abs(chosen["optimism"])))
     values["notes"] += [Named("affected", len(arm["too_augmented"])) for arm in verdict["arms"]]
     values["notes"] += [
-        Named("gap", 10.0),
+        Named("gap", 7.0),
         Named("budget", float(budget[0]) if budget else 0.0),
         Named("n", verdict["n"]),
     ]

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from headstart.analysis.contrasts import compute_contrasts
 from headstart.analysis.image_sample import ImageSample
+from headstart.analysis.interim import interim_analyses
 from headstart.analysis.statistics import crossed_interval
 from headstart.metrics.accuracy import effective_size, wilson_interval
 from headstart.storage.schemas.contrast import Outcome
@@ -41,14 +42,15 @@ def test_unit_values_equal_those_of_a_loop(study: tuple[np.ndarray, np.ndarray, 
     weights = np.array([weight[k] for k in labels])
     assert values.mean(axis=1) == pytest.approx((d * weights).mean(axis=1), abs=1e-12)
     assert (sample.count, sample.images) == (len(names), m)
-    assert sample.max_weight == pytest.approx(max(weights[units == c].sum() for c in names) * len(names) / m)
+    sizes = [(units == c).sum() * len(names) / m for c in names]
+    assert sample.max_weight == max(weights) and sample.spread == pytest.approx(np.mean(np.square(sizes)))
 
 
 @given(studies())
 def test_independent_images_keep_their_values(study: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     d, labels, _ = study
     sample = ImageSample.of_metric("accuracy", labels, np.arange(len(labels)) + 7)
-    assert (sample.unit_values(d) == d).all() and sample.max_weight == 1
+    assert (sample.unit_values(d) == d).all() and sample.max_weight == sample.spread == 1
 
 
 def test_images_that_are_all_repeated_add_nothing() -> None:
@@ -57,6 +59,25 @@ def test_images_that_are_all_repeated_add_nothing() -> None:
     sample = ImageSample.of_metric("accuracy", np.zeros(180, np.int64), np.repeat(np.arange(60), 3))
     once, thrice = crossed_interval(d), crossed_interval(sample.unit_values(np.repeat(d, 3, axis=1)))
     assert (thrice.low, thrice.high, thrice.p) == pytest.approx((once.low, once.high, once.p), abs=1e-12)
+
+
+def test_one_burst_does_not_hide_a_difference_between_other_images() -> None:
+    """A burst of ten photos beside 195 single ones widens the interval by little."""
+    rng = np.random.default_rng(7)
+    units = np.concatenate([np.arange(195), np.full(10, 195)])
+    sample = ImageSample.equally_weighted(units)
+    tables = [rng.random((5, 205)) < share for share in (0.95, 0.8)]
+    (grouped,) = compute_contrasts(dict(zip("ab", tables, strict=True)), [("a", "b")], margin=0.01, sample=sample)
+    (single,) = compute_contrasts(dict(zip("ab", tables, strict=True)), [("a", "b")], margin=0.01)
+    assert (grouped.outcome, single.outcome) == (Outcome.BETTER, Outcome.BETTER)
+    assert grouped.high - grouped.low < 1.3 * (single.high - single.low)
+
+
+@pytest.mark.parametrize("units", [1, 10])
+def test_too_few_units_end_no_study_early(units: int) -> None:
+    tables = {"a": np.ones((5, 100)), "b": np.zeros((5, 100))}
+    sample = ImageSample.equally_weighted(np.arange(100) % units)
+    assert interim_analyses(tables, ("a", "b"), (3, 5), sample=sample) == []
 
 
 def test_fewer_than_20_units_decide_nothing() -> None:
@@ -92,7 +113,7 @@ def test_groups_of_images_make_no_false_winners() -> None:
     differences = simulate(np.random.default_rng(5), 400, 40, 10, 0.9)
     sample = ImageSample.of_metric("accuracy", np.zeros(400, np.int64), np.repeat(np.arange(40), 10))
     of_images = [crossed_interval(d).p <= 0.05 for d in differences]
-    of_units = [crossed_interval(sample.unit_values(d), max_weight=sample.max_weight).p <= 0.05 for d in differences]
+    of_units = [crossed_interval(sample.unit_values(d), spread=sample.spread).p <= 0.05 for d in differences]
     assert np.mean(of_images) > 0.1
     assert np.mean(of_units) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 400)
 
@@ -110,8 +131,10 @@ def test_effective_size_has_the_cluster_robust_variance(study: tuple[np.ndarray,
     alike = m**2 / sum(float((units == c).sum()) ** 2 for c in names)
     if len(names) == m:
         assert size == m
-    elif len(names) == 1 or variance < 1e-20:
+    elif len(names) == 1 or not 0 < share < 1:
         assert size == pytest.approx(alike)
+    elif variance < 1e-20:
+        assert size == m
     else:
         assert size == pytest.approx(min(m, share * (1 - share) / variance))
 

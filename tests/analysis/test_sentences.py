@@ -130,11 +130,16 @@ def test_headline_answers_the_question_and_names_the_arms_that_remain() -> None:
     with pytest.raises(NoWinnerError, match="scratch:a and scratch:b"):
         best_model.require_winner(level)
 
+    many = [f"scratch:{name}" for name in "abcdefg"]  # beyond five arms each is compared with the last one
+    tables = dict(zip(many, correct_tables(0.9, *[0.61] * 5, 0.6), strict=True))
+    texts = verdict_sentences(verdict_of(tables, dict.fromkeys(many, 0.5)))
+    assert texts.headline.startswith("Use scratch:a rather than scratch:g. Not compared with scratch:a: scratch:b, ")
+
     unsettled = of((0.5, 0.9, 0.495))
     assert verdict_sentences(unsettled).headline == "Undecided between scratch:a and scratch:c. Use scratch:b."
     all_near = of((0.5, 0.505, 0.495), val=(0.1, 0.9, 0.5))
     assert verdict_sentences(all_near).headline == (
-        "Undecided between scratch:a and scratch:c. Not shown to be worse than another arm: scratch:a, scratch:b and "
+        "Undecided between scratch:a and scratch:c. Not shown to be worse than any other arm: scratch:a, scratch:b and "
         "scratch:c."
     )
     reference = of((0.5, 0.5, 0.9))

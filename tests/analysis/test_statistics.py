@@ -18,7 +18,7 @@ from headstart.analysis.statistics import (
     time_to_target,
 )
 from headstart.metrics.confusion import balanced_weights
-from tests.recompute import required, squares
+from tests.recompute import Sample, required, squares
 
 
 def many_crossed(d: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
@@ -227,7 +227,7 @@ def test_clipped_interval_decides_as_the_whole_one(data, n: int, m: int, seed: i
     sample = ImageSample.of_metric(metric, rng.integers(0, 3, m), units if data.draw(st.booleans()) else np.arange(m))
     margin = data.draw(st.sampled_from([0.0, 0.01, 0.3, 0.9999]) | st.floats(0, 0.9999), "margin")
     contrast = compute_contrasts({"a": first, "b": second}, [("a", "b")], margin=margin, sample=sample)[0]
-    squares = mean_squares(sample.unit_values(first - second), sample.max_weight)
+    squares = mean_squares(sample.unit_values(first - second), sample.max_weight, sample.spread)
     half = squares.half_width(0.95)
     low, high = contrast.mean - half, contrast.mean + half
     hidden = squares.max_undetected_difference(0.95)
@@ -278,7 +278,7 @@ def test_required_sample_size_with_unequal_weights() -> None:
             name: None if pair is None else list(pair)
             for name, pair in (("seeds", estimate.seeds), ("units", estimate.units))
         }
-        other = required(*squares(d), 5, 204, 0.95, target, max_weight)
+        other = required(*squares(d), 5, 204, 0.95, target, Sample([[j] for j in range(204)], weights, labels))
         assert other == {"half_width": target, **ranges}, target
 
 

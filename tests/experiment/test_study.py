@@ -74,7 +74,17 @@ class FakeRecord:
         counts = counts_of([[correct, score.n - correct], [0, 0]])
         speed = Speed(images_per_second=1.0, mfu=0.1, train_seconds=1.0, val_seconds=1.0)
         return [
-            EpochLine(step=1, epoch=1, train=score, val=score, lr={}, best=True, confusion=counts, speed=speed, time=0)
+            EpochLine(
+                step=1,
+                epoch=1,
+                train=score,
+                val=score,
+                lr={"head": 0.1},
+                best=True,
+                confusion=counts,
+                speed=speed,
+                time=0,
+            )
         ]
 
     def val_score(self, metric: str) -> float:
@@ -397,7 +407,7 @@ def test_number_of_reused_runs_selects_the_plural_not_the_number_of_runs(reused:
 def test_rate_of_a_run_is_that_of_its_arm_budget_and_group_of_seeds(seeds: tuple[int | None, ...]) -> None:
     rates = {(budget, seed): 0.1 / (1 + place) for place, (budget, seed) in enumerate(product(("1ep", "2ep"), seeds))}
     groups = [
-        SearchGroup(budget=budget, seed=seed, grid=[rate], arms=[
+        SearchGroup(budget=budget, seed=seed, grid=[rate, 10 * rate], arms=[
             ArmSearch(arm=arm, selected=factor * rate, at_edge=False, tried=[])
             for arm, factor in (("scratch", 1), ("imagenet", 10))
         ])

@@ -115,6 +115,7 @@ def write_verdict(folder: Path, runs: list[str]) -> str:
         cost=study_cost(StageCost(runs=len(runs), images=1, seconds=1.0)),
     )  # fmt: skip
     write_json(folder / "verdict.json", content.to_json())
+    (folder / "study.toml").touch()
     (folder / exported / "artifacts").mkdir()
     (folder / exported / "artifacts" / "gallery.zip").write_bytes(large_gallery())
     return exported

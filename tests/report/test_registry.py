@@ -74,6 +74,7 @@ def with_verdict(folder: Path) -> Path:
     arms = [arm_result(arm, [seed_result(0, run=names[arm])]) for arm in ARMS]
     content = verdict(arms, budget="2ep", exported=ExportedRun(run=names["imagenet"], seed=0))
     write_json(folder / "verdict.json", content.to_json())
+    (folder / "study.toml").touch()
     return folder
 
 

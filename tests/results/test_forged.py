@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from headstart.analysis.run_records import read_run
 from headstart.analysis.sentences import verdict_messages
-from headstart.analysis.status import complete_verdict, read_verdict
+from headstart.analysis.status import read_verdict
 from headstart.cli.render import study_table
 from headstart.config.study_file import write_study as write_study_file
 from headstart.config.study_request import build_study_spec
 from headstart.errors import HeadstartError
+from headstart.experiment.conclusion import complete_verdict
 from headstart.results.diagnosis import describe_diagnoses, diagnose
 from headstart.results.pages import write_report
 from headstart.results.study import Study

@@ -20,7 +20,7 @@ SEARCH = SearchGroup(
 
 
 def test_a_verdict_that_names_its_own_arms_is_read() -> None:
-    verdict = verdicts.verdict(ARMS, contrasts=[contrast()], search=[SEARCH], winner="imagenet")
+    verdict = verdicts.verdict(ARMS, contrasts=[contrast()], search=[SEARCH])
     assert Verdict.parse(json.dumps(verdict.to_json()), "verdict.json") == verdict
 
 
@@ -31,11 +31,13 @@ def test_a_verdict_that_names_its_own_arms_is_read() -> None:
         {"arms": [ARMS[0], changed(ARMS[1], spec=arm_spec("imagenet"))]},
         {"arms": [ARMS[0], arm_result("scratch", [seed_result(0), seed_result(0)])]},
         {"arms": [ARMS[0], changed(ARMS[1], seeds=[])]},
-        {"primary": ("imagenet", "other")}, {"selected": "other"}, {"comparator": "other"}, {"winner": "other"},
+        {"primary": ("imagenet", "other")}, {"selected": "other"}, {"question": ("imagenet", "other")},
+        {"not_worse": ["imagenet", "other"]}, {"not_worse": ["scratch"]}, {"winner": "other"},
         {"grid_rows": [{"variant": "other", "lr": 0.1, "edge": None}]},
         {"exported": {"run": "run-7", "seed": 0}},
         {"contrasts": [contrast("imagenet", "other")]}, {"contrasts": [contrast("scratch", "scratch")]},
-        {"contrasts": [contrast(), contrast("scratch", "imagenet")]},
+        {"contrasts": [contrast(), contrast("scratch", "imagenet")]}, {"metric": "nope"},
+        {"contrasts": [contrast(primary=False)]}, {"contrasts": [contrast()], "winner": "imagenet"},
         {"contrasts": [contrast()], "varied": [{"field": "norm", "dependence": "undecided",
                                                 "values": [{"value": "a", "first": "scratch", "second": "scratch"}]}]},
         {"without_copies": {"copies": 1, "images": 2, "scores": {"other": 0.5}, "contrast": None}},
@@ -44,7 +46,7 @@ def test_a_verdict_that_names_its_own_arms_is_read() -> None:
         {"search": [changed(SEARCH, arms=[changed(SEARCH.arms[0], arm="other")])]},
         {"conditions": [{name: getattr(verdicts.verdict(ARMS), name) for name in
                          ("budget", "fraction", "counts", "evaluation", "n", "one_split", "arms", "primary", "selected",
-                          "comparator", "grid_rows", "exported", "contrasts", "interim", "winner")}]},
+                          "question", "not_worse", "grid_rows", "exported", "contrasts", "interim", "winner")}]},
     ],
 )  # fmt: skip
 def test_a_verdict_that_names_something_else_is_refused(changes: dict[str, Any]) -> None:
@@ -52,6 +54,17 @@ def test_a_verdict_that_names_something_else_is_refused(changes: dict[str, Any])
     assert name_fault(verdict) is not None
     with pytest.raises(DataError):
         Verdict.parse(json.dumps(verdict.to_json()), "verdict.json")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"budget": "x"}, {"budget": "1" * 400 + "ep"}, {"labels": {"equivalences": []}}],
+    ids=["no length", "400 digits", "no fractions"],
+)
+def test_a_verdict_with_values_that_no_study_has_is_refused(changes: dict[str, Any]) -> None:
+    content = {**verdicts.verdict(ARMS).to_json(), **changes}
+    with pytest.raises(DataError):
+        Verdict.parse(json.dumps(content), "verdict.json")
 
 
 @pytest.mark.parametrize("changes", [{"selected": 0.2}, {"selected": -1.0}])

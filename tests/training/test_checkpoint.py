@@ -377,6 +377,8 @@ FORGED: dict[str, dict[str, Any]] = {
     "small": {"tensors": {"0.exp_avg": lambda slot: slot[:1].clone()}},
     "scalar": {"tensors": {"0.exp_avg_sq": lambda slot: slot.sum()}},
     "type": {"tensors": {"0.exp_avg": lambda slot: slot.to(torch.int8)}},
+    "complex": {"tensors": {"0.late": lambda _: torch.tensor(1j)}},
+    "step": {"tensors": {"0.step": lambda _: torch.tensor(-1.0)}},
     "missing": {"tensors": {"0.exp_avg": None}},
     "odd slot": {"tensors": {"0.other": lambda slot: torch.zeros(1)}},
     "parameter": {"tensors": {"9999.exp_avg": lambda slot: slot}},

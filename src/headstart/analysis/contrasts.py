@@ -95,8 +95,6 @@ def compute_contrasts(
         primary_share: Share of the error that the primary contrast has.
         declared: Numbers of seeds of the declared interim analyses; the tables end at one of them.
         level: Confidence level of the family.
-        primary_level: After interim analyses, one minus the boundary of the last one. The primary interval is then one
-            of those that hold together at all interim analyses (Jennison & Turnbull 1989).
 
     Raises:
         ValueError: Arms differ in shape.
@@ -109,7 +107,7 @@ def compute_contrasts(
     for pair, family_level in zip(pairs, family_levels(len(pairs), primary_share, level), strict=True):
         difference = sample.unit_values(tables[pair[0]] - tables[pair[1]])
         pair_level = level_after(len(difference), declared, family_level)
-        interval = crossed_interval(difference, pair_level, sample.max_weight)
+        interval = crossed_interval(difference, pair_level, sample.max_weight, sample.spread)
         adjusted = min(1.0, interval.p * (1 - level) / (1 - pair_level))
         contrasts.append(
             _contrast(pair, not contrasts, interval, difference.mean(axis=1), adjusted, margin, sample.images)

@@ -39,7 +39,7 @@ def result_without_copies(
         primary: Names of the two arms of the primary contrast.
         metric: Name of the metric.
         margin: Equivalence margin, in accuracy.
-        level: Confidence level; None for that of a study without interim analyses.
+        level: Confidence level, that of the primary contrast; None without contrasts.
     """
     kept = ~images.copies
     copies, count = int(images.copies.sum()), int(kept.sum())
@@ -52,6 +52,8 @@ def result_without_copies(
     contrast = None
     if sample.count > 1 and len(parts[primary[0]]) > 1:
         contrast = compute_contrasts(parts, [primary], margin=margin, sample=sample, level=level or LEVEL)[0]
+        adjusted = min(1.0, contrast.p * (1 - LEVEL) / (1 - contrast.level))  # as that of the primary contrast
+        contrast = contrast.model_copy(update={"p_adjusted": adjusted})
     scores = {name: float((part * sample.weights).mean()) for name, part in parts.items()}
     return WithoutCopies(copies=copies, images=count, scores=scores, contrast=contrast)
 

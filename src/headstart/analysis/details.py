@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from headstart.analysis.contrasts import can_decide
 from headstart.analysis.headline import flip_contrast
 from headstart.analysis.wording import evaluation_images, interval, labels_share, length_words, named_words, splits
 from headstart.config.study_config import MIN_DECISIVE_SEEDS, MIN_DECISIVE_UNITS
@@ -172,10 +173,8 @@ def width_words(verdict: VerdictNumbers, contrast: Contrast) -> Message:
 
 def sample_size_words(verdict: VerdictNumbers, contrast: Contrast) -> Message | None:
     """Return the seeds or images that would decide an undecided contrast; None if it is decided."""
-    if contrast.n < MIN_DECISIVE_SEEDS:
-        return more_seeds_words(contrast.n)
-    if contrast.g < MIN_DECISIVE_UNITS:
-        return _more_units_words(contrast)
+    if not can_decide(contrast.n, contrast.g):
+        return undecidable_words(verdict)
     if not contrast.sample_sizes:
         return None
     return join([_size_words(verdict, contrast, size) for size in contrast.sample_sizes])
@@ -234,17 +233,22 @@ def _unit_words(contrast: Contrast, split: Message) -> Message:
     return images if contrast.g == contrast.m else _("groups of {images}", images=images)
 
 
-def _more_units_words(contrast: Contrast) -> Message:
-    """Return how many independent images or groups a decision needs."""
-    return ngettext(
-        "A decision needs at least {least} independent evaluation images or groups of images: there is {count}.",
-        "A decision needs at least {least} independent evaluation images or groups of images: there are {count}.",
-        contrast.g,
-        least=MIN_DECISIVE_UNITS,
-    )
+def undecidable_words(verdict: VerdictNumbers) -> Message:
+    """Return what is missing for any decision: seeds, units of evaluation images, or both."""
+    texts = [_more_seeds_words(verdict.n)] if verdict.n < MIN_DECISIVE_SEEDS else []
+    if verdict.evaluation.units < MIN_DECISIVE_UNITS:
+        texts.append(
+            ngettext(
+                "A decision needs at least {least} independent evaluation images or groups: there is {count}.",
+                "A decision needs at least {least} independent evaluation images or groups: there are {count}.",
+                verdict.evaluation.units,
+                least=MIN_DECISIVE_UNITS,
+            )
+        )
+    return join(texts)
 
 
-def more_seeds_words(n: int) -> Message:
+def _more_seeds_words(n: int) -> Message:
     """Return how many seeds a decision needs.
 
     Args:

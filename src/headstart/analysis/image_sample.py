@@ -38,9 +38,8 @@ class ImageSample:
         Raises:
             ValueError: The metric is not a mean over images.
         """
-        numbers = np.unique(units, return_inverse=True)[1].astype(np.int64)
         strata = np.unique(labels, return_inverse=True)[1] if METRICS[metric].weights else np.zeros(len(labels))
-        return cls(numbers, image_weights(metric, labels), strata.astype(np.int64))
+        return cls(cls.equally_weighted(units).units, image_weights(metric, labels), strata.astype(np.int64))
 
     @classmethod
     def equally_weighted(cls, units: npt.NDArray[np.int64]) -> ImageSample:
@@ -63,10 +62,18 @@ class ImageSample:
         """Number of units, g."""
         return int(self.units.max()) + 1 if len(self.units) else 0
 
-    @cached_property
+    @property
     def max_weight(self) -> float:
-        """Largest weight of a unit: 1 if all units have the same weight."""
-        return float(np.bincount(self.units, self.weights).max() * self.count / self.images)
+        """Largest weight of an image."""
+        return float(self.weights.max())
+
+    @cached_property
+    def spread(self) -> float:
+        """Mean squared size of the units, whose mean is 1: 1 if all have the same number of images.
+
+        `count / spread` is the effective number of units (Kish 1965).
+        """
+        return float(((np.bincount(self.units) * self.count / self.images) ** 2).mean())
 
     @cached_property
     def _is_plain(self) -> bool:

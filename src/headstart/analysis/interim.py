@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from headstart.analysis.image_sample import ImageSample
 from headstart.analysis.statistics import LEVEL, crossed_interval, obrien_fleming
+from headstart.config.study_config import MIN_DECISIVE_UNITS
 from headstart.storage.schemas.verdict import InterimAnalysis
 
 
@@ -28,6 +29,8 @@ def interim_analyses(
 ) -> list[InterimAnalysis]:
     """Return the interim analyses that the seeds allow, up to the first that crosses its boundary.
 
+    With too few units for a decision there are none.
+
     Args:
         values: For each arm the values of the images in the metric, [seeds, images].
         primary: Names of the two arms of the primary contrast.
@@ -39,9 +42,10 @@ def interim_analyses(
     sample = sample or ImageSample.independent(difference.shape[1])
     analyses: list[InterimAnalysis] = []
     for n, boundary in zip(declared, _boundaries(tuple(declared), level), strict=True):
-        if n > len(difference) or (analyses and analyses[-1].stopped):
+        if n > len(difference) or sample.count < MIN_DECISIVE_UNITS or (analyses and analyses[-1].stopped):
             break
-        p = crossed_interval(sample.unit_values(difference[:n]), max_weight=sample.max_weight).p
+        of_units = sample.unit_values(difference[:n])
+        p = crossed_interval(of_units, max_weight=sample.max_weight, spread=sample.spread).p
         analyses.append(InterimAnalysis(n=n, p=p, boundary=boundary, stopped=p <= boundary))
     return analyses
 

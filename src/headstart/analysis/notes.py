@@ -69,7 +69,7 @@ def notes(verdict: VerdictNumbers) -> list[Message]:
                 p=contrast.p_sign_flip,
                 first=named_words(verdict, contrast.first),
                 second=named_words(verdict, contrast.second),
-                smallest=2 / 2**contrast.n,
+                smallest=2.0 ** (1 - contrast.n),
             )
         )
     if (note := copies_note(verdict)) is not None:

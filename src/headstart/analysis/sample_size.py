@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
+
 from headstart.analysis.statistics import CrossedInterval, MeanSquares, chi2_quantile
 from headstart.storage.schemas.contrast import SampleSizeEstimate
 
 MAX_SAMPLE_SIZE = 100_000  # seeds or units; a larger required sample is reported as none
+GRID_SIZE = 100  # numbers that are tried first
 
 
 def required_sample_size(interval: CrossedInterval, half_width: float, confidence: float = 0.8) -> SampleSizeEstimate:
@@ -69,13 +72,17 @@ def equivalence_units(n: int, margin: float, level: float) -> int | None:
 
 
 def _smallest(width: Callable[[int], float], target: float, above: int) -> int | None:
-    """Return the smallest k > `above` with a width of at most `target`, or None if `MAX_SAMPLE_SIZE` is not enough.
+    """Return the smallest k > `above` with a width of at most `target`, or None up to `MAX_SAMPLE_SIZE`.
 
-    Widths decrease with k.
+    Widths decrease with k but for small steps where the degrees of freedom fall, so that the search begins on a grid.
     """
-    low, high = above, MAX_SAMPLE_SIZE
-    if width(high) > target:
+    if above >= MAX_SAMPLE_SIZE:
         return None
+    grid = sorted({round(float(k)) for k in np.geomspace(above + 1, MAX_SAMPLE_SIZE, GRID_SIZE)})
+    place = next((place for place, k in enumerate(grid) if width(k) <= target), None)
+    if place is None:
+        return None
+    low, high = (grid[place - 1] if place else above), grid[place]
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if width(middle) <= target else (middle, high)

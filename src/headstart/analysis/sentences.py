@@ -98,7 +98,7 @@ def verdict_messages(verdict: VerdictNumbers) -> VerdictMessages:
             headline=_("Undecided."),
             evidence=best_on_val(verdict),
             rows=rows,
-            next_steps=details.more_seeds_words(1),
+            next_steps=details.undecidable_words(verdict),
             notes=notes(verdict),
             limits=details.limits(verdict),
         )
@@ -140,22 +140,24 @@ def headline(verdict: VerdictNumbers, contrast: Contrast) -> Message:
     """
     first, second = (named_words(verdict, name) for name in (contrast.first, contrast.second))
     remaining = [named_words(verdict, name) for name in verdict.not_worse]
-    others = [named_words(verdict, name) for name in verdict.not_worse if name not in contrast.pair]
+    others = [name for name in verdict.not_worse if name not in contrast.pair]
+    compared = [other.pair for other in verdict.contrasts]
     if contrast.outcome is Outcome.BETTER and verdict.not_worse == [contrast.first]:
         return _("Use {arm}.", arm=first)
     if contrast.outcome is Outcome.BETTER and contrast.first in verdict.not_worse and others:
-        return _(
-            "Use {first} rather than {second}. Not shown to be worse than {first}: {others}.",
-            first=first,
-            second=second,
-            others=join_list(others),
-        )
+        texts = [_("Use {first} rather than {second}.", first=first, second=second)]
+        if level := [named_words(verdict, name) for name in others if {contrast.first, name} in compared]:
+            text = _("Not shown to be worse than {first}: {others}.", first=first, others=join_list(level))
+            texts.append(text)
+        if apart := [named_words(verdict, name) for name in others if {contrast.first, name} not in compared]:
+            texts.append(_("Not compared with {first}: {others}.", first=first, others=join_list(apart)))
+        return join(texts)
     answer = _answer(verdict, contrast, first, second)
     if set(verdict.not_worse) == contrast.pair:
         return answer
     if len(remaining) == 1:
         return _("{answer} Use {arm}.", answer=answer, arm=remaining[0])
-    return _("{answer} Not shown to be worse than another arm: {arms}.", answer=answer, arms=join_list(remaining))
+    return _("{answer} Not shown to be worse than any other arm: {arms}.", answer=answer, arms=join_list(remaining))
 
 
 def _answer(verdict: VerdictNumbers, contrast: Contrast, first: Message, second: Message) -> Message:

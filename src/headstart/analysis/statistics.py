@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 
@@ -34,7 +34,8 @@ class MeanSquares:
     rest: float
     n: int
     g: int
-    max_weight: float = 1.0  # largest weight of a unit, which is the largest size of an entry
+    max_weight: float = 1.0  # largest weight of an image
+    spread: float = 1.0  # mean squared size of the units, whose mean is 1
 
     def variance(self) -> float:
         """Return the variance of the mean: max((A + B - C)/(n g), C/(n g)), at least `min_variance`."""
@@ -42,16 +43,16 @@ class MeanSquares:
         return max(variance, self.min_variance())
 
     def min_variance(self) -> float:
-        """Return (max_weight/(g + 2))²: the variance where the arms differ on no unit at all.
+        """Return max_weight² spread/(g + 2)²: the variance where the arms differ on no unit at all.
 
         It is that of paired proportions with half a unit added to each cell of their table (Agresti & Min 2005): the
-        arms may differ on units that were not sampled.
+        arms may differ on units that were not sampled, whose size is that of the sampled ones in the mean square.
         """
-        return (self.max_weight / (self.g + 2)) ** 2
+        return self.spread * (self.max_weight / (self.g + 2)) ** 2
 
     def max_undetected_difference(self, level: float) -> float:
         """Return the largest difference that g units can miss if none of them shows any: see `crossed_interval`."""
-        return float(self.max_weight * (1 - ((1 - level) / 2) ** (1 / self.g)))
+        return float(self.max_weight * (1 - ((1 - level) / 2) ** (self.spread / self.g)))
 
     def degrees_of_freedom(self) -> float:
         """Return Satterthwaite's degrees of freedom of the variance, reduced where A is uncertain.
@@ -76,7 +77,7 @@ class MeanSquares:
     def expected_at(self, n: int, g: int) -> MeanSquares:
         """Return the mean squares that are expected with n seeds and g units."""
         of_seeds, of_units = max(self.seeds - self.rest, 0) / self.g, max(self.units - self.rest, 0) / self.n
-        return MeanSquares(self.rest + g * of_seeds, self.rest + n * of_units, self.rest, n, g, self.max_weight)
+        return replace(self, seeds=self.rest + g * of_seeds, units=self.rest + n * of_units, n=n, g=g)
 
     def half_width(self, level: float) -> float:
         """Return the half-width of the interval of the mean."""
@@ -98,7 +99,7 @@ class CrossedInterval:
     squares: MeanSquares
 
 
-def mean_squares(difference: npt.ArrayLike, max_weight: float = 1.0) -> MeanSquares:
+def mean_squares(difference: npt.ArrayLike, max_weight: float = 1.0, spread: float = 1.0) -> MeanSquares:
     """Return `A = g Σ(row-mean)²/(n-1)`, `B = n Σ(col-mean)²/(g-1)`, `C = Σ(D-row-col+mean)²/((n-1)(g-1))`.
 
     The model is the two-way crossed random-effects model without replication (Searle, Casella & McCulloch 1992,
@@ -106,7 +107,8 @@ def mean_squares(difference: npt.ArrayLike, max_weight: float = 1.0) -> MeanSqua
 
     Args:
         difference: Array [n seeds, g units].
-        max_weight: Largest weight of a unit.
+        max_weight: Largest weight of an image.
+        spread: Mean squared size of the units, whose mean is 1.
 
     Raises:
         ValueError: Fewer than two seeds or units.
@@ -124,16 +126,20 @@ def mean_squares(difference: npt.ArrayLike, max_weight: float = 1.0) -> MeanSqua
         n=n,
         g=g,
         max_weight=max_weight,
+        spread=spread,
     )
 
 
-def crossed_interval(difference: npt.ArrayLike, level: float = LEVEL, max_weight: float = 1.0) -> CrossedInterval:
+def crossed_interval(
+    difference: npt.ArrayLike, level: float = LEVEL, max_weight: float = 1.0, spread: float = 1.0
+) -> CrossedInterval:
     """Return the mean of `difference` with an interval over seeds and units, both random and crossed.
 
     `mean ± t(df) sqrt(Var)`, `Var = max((A + B - C)/(n g), C/(n g))`, at least `MeanSquares.min_variance`, df by
     Satterthwaite (1946), at least n - 1, see `MeanSquares.degrees_of_freedom`. `max_undetected_difference` is the exact
-    upper limit of a proportion of which g units show none (Clopper & Pearson 1934):
-    `max_weight (1 - ((1 - level)/2)^(1/g))`.
+    upper limit of a proportion of which `g/spread` units show none (Clopper & Pearson 1934):
+    `max_weight (1 - ((1 - level)/2)^(spread/g))`. `g/spread` is the effective number of units of unequal size (Kish
+    1965).
 
     A difference of accuracies, balanced ones too, lies in [-1, 1], and the interval is clipped to that range. This
     changes neither its coverage, since values outside are impossible, nor the result of `decide`.
@@ -141,12 +147,13 @@ def crossed_interval(difference: npt.ArrayLike, level: float = LEVEL, max_weight
     Args:
         difference: Array [n seeds, g units].
         level: Confidence level.
-        max_weight: Largest weight of a unit.
+        max_weight: Largest weight of an image.
+        spread: Mean squared size of the units, whose mean is 1.
 
     Raises:
         ValueError: Fewer than two seeds or units.
     """
-    squares = mean_squares(difference, max_weight)
+    squares = mean_squares(difference, max_weight, spread)
     mean = bounded(float(np.asarray(difference, dtype=np.float64).mean()))
     error, degrees = math.sqrt(squares.variance()), squares.degrees_of_freedom()
     low, high = clip_interval(mean, squares.half_width(level))
@@ -159,7 +166,7 @@ def crossed_interval(difference: npt.ArrayLike, level: float = LEVEL, max_weight
 
 
 def paired_t_interval(
-    difference: npt.ArrayLike, level: float = LEVEL, max_weight: float = 1.0
+    difference: npt.ArrayLike, level: float = LEVEL, spread: float = 1.0
 ) -> tuple[float, float, float]:
     """Return mean, low and high of one seed's difference [g units]: paired t (Student 1908).
 
@@ -172,7 +179,7 @@ def paired_t_interval(
     d = np.asarray(difference, dtype=np.float64)
     if len(d) < 2:
         raise ValueError(f"a variance needs at least two units, not {len(d)}")
-    min_variance = MeanSquares(0, 0, 0, 1, len(d), max_weight).min_variance()
+    min_variance = MeanSquares(0, 0, 0, 1, len(d), spread=spread).min_variance()
     error = math.sqrt(max(float(d.var(ddof=1)) / len(d), min_variance))
     mean = bounded(float(d.mean()))
     return mean, *clip_interval(mean, t_quantile(len(d) - 1, level) * error)

@@ -225,7 +225,7 @@ def require_winner(study: Study | PathLike) -> Run:
         ...     model = headstart.require_winner(study).model()
         ... except headstart.HeadstartError as error:  # one seed decides nothing
         ...     print(error.message)
-        The study has no winner: scratch and scratch (with adam) are not shown to be worse than another arm.
+        The study has no winner: scratch and scratch (with adam) are not shown to be worse than any other arm.
     """
     opened = study if isinstance(study, Study) else Study(Path(study))
     best_model.require_winner(opened.verdict)

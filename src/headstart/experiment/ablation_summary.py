@@ -155,9 +155,9 @@ def _difference(difference: np.ndarray, units: np.ndarray | None = None) -> tupl
     if sample.count < 2:
         return float(values.mean()), -1.0, 1.0
     if len(values) > 1:
-        interval = crossed_interval(values, EFFECT_CONFIDENCE_LEVEL, sample.max_weight)
+        interval = crossed_interval(values, EFFECT_CONFIDENCE_LEVEL, spread=sample.spread)
         return interval.mean, interval.low, interval.high
-    return paired_t_interval(values[0], EFFECT_CONFIDENCE_LEVEL, sample.max_weight)
+    return paired_t_interval(values[0], EFFECT_CONFIDENCE_LEVEL, sample.spread)
 
 
 def _decades(on: float, off: float) -> float:

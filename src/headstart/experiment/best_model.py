@@ -80,7 +80,7 @@ def require_winner(verdict: Verdict) -> None:
     if verdict.winner is None:
         raise NoWinnerError(
             _(
-                "The study has no winner: {arms} are not shown to be worse than another arm.",
+                "The study has no winner: {arms} are not shown to be worse than any other arm.",
                 arms=join_list(named_words(verdict, name) for name in verdict.not_worse),
             ),
             _("Read the verdict: it estimates how many more seeds or images are needed."),

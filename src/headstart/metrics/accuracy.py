@@ -45,11 +45,11 @@ def effective_size(correct: npt.ArrayLike, units: npt.ArrayLike) -> float:
         return float(m)
     share = float(x.mean())
     alike = m**2 / float((sizes**2).sum())
-    sums = np.bincount(numbers, x - share)
-    if g == 1 or not 0 < share < 1 or not sums.any():
+    if g == 1 or not 0 < share < 1:
         return alike
+    sums = np.bincount(numbers, x - share)
     variance = g / (g - 1) * float((sums**2).sum()) / m**2
-    return min(float(m), share * (1 - share) / variance)
+    return min(float(m), share * (1 - share) / max(variance, share * (1 - share) / m))
 
 
 def wilson_interval(correct: int, n: int, level: float = 0.95, *, size: float | None = None) -> tuple[float, float]:
@@ -61,7 +61,7 @@ def wilson_interval(correct: int, n: int, level: float = 0.95, *, size: float | 
         correct: Number of correctly classified images.
         n: Number of images.
         level: Confidence level.
-        size: Number of independent images that they are worth (`effective_size`); default: n.
+        size: Effective number of independent images (`effective_size`); default: n.
 
     Raises:
         ValueError: n < 1.

@@ -76,7 +76,10 @@ def restore(
             raise ValueError(f"parameter {index} has not all slots")
         for name, value in own.items():
             # an optimizer of a plug-in may make a slot later: one that is a number, or like the parameter
-            if not (_fits(value, expected[index][name]) if name in expected[index] else _is_late(value, parameter)):
+            is_known = name in expected[index]
+            if not (_fits(value, expected[index][name]) if is_known else _is_late(value, parameter)) or (
+                name == "step" and float(value) < 1  # a kernel divides by a power of its distance from 0
+            ):
                 raise ValueError(f"slot {index}.{name} has another shape, type or range")
             if isinstance(value, Tensor) and (value.ndim or group.get("fused")):
                 value = value.to(parameter.device)
@@ -90,7 +93,7 @@ def _fits(value: Slot, expected: Slot) -> bool:
     if isinstance(value, Tensor) and isinstance(expected, Tensor):
         if value.shape != expected.shape or value.dtype != expected.dtype:
             return False
-        return bool(value.ndim) or math.isfinite(value.item())
+        return bool(value.ndim) or _is_finite(value)
     return type(value) is type(expected)
 
 
@@ -98,7 +101,12 @@ def _is_late(value: Slot, parameter: Tensor) -> bool:
     """Return whether a slot that an optimizer does not make in the first step is a finite number or like its weight."""
     if not isinstance(value, Tensor):
         return True
-    return _fits(value, parameter) if value.ndim else math.isfinite(value.item())
+    return _fits(value, parameter) if value.ndim else _is_finite(value)
+
+
+def _is_finite(value: Tensor) -> bool:
+    """Return whether a tensor of one number is a finite real one."""
+    return not value.is_complex() and math.isfinite(value.item())
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[tuple[Tensor, dict[str, object]]]:

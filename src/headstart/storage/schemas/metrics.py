@@ -179,8 +179,7 @@ class Evaluation(Schema):
     units: Count = Field(description="number of their units: images in one group or nearly equal are one unit")
     correct: Count = Field(description="number of correct predictions")
     interval: tuple[Share, Share] = Field(
-        description="95 % interval of the accuracy (Wilson 1927), at the number of independent images that the units "
-        "are worth"
+        description="95 % interval of the accuracy (Wilson 1927), at the effective number of independent images"
     )
     confusion: ConfusionCounts = Field(description="confusion counts")
     without_copies: ScoreWithoutCopies | None = Field(

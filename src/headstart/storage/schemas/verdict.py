@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
@@ -29,6 +29,8 @@ from headstart.storage.schemas.search import SearchGroup
 from headstart.storage.schemas.split_counts import SplitCounts
 from headstart.storage.schemas.study import TRAIN_AND_VAL
 from headstart.storage.schemas.verdict_names import name_fault
+
+LENGTH = r"^\d{1,17}(\.\d{1,17})?(e[-+]?\d{1,2})?(ep|st|%)$"  # of a training, as `config.duration` writes it
 
 
 class RunLength(Schema):
@@ -138,7 +140,7 @@ class ExportedRun(Schema):
 class Condition(Schema):
     """One budget and one fraction of the training images."""
 
-    budget: str = Field(description="training length, such as `10ep`")
+    budget: Annotated[str, Field(pattern=LENGTH)] = Field(description="training length, such as `10ep`")
     fraction: Fraction = Field(description="share of the training images")
     counts: SplitCounts = Field(description="images of each split, of the first seed")
     evaluation: EvaluationImages = Field(description="images of the final evaluation")
@@ -209,7 +211,7 @@ class DataEfficiency(Schema):
     reference: str = Field(description="name of the arm that it is compared with")
     level: Share = Field(description="confidence level of the intervals")
     n: Count = Field(description="number of seeds")
-    equivalences: list[LabelEquivalence] = Field(description="one item for each fraction")
+    equivalences: list[LabelEquivalence] = Field(min_length=1, description="one item for each fraction")
     crossover: Crossover | None = Field(description="where the two curves cross; null if they do not")
 
 

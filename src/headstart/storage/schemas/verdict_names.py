@@ -6,6 +6,7 @@ from collections.abc import Container, Iterator
 from typing import TYPE_CHECKING
 
 from headstart.i18n import Message, _
+from headstart.metrics.registry import METRICS
 
 if TYPE_CHECKING:
     from headstart.storage.schemas.contrast import Contrast
@@ -21,6 +22,8 @@ def name_fault(verdict: Verdict) -> Message | None:
 
 
 def _faults(verdict: Verdict) -> Iterator[Message]:
+    if verdict.metric not in METRICS:
+        yield _("{name!r} is not a metric", name=verdict.metric)
     for condition in verdict.all_conditions:
         yield from _condition_faults(condition)
     arms = {arm.name for arm in verdict.arms}
@@ -56,6 +59,9 @@ def _condition_faults(condition: Condition) -> Iterator[Message]:
         *(row.variant for row in condition.grid_rows),
     ]
     yield from _unknown(arms, [*names, *([condition.winner] if condition.winner is not None else [])])
+    alone = condition.not_worse[0] if len(condition.not_worse) == 1 else None
+    if condition.winner not in (None, alone) or (condition.contrasts and condition.winner != alone):
+        yield _("the winner is not the only arm that is not shown to be worse")
     if condition.selected not in condition.not_worse:
         yield _("the exported arm is not among those that are not shown to be worse")
     yield from _contrast_faults(condition)
@@ -78,6 +84,8 @@ def _contrast_faults(condition: Condition) -> Iterator[Message]:
     pairs = [contrast.pair for contrast in condition.contrasts]
     if len(set(pairs)) != len(pairs):
         yield _("two contrasts are of the same arms")
+    if pairs and [c.pair for c in condition.contrasts if c.primary] != [frozenset(condition.primary)]:
+        yield _("its primary contrast is another one")
     needed = [frozenset((value.first, value.second)) for field in condition.varied for value in field.values]
     if pairs:
         needed += [frozenset(condition.primary), frozenset(condition.question)]
