@@ -138,7 +138,19 @@ def test_headline_answers_the_question_and_names_the_arms_that_remain() -> None:
     unsettled = of((0.5, 0.9, 0.495))
     assert verdict_sentences(unsettled).headline == "Undecided between scratch:a and scratch:c. Use scratch:b."
     all_near = of((0.5, 0.505, 0.495), val=(0.1, 0.9, 0.5))
-    assert verdict_sentences(all_near).headline == (
+    assert all_near.not_worse == list(arms) and all_near.selected == "scratch:b"
+    assert verdict_sentences(all_near).headline == "Undecided between scratch:a and scratch:c."
+    behind = verdict_of(
+        dict(
+            zip(
+                ("scratch:a", "scratch:b", "scratch:d", "scratch:c"),
+                correct_tables(0.5, 0.505, 0.1, 0.495),
+                strict=True,
+            )
+        ),
+        dict.fromkeys(("scratch:a", "scratch:b", "scratch:d", "scratch:c"), 0.5),
+    )
+    assert verdict_sentences(behind).headline == (
         "Undecided between scratch:a and scratch:c. Not shown to be worse than any other arm: scratch:a, scratch:b and "
         "scratch:c."
     )

@@ -177,7 +177,10 @@ def sample_size_words(verdict: VerdictNumbers, contrast: Contrast) -> Message | 
         return undecidable_words(verdict)
     if not contrast.sample_sizes:
         return None
-    return join([_size_words(verdict, contrast, size) for size in contrast.sample_sizes])
+    sizes = contrast.sample_sizes
+    if all(size.seeds is None and size.units is None for size in sizes):
+        sizes = sizes[:1]  # what is not enough for the margin is not enough for half of it
+    return join([_size_words(verdict, contrast, size) for size in sizes])
 
 
 def _size_words(verdict: VerdictNumbers, contrast: Contrast, size: SampleSizeEstimate) -> Message:

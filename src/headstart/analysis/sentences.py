@@ -153,7 +153,7 @@ def headline(verdict: VerdictNumbers, contrast: Contrast) -> Message:
             texts.append(_("Not compared with {first}: {others}.", first=first, others=join_list(apart)))
         return join(texts)
     answer = _answer(verdict, contrast, first, second)
-    if set(verdict.not_worse) == contrast.pair:
+    if set(verdict.not_worse) == contrast.pair or len(verdict.not_worse) == len(verdict.arms):
         return answer
     if len(remaining) == 1:
         return _("{answer} Use {arm}.", answer=answer, arm=remaining[0])

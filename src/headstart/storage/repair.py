@@ -13,11 +13,14 @@ from headstart.storage.schemas.result import RESULT_FILE
 
 _STUDY_FILES = ("study.toml", "ablation.json")  # in the folder of a study and of an ablation
 PLAN_FILE = "plan.json"
+_EARLIER_STAGES = ("search", "sources")  # folders of a study with runs that are not compared
 _MAX_LEVELS = 2  # from the folder of a run to that of its study, which may have a folder for each stage
 
 
 def run_hint(run: Path) -> Message:
     """Return how a run is repaired of which a file other than plan.json is missing or was changed."""
+    if _parent(run).name in _EARLIER_STAGES and study_of(run) is not None:
+        return _("Restore the file from a copy. A finished study trains no run of its search or sources again.")
     return _(
         "Restore the file from a copy. To train the run again, remove {result}, then run `headstart resume "
         "{folder:shell}`.",
