@@ -135,8 +135,8 @@ def write_study(folder: Path, made: Made) -> Path:
         mean = first.test - second.test
         outcome = Outcome.BETTER if mean > 0.1 else Outcome.UNDECIDED
         contrasts.append(
-            contrast(first.name, second.name, primary=not contrasts, outcome=outcome, mean=mean, low=mean - 0.1,
-                     high=mean + 0.05, n=made.seeds, m=100, g=100)
+            contrast(first.name, second.name, primary=first is arms[0] and second is arms[-1], outcome=outcome,
+                     mean=mean, low=mean - 0.1, high=mean + 0.05, n=made.seeds, m=100, g=100)
         )  # fmt: skip
     searched = [
         ArmSearch(
