@@ -86,11 +86,15 @@ def _of_split(arrays: Mapping[str, npt.NDArray[Any]], split: str) -> Predictions
     else:
         logits = TopLogits(len(arrays["classes"]), *(arrays[TOP_PREFIX + name][rows] for name in ARRAYS))
     return Predictions(
-        tuple(map(str, images)), labels.astype(np.int64), logits, copies.astype(np.bool_), in_order_of_appearance(units)
+        tuple(map(str, images)),
+        labels.astype(np.int64),
+        logits,
+        copies.astype(np.bool_),
+        _in_order_of_appearance(units),
     )
 
 
-def in_order_of_appearance(numbers: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+def _in_order_of_appearance(numbers: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """Return numbers [m] renumbered from 0 in the order in which they first occur."""
     _unused, first, inverse = np.unique(numbers, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[inverse].astype(np.int64)

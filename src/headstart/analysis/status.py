@@ -140,12 +140,7 @@ def require_runs(verdict: Verdict, runs: Iterable[RunRecord]) -> None:
 def other_run(verdict: Verdict, runs: Iterable[RunRecord]) -> RunRecord | None:
     """Return a run whose seal, arm or seed is not that of the verdict, if there is one."""
     sealed = verdict.seal.runs
-    named = {
-        run.run: (arm.name, run.seed)
-        for condition in verdict.all_conditions
-        for arm in condition.arms
-        for run in arm.seeds
-    }
+    named = {run.folder: (run.arm.name, run.seed) for run in named_runs(verdict)}
     for run in runs:
         digest, role = "" if run.result is None else run.result.seal.digest, (run.arm, run.seed)
         if sealed.get(run.folder.name, digest) != digest or named.get(run.folder.name, role) != role:
@@ -155,7 +150,7 @@ def other_run(verdict: Verdict, runs: Iterable[RunRecord]) -> RunRecord | None:
 
 def other_run_words(run: RunRecord) -> Message:
     """Return that a run is not the one that the verdict of its study is about."""
-    return _("{folder} is not the run of that name of which the verdict is.", folder=run.folder)
+    return _("{folder} is not the run that the verdict names.", folder=run.folder)
 
 
 def read_verdict(folder: Path) -> Verdict:

@@ -107,10 +107,8 @@ def stops_early(folder: Path, spec: StudySpec) -> bool:
     tables, images = value_tables(runs, EVALUATION_SPLIT, metric)
     primary = spec.protocol.contrast([variant.arm for variant in spec.variants])
     sample = ImageSample.of_metric(metric, images.labels, images.units)
-    pairs = contrast_pairs([variant.name for variant in spec.variants], primary[1], primary)
-    analyses = interim_analyses(
-        tables, primary, spec.protocol.interim, sample=sample, level=_primary_level(spec, len(pairs))
-    )
+    level = family_levels(len(_pairs(spec)), spec.protocol.primary_share)[0]
+    analyses = interim_analyses(tables, primary, spec.protocol.interim, sample=sample, level=level)
     return any(analysis.stopped for analysis in analyses)
 
 
@@ -119,16 +117,23 @@ def contrast_levels(spec: StudySpec) -> list[float]:
 
     In a grid of learning rates the verdict adds contrasts between the best rates on val, which widens the others.
     """
-    arms, protocol = [variant.arm for variant in spec.variants], spec.protocol
-    primary = protocol.contrast(arms)
-    pairs = with_values(contrast_pairs([arm.name for arm in arms], primary[1], primary), value_pairs(arms, primary))
-    levels = family_levels(len(pairs), protocol.primary_share)
+    protocol = spec.protocol
+    levels = family_levels(len(_pairs(spec)), protocol.primary_share)
     return [level_after(protocol.seeds, protocol.interim, level) for level in levels]
 
 
-def _primary_level(spec: StudySpec, contrasts: int) -> float:
-    """Return the level of the primary contrast of a study with this number of contrasts."""
-    return family_levels(contrasts, spec.protocol.primary_share)[0]
+def _pairs(spec: StudySpec, best: str = "", comparators: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """Return the contrasts of a study, the primary one first.
+
+    Args:
+        spec: The declared study.
+        best: The best variant of a grid of learning rates on val.
+        comparators: What it is compared with; empty outside a grid, and before the runs have ended.
+    """
+    arms = [variant.arm for variant in spec.variants]
+    primary = spec.protocol.contrast(arms)
+    pairs = with_comparators([arm.name for arm in arms], primary, best, comparators)
+    return with_values(pairs, value_pairs(arms, primary))
 
 
 def _main_condition(spec: StudySpec) -> ConditionKey:
@@ -153,9 +158,8 @@ def _condition(runs: Sequence[RunRecord], spec: StudySpec, key: ConditionKey, sp
     question = (leader.name, comparators[0]) if comparators else primary
     sample = ImageSample.of_metric(protocol.metric, images.labels, images.units)
     declared_analyses = protocol.interim if key == _main_condition(spec) else ()
-    by_value = value_pairs(specs, primary)
-    pairs = with_values(with_comparators(order, primary, leader.name, comparators), by_value)
-    level = _primary_level(spec, len(pairs))
+    pairs = _pairs(spec, leader.name, comparators)
+    level = family_levels(len(pairs), protocol.primary_share)[0]
     analyses = interim_analyses(tables, primary, declared_analyses, sample=sample, level=level)
     contrasts = []
     if len(seeds) > 1 and sample.count > 1:
@@ -191,7 +195,7 @@ def _condition(runs: Sequence[RunRecord], spec: StudySpec, key: ConditionKey, sp
         exported=ExportedRun(run=best.run, seed=best.seed),
         contrasts=contrasts,
         without_copies=without_copies,
-        varied=varied_fields(by_value, contrasts),
+        varied=varied_fields(value_pairs(specs, primary), contrasts),
         interim=analyses,
         winner=remaining[0] if len(remaining) == 1 else None,
     )

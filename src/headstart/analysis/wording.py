@@ -103,11 +103,21 @@ def counted_images(count: int, units: int, split: Message) -> Message:
         split: Name of their split.
     """
     images = ngettext("{count} {split} image", "{count} {split} images", count, split=split)
-    return images if units == count else in_groups(images, units)
+    return in_groups(images, count, units)
 
 
-def in_groups(images: Message, units: int) -> Message:
-    """Return images, given in words, with the number of their groups: "205 images in 24 groups"."""
+def in_groups(images: Message, count: int, units: int) -> Message:
+    """Return images, given in words, with the number of their groups unless all are independent.
+
+    For example "205 images in 24 groups".
+
+    Args:
+        images: The images in words.
+        count: Number of images.
+        units: Number of their units.
+    """
+    if units == count:
+        return images
     return ngettext("{images} in {count} group", "{images} in {count} groups", units, images=images)
 
 

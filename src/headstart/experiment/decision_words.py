@@ -22,8 +22,7 @@ def decision_words(spec: StudySpec, images: int, units: int) -> list[Message]:
     protocol = spec.protocol
     if protocol.seeds < MIN_DECISIVE_SEEDS:
         return [_("The verdict will be undecided: fewer than {seeds} seeds.", seeds=MIN_DECISIVE_SEEDS)]
-    counted = ngettext("{count} image", "{count} images", images)
-    counted = counted if units == images else in_groups(counted, units)
+    counted = in_groups(ngettext("{count} image", "{count} images", images), images, units)
     if units < MIN_DECISIVE_UNITS:
         return [
             _(

@@ -313,7 +313,7 @@ def describe_evaluation(evaluation: ModelEvaluation) -> list[Message]:
     lines = [
         _(
             "Accuracy {accuracy:.1f} % on {images} ({split}), 95 % interval {low:.1f} to {high:.1f}.",
-            images=images if evaluation.units == evaluation.n else in_groups(images, evaluation.units),
+            images=in_groups(images, evaluation.n, evaluation.units),
             accuracy=100 * evaluation.accuracy,
             split=_("{split}, {note}", split=name, note=SPLIT_NOTES[name]) if is_known else name,
             low=low,

@@ -49,7 +49,7 @@ def effective_size(correct: npt.ArrayLike, units: npt.ArrayLike) -> float:
         return alike
     sums = np.bincount(numbers, x - share)
     variance = g / (g - 1) * float((sums**2).sum()) / m**2
-    return min(float(m), share * (1 - share) / max(variance, share * (1 - share) / m))
+    return share * (1 - share) / max(variance, share * (1 - share) / m)
 
 
 def wilson_interval(correct: int, n: int, level: float = 0.95, *, size: float | None = None) -> tuple[float, float]:

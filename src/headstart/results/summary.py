@@ -42,7 +42,7 @@ def _test_sentence(val: Evaluation, test: Evaluation | None) -> Message:
     images = ngettext("{count} unseen image", "{count} unseen images", test.n)
     return _(
         "Test accuracy {accuracy:.1f} % on {images} (95 % interval {low:.1f} to {high:.1f}); val was {gap}.",
-        images=images if test.units == test.n else in_groups(images, test.units),
+        images=in_groups(images, test.n, test.units),
         accuracy=100 * test.accuracy,
         low=low,
         high=high,

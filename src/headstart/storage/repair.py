@@ -43,7 +43,7 @@ def plan_hint(run: Path) -> Message:
 
 
 def study_hint(study: Path) -> Message:
-    """Return how what a study has beside its runs is made again."""
+    """Return how the verdict, the model or the report of a study is made again."""
     return _("Run `headstart resume {folder:shell}`, which makes it again from the runs.", folder=study)
 
 
