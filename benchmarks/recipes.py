@@ -179,7 +179,7 @@ def train(run: Run, out: Path, with_test: bool) -> Outcome:
     if parent.exists():  # of a stopped attempt
         shutil.rmtree(parent)
     arm = ArmSpec(start=run.start, label=run.start[:4])
-    role = RunRole(arm=arm, stage=Stage.MAIN, budget="", fraction=1.0, blind=not with_test)
+    role = RunRole(arm=arm, stage=Stage.MAIN if with_test else Stage.SEARCH, budget="", fraction=1.0)
     with suppress(DivergedError):  # a result like others
         runner.run_new(resolve_settings({**COMMON, **settings, **place}).plan, parent, NullReporter(), role=role)
     (folder,) = (path.parent for path in parent.glob(f"*/{RESULT_FILE}"))

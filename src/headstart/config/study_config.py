@@ -119,16 +119,18 @@ class StudyConfig(ConfigSection):
         description=_("share of the 5 % error that the primary contrast has; the other contrasts divide the rest"),
     )
     search: Literal["shared", "per-seed", "off"] = Field(
-        "shared",
+        "per-seed",
         description=_(
-            "learning-rate search; shared: one rate per arm; per-seed: one per arm and seed; off: no search, "
-            "the rate is --lr (the default when --lr is given)"
+            "learning-rate search; per-seed: one rate per arm and seed; shared: one per arm, which leaves the error "
+            "of the search out of the interval; off: no search, the rate is --lr (the default when --lr is given)"
         ),
     )
     grid: Annotated[tuple[float, ...], BeforeValidator(split_commas)] = Field(
         DEFAULT_LR_GRID, description=_("learning rates to search")
     )
-    search_seeds: int = Field(2, ge=1, le=100, description=_("number of seeds of the search, used for nothing else"))
+    search_seeds: int = Field(
+        2, ge=1, le=100, description=_("number of seeds of a shared search, used for nothing else")
+    )
     survivors: int = Field(
         2,
         ge=1,
@@ -183,13 +185,6 @@ class StudyConfig(ConfigSection):
                 raise ValueError(_("budgets must be durations such as 10ep or 500st, not {budget}", budget=str(budget)))
         if len(set(self.budgets)) < len(self.budgets):
             raise ValueError(_("budgets contains a length twice"))
-        if self.interim and self.search == "per-seed":
-            raise ValueError(
-                _(
-                    "interim has no use with search = per-seed, which trains every seed before the first analysis; "
-                    "use search = shared"
-                )
-            )
         if self.interim and not (
             self.interim[0] >= MIN_DECISIVE_SEEDS and list(self.interim) == sorted(set(self.interim))
             and self.interim[-1] == self.seeds

@@ -84,6 +84,11 @@ class StudySpec:
         return self.protocol.search != "off" and "lr" not in self.protocol.vary
 
     @property
+    def searches_each_seed(self) -> bool:
+        """True when each paired seed has its own search."""
+        return self.searches_lr and self.protocol.search == "per-seed"
+
+    @property
     def seed_range(self) -> Sequence[int]:
         """Paired seeds of the comparison."""
         return self.protocol.pooled_seeds or range(self.plan.seeding.seed, self.plan.seeding.seed + self.protocol.seeds)

@@ -133,7 +133,7 @@ def run_ablation(ablation: BegunAblation, engine: Engine, reporter: Reporter) ->
     for variant, network in zip(spec.variants, ablation.networks, strict=True):
         study.add_variant(variant.name, network)
     study.progress.expect(study.planned.plans, study.image_seconds)
-    requests = study.planned.comparison_requests(spec.protocol.seeds)
+    requests = study.planned.comparison_requests(spec.seed_range)
     reporter.say(
         ngettext(
             "{count} run in {folder}. Ctrl-C is safe: resume with `headstart resume {folder:shell}`.",
@@ -143,7 +143,7 @@ def run_ablation(ablation: BegunAblation, engine: Engine, reporter: Reporter) ->
         )
     )
     with in_progress(study):
-        records = study.run(comparison_phase(spec.protocol, spec.protocol.seeds), folder, requests)
+        records = study.run(comparison_phase(spec, spec.seed_range), folder, requests)
     by_variant: dict[str, list[RunRecord]] = defaultdict(list)
     for request, record in zip(requests, records, strict=True):
         by_variant[request.role.variant].append(record)

@@ -1,34 +1,45 @@
-"""Search each arm's learning rate: equal budgets, separate seeds, no comparison between arms.
+"""Search each arm's learning rate on val: equal budgets, no comparison between arms.
 
 The search uses one rung, as in ASHA: every rate is first trained for a few epochs (the rung; `workload.rung_epochs`
-gives the number), and the best few rates of each arm, the survivors, are trained to the end on the search seeds. The
-rate with the best mean on val is selected. A run continues from its rung, so that no epoch is trained twice. If the
-best rate of an arm lies at an edge of the grid, one rate is added there for every arm, at most twice.
+gives the number), and the best few rates of each arm, the survivors, are trained to the end. The rate with the best
+mean on val is selected. A run continues from its rung, so that no epoch is trained twice. If the best rate of an arm
+lies at an edge of the grid, one rate is added there for every arm, at most twice at each edge.
+
+With one search per seed, the first seed tries the whole grid, and a later seed the rates near the one that the seed
+before it selected. The grid with its additional rates is that of the later seeds, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from headstart.analysis.run_records import RunRecord, epoch_score
+from headstart.storage.schemas.arm import Tuning, TuningKind
 from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.search import ArmSearch, SearchGroup, TrialScores
 
 MAX_EXTENSIONS = 2  # rates that may be added at each end of the grid
+NEAR_RATES = 3  # rates that a later seed tries: the one that worked and its neighbours
+
 TrialScore = tuple[float, float]  # on val: the metric, and minus the loss for equal metrics
+
+
+def is_narrow(tuning: Tuning | None) -> bool:
+    """Return whether later seeds search an arm near the rates that worked: trials of a frozen backbone cost nothing."""
+    return tuning is None or tuning.kind is not TuningKind.FROZEN
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One learning rate of one variant on one search seed.
+    """One learning rate of one variant on one seed.
 
     Attributes:
         variant: Name of the arm variant.
         rate: Learning rate.
-        seed: Search seed.
+        seed: Seed.
         rung: Train only the rung, not the whole run.
-        extension: How often the grid had been extended when the trial was requested.
+        extension: How often the search had extended the grid when the trial was requested.
     """
 
     variant: str
@@ -38,67 +49,134 @@ class Trial:
     extension: int = 0
 
 
+@dataclass(frozen=True)
+class TrialResult:
+    """Result of a trial on val.
+
+    Attributes:
+        score: The metric after the rung or of the best epoch, and minus the loss after the rung, for equal metrics.
+        is_diverged: Whether the run diverged.
+    """
+
+    score: TrialScore
+    is_diverged: bool = False
+
+    @classmethod
+    def of(cls, trial: Trial, record: RunRecord, metric: str) -> TrialResult:
+        """Return the result of a trial from the record of its run."""
+        score = rung_score(record, metric) if trial.rung else (record.val_score(metric), 0.0)
+        return cls(score, record.state is RunState.DIVERGED)
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """The learning rates of a search.
+
+    Attributes:
+        grid: The grid, ascending, with the rates that earlier seeds have added.
+        declared: The declared grid, ascending.
+        near: The rate by variant near which it is searched; a variant that is not in it searches the whole grid.
+    """
+
+    grid: tuple[float, ...]
+    declared: tuple[float, ...]
+    near: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, grid: Iterable[float]) -> SearchSpace:
+        """Return the space of the first search on a declared grid."""
+        rates = tuple(sorted(set(grid)))
+        return cls(rates, rates)
+
+    def after(self, group: SearchGroup, narrow: Iterable[str]) -> SearchSpace:
+        """Return the space of the next seed.
+
+        Args:
+            group: Result of the search of this seed.
+            narrow: Names of the variants that the next seed searches near their selected rates.
+        """
+        near = {variant: group.arm(variant).selected for variant in narrow}
+        return SearchSpace(tuple(group.grid), self.declared, near)
+
+    def rates(self, variant: str) -> tuple[float, ...]:
+        """Return the rates that a variant tries before the grid is extended."""
+        if variant not in self.near:
+            return self.grid
+        place = self.grid.index(self.near[variant]) - NEAR_RATES // 2
+        first = max(0, min(place, len(self.grid) - NEAR_RATES))
+        return self.grid[first : first + NEAR_RATES]
+
+    def extended(self, edges: Iterable[float]) -> SearchSpace:
+        """Return the space with one more rate beyond each end of the grid that is in `edges`, where it is allowed."""
+        added = {
+            self.grid[0]: sum(rate < self.declared[0] for rate in self.grid),
+            self.grid[-1]: sum(rate > self.declared[-1] for rate in self.grid),
+        }
+        allowed = [rate for rate in edges if added[rate] < MAX_EXTENSIONS]
+        return SearchSpace(tuple(extend_grid(self.grid, allowed)), self.declared, self.near)
+
+
 def search(
     variants: Sequence[str],
-    grid: Iterable[float],
+    space: SearchSpace,
     seeds: Sequence[int],
     *,
     budget: str,
     group: int | None,
     survivors: int,
-    metric: str,
-    run: Callable[[Sequence[Trial]], Mapping[Trial, RunRecord]],
+    run: Callable[[Sequence[Trial]], Mapping[Trial, TrialResult]],
 ) -> SearchGroup:
     """Choose a learning rate for each variant.
 
     Args:
         variants: Names of the arm variants.
-        grid: Learning rates to try.
-        seeds: Search seeds. Rungs use the first one, whole runs all of them.
+        space: Learning rates to try.
+        seeds: Seeds. Rungs use the first one, whole runs all of them.
         budget: Training length of the whole runs, for the result.
         group: Seed whose runs will have the selected rates; None for all seeds.
         survivors: Number of rates per variant that are trained to the end.
-        metric: Name of the metric on val.
-        run: Runs trials and returns their records. It may return records of earlier runs.
+        run: Runs trials and returns their results. It may return results of earlier runs.
     """
-    rates = sorted(set(grid))
+    rates = {variant: list(space.rates(variant)) for variant in variants}
     rungs: dict[str, dict[float, TrialScore]] = {variant: {} for variant in variants}
     whole: dict[str, dict[float, list[float]]] = {variant: {} for variant in variants}
     diverged: set[tuple[str, float]] = set()
-    selected: dict[str, float] = {}
-    edges: dict[str, float] = {}
-    for extension in range(MAX_EXTENSIONS + 1):
-        for trial, record in run(_rung_trials(rungs, rates, seeds[0], extension)).items():
-            rungs[trial.variant][trial.rate] = rung_score(record, metric)
+    extension = 0
+    while True:
+        for trial, result in run(_rung_trials(rungs, rates, seeds[0], extension)).items():
+            rungs[trial.variant][trial.rate] = result.score
         best = {variant: best_rates(rungs[variant], survivors) for variant in variants}
-        for trial, record in run(_full_trials(whole, best, seeds, extension)).items():
-            whole[trial.variant].setdefault(trial.rate, []).append(record.val_score(metric))
-            if record.state is RunState.DIVERGED:
+        for trial, result in run(_full_trials(whole, best, seeds, extension)).items():
+            whole[trial.variant].setdefault(trial.rate, []).append(result.score[0])
+            if result.is_diverged:
                 diverged.add((trial.variant, trial.rate))
         selected = {variant: _best_mean(whole[variant]) for variant in variants}
         edges = {
             variant: rate
             for variant, rate in selected.items()
-            if rate in (rates[0], rates[-1]) and (variant, rate) not in diverged
+            if rate in (space.grid[0], space.grid[-1]) and (variant, rate) not in diverged
         }
-        if not edges or extension == MAX_EXTENSIONS:
+        wider = space.extended(edges.values())
+        if wider == space:
             break
-        rates = extend_grid(rates, edges.values())
+        for tried in rates.values():
+            tried += [rate for rate in wider.grid if rate not in space.grid]
+        space, extension = wider, extension + 1
     arms = []
     for variant, rate in selected.items():
-        tried = [_scores(value, rungs[variant], whole[variant]) for value in rates]
-        arms.append(ArmSearch(arm=variant, selected=rate, at_edge=variant in edges, tried=tried))
-    return SearchGroup(budget=budget, seed=group, grid=rates, arms=arms)
+        tried_scores = [_scores(value, rungs[variant], whole[variant]) for value in sorted(rates[variant])]
+        arms.append(ArmSearch(arm=variant, selected=rate, at_edge=variant in edges, tried=tried_scores))
+    return SearchGroup(budget=budget, seed=group, grid=list(space.grid), arms=arms)
 
 
 def _rung_trials(
-    rungs: Mapping[str, Mapping[float, TrialScore]], rates: Sequence[float], seed: int, extension: int
+    rungs: Mapping[str, Mapping[float, TrialScore]], rates: Mapping[str, Sequence[float]], seed: int, extension: int
 ) -> list[Trial]:
     """Return the rungs of the variants that are not in `rungs`."""
     return [
         Trial(variant, rate, seed, True, extension)
         for variant, scores in rungs.items()
-        for rate in rates
+        for rate in rates[variant]
         if rate not in scores
     ]
 

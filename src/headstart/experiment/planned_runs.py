@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -39,28 +40,27 @@ class PlannedRuns:
 
     def trial_requests(self, budget: str, trials: Sequence[Trial]) -> list[RunRequest]:
         """Return the runs of trials of the learning-rate search, in order."""
-        blind = self.spec.protocol.search == "shared"  # per-seed trials are also runs of the comparison
         share = self.spec.largest_fraction
         requests: list[RunRequest] = []
         for trial in trials:
             plan = self._plan(trial.variant, budget, share, trial.seed, trial.rate)
             arm, rung = self.spec.arm(trial.variant), rung_epochs(plan)
-            role = RunRole(arm=arm, stage=Stage.SEARCH, budget=budget, fraction=share, rung=rung, blind=blind)
+            role = RunRole(arm=arm, stage=Stage.SEARCH, budget=budget, fraction=share, rung=rung)
             requests.append(RunRequest(plan=plan, role=role))
         return requests
 
-    def comparison_requests(self, seeds: int, results: SearchResults = NO_SEARCH) -> list[RunRequest]:
-        """Return the runs of the first paired seeds, seed by seed, so that an interrupted study still has pairs.
+    def comparison_requests(self, seeds: Sequence[int], results: SearchResults = NO_SEARCH) -> list[RunRequest]:
+        """Return the runs on paired seeds, seed by seed, so that an interrupted study still has pairs.
 
         Args:
-            seeds: Number of seeds.
+            seeds: The seeds.
             results: Results of the learning-rate search; without groups if the rates are given.
         """
         spec = self.spec
         requests: list[RunRequest] = []
         for budget in map(str, spec.budgets):
             for fraction in spec.protocol.fractions:
-                for seed in spec.seed_range[:seeds]:
+                for seed in seeds:
                     for variant in spec.variants:
                         if variant.name in self.plans:
                             rate = results.selected_rate(variant.name, budget, seed)
@@ -73,3 +73,13 @@ class PlannedRuns:
         """Return the resolved configuration of one run."""
         plan = self.plans[variant].changed(seed=seed, fraction=fraction, epochs=budget)
         return self.datasets[variant].with_split_counts(plan if rate is None else plan.changed(lr=rate))
+
+
+def seed_parts(spec: StudySpec) -> list[Sequence[int]]:
+    """Return the paired seeds of a study in the parts in which they are compared.
+
+    With a search for each seed a part is one seed, else the seeds up to an interim analysis.
+    """
+    protocol, seeds = spec.protocol, spec.seed_range
+    counts = range(1, len(seeds) + 1) if spec.searches_each_seed else protocol.interim or (len(seeds),)
+    return [seeds[start:end] for start, end in itertools.pairwise((0, *counts))]

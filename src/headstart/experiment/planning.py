@@ -16,6 +16,7 @@ from headstart.config.study_file import StudySpec
 from headstart.engines import factory
 from headstart.experiment import preflight, study
 from headstart.experiment.decision_words import decision_words
+from headstart.experiment.lr_search import is_narrow
 from headstart.experiment.reusable import certain_requests
 from headstart.experiment.workload import (
     FORWARD_SHARE,
@@ -159,13 +160,14 @@ def _planned_runs(spec: StudySpec, budget: str) -> Message:
     )
     if not spec.searches_lr:
         return _("{runs}.", runs=runs)
-    rungs, whole = trial_counts(protocol)
+    counts = [trial_counts(protocol, narrow=is_narrow(variant.arm.tuning)) for variant in spec.variants]
+    rungs, whole = map(sum, zip(*counts, strict=True))
     return _(
         "{runs}, after a search of {rates} for each arm ({short_runs} and {whole_runs}).",
         runs=runs,
         rates=ngettext("{count:,} learning rate", "{count:,} learning rates", len(protocol.grid)),
-        short_runs=ngettext("{count} short run", "{count} short runs", arms * rungs),
-        whole_runs=ngettext("{count} whole one", "{count} whole ones", arms * whole),
+        short_runs=ngettext("{count} short run", "{count} short runs", rungs),
+        whole_runs=ngettext("{count} whole one", "{count} whole ones", whole),
     )
 
 
@@ -291,4 +293,5 @@ def run_cost(run: setup.ResolvedRun) -> RunCost:
         shared_seconds=passes * train_images * FORWARD_SHARE * _image_seconds(run),
         rung_epochs=rung_length(plan),
         overhead_seconds_per_run=cost.start + cost.evaluation,
+        narrow=is_narrow(plan.arm.tuning),
     )

@@ -14,6 +14,7 @@ from headstart.config.duration import parse_seconds
 from headstart.config.run_config import RunConfig
 from headstart.config.study_config import StudyConfig
 from headstart.config.study_file import StudySpec
+from headstart.experiment.lr_search import is_narrow
 from headstart.experiment.workload import (
     END_S,
     ArmCost,
@@ -56,11 +57,14 @@ def search_phase(protocol: StudyConfig, seed: int, rung: int, extension: int) ->
     return _("search, still wider grid, {length}", length=length)
 
 
-def comparison_phase(protocol: StudyConfig, seeds: int) -> Message:
-    """Describe the comparison up to an interim analysis after `seeds` seeds."""
-    if not protocol.interim:
+def comparison_phase(spec: StudySpec, seeds: Sequence[int]) -> Message:
+    """Describe the comparison on some of the paired seeds, after a search for each, or up to an interim analysis."""
+    if spec.searches_each_seed:
+        return _("comparison with seed {seed}", seed=seeds[-1])
+    if not spec.protocol.interim:
         return _("comparison")
-    return ngettext("comparison, up to {count} seed", "comparison, up to {count} seeds", seeds)
+    count = spec.seed_range.index(seeds[-1]) + 1
+    return ngettext("comparison, up to {count} seed", "comparison, up to {count} seeds", count)
 
 
 class Progress:
@@ -109,9 +113,11 @@ class Progress:
             image_seconds: Measured seconds of a training image, by variant.
         """
         protocol, budgets = self.spec.protocol, len(self.spec.budgets)
-        rungs, trials = trial_counts(protocol) if self.spec.searches_lr else (0, 0)
         for variant, plan in plans.items():
-            load = workload(self.spec, plan.facts.split_counts.train, plan.recipe.batch_size, rung_length(plan))
+            narrow = is_narrow(plan.arm.tuning)
+            rungs, trials = trial_counts(protocol, narrow=narrow) if self.spec.searches_lr else (0, 0)
+            counts, batch_size = plan.facts.split_counts, plan.recipe.batch_size
+            load = workload(self.spec, counts.train, batch_size, rung_length(plan), narrow=narrow)
             cost = self._costs[variant] = ArmCost.of(plan, image_seconds[variant])
             rung = cost.seconds(load.rung_images, runs=rungs * budgets, evaluations=0)
             whole = cost.seconds(load.full_run_images, runs=trials * budgets, evaluations=trials * budgets)
@@ -165,15 +171,16 @@ class Progress:
         return cost.seconds(images, evaluations=evaluations) if cost is not None else 0.0
 
     def _reduce_expected(self, role: RunRole, seconds: float) -> None:
-        """Reduce the expected work by a requested run; once arms are compared, no more trials are expected."""
+        """Reduce the expected work by a requested run; once all arms are compared, no more trials are expected."""
         expected = self._expected.get(role.variant, {})  # a source is no arm
         expected[role.stage] = max(0.0, expected.get(role.stage, 0.0) - seconds)
         if role.stage is self._compared_stage:
             protocol = self.spec.protocol
             self._main_runs[role.variant] += 1
-            expected[Stage.SEARCH] = 0.0
+            if not self.spec.searches_each_seed:
+                expected[Stage.SEARCH] = 0.0
             if self._main_runs[role.variant] >= protocol.seeds * len(self.spec.budgets) * len(protocol.fractions):
-                expected[self._compared_stage] = 0.0
+                expected[self._compared_stage] = expected[Stage.SEARCH] = 0.0
 
     def finish(self, role: RunRole, record: RunRecord) -> StudyStatus:
         """Add the result of a requested run that has ended."""

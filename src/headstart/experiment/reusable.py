@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from headstart.config.study_file import StudySpec
 from headstart.experiment.lr_search import Trial
-from headstart.experiment.planned_runs import PlannedRuns
+from headstart.experiment.planned_runs import PlannedRuns, seed_parts
 from headstart.experiment.preflight import common_precision, source_arm, source_of
 from headstart.runs.job_protocol import RunRequest
 from headstart.storage.schemas.study import RunRole, Stage
@@ -37,9 +37,9 @@ def certain_requests(
             planned.add_variant(variant.name, plan, arm.dataset)
     protocol = spec.protocol
     if not spec.searches_lr:
-        yield from planned.comparison_requests(protocol.interim[0] if protocol.interim else protocol.seeds)
+        yield from planned.comparison_requests(seed_parts(spec)[0])
         return
     for budget in map(str, spec.budgets):
-        for seed in spec.seed_range if protocol.search == "per-seed" else spec.search_seed_range[:1]:
-            trials = [Trial(variant, rate, seed, rung=True) for variant in planned.plans for rate in protocol.grid]
-            yield from planned.trial_requests(budget, trials)
+        seed = (spec.seed_range if spec.searches_each_seed else spec.search_seed_range)[0]
+        trials = [Trial(variant, rate, seed, rung=True) for variant in planned.plans for rate in protocol.grid]
+        yield from planned.trial_requests(budget, trials)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from headstart.analysis.run_records import RunRecord, runs_in
+from headstart.analysis.run_records import runs_in
 from headstart.analysis.verdict import compute_verdict, stops_early
 from headstart.artifacts import gallery
 from headstart.config.start_spec import run_start
@@ -17,7 +17,8 @@ from headstart.config.study_file import StudySpec, read_study, write_study
 from headstart.engines.engine import Engine
 from headstart.errors import DivergedError
 from headstart.experiment import best_model, cleanup
-from headstart.experiment.lr_search import Trial, search
+from headstart.experiment.lr_search import SearchSpace, Trial, TrialResult, is_narrow, search
+from headstart.experiment.planned_runs import seed_parts
 from headstart.experiment.preflight import (
     common_precision,
     input_fingerprints,
@@ -44,7 +45,7 @@ from headstart.runs.relocation import suggesting_new_place
 from headstart.storage import contained, files, folders, locks
 from headstart.storage.schemas.gallery import GALLERY_FILE
 from headstart.storage.schemas.result import RunState
-from headstart.storage.schemas.search import SearchResults
+from headstart.storage.schemas.search import SearchGroup, SearchResults
 from headstart.storage.schemas.study import RunRole, Stage
 from headstart.storage.schemas.verdict import Verdict
 from headstart.telemetry import seed_means
@@ -96,9 +97,9 @@ def _run_stages(study: StudyRuns) -> Verdict:
     folder, spec, reporter = study.folder, study.spec, study.reporter
     _resolve_variants(study)
     study.progress.expect(study.planned.plans, study.image_seconds)
-    results = _search(study)
-    files.write_json(folder / "search.json", results.to_json())
-    _compare(study, results)
+    results = _search_by_seed(study) if spec.searches_each_seed else _search_once(study)
+    for sentence in study.health.summary(folder):
+        reporter.say(sentence)
     verdict = conclude(folder, spec, results, reporter)
     if sentence := study.progress.overrun(_added_rates(spec, results)):
         reporter.say(sentence)
@@ -168,59 +169,72 @@ def _train_source(study: StudyRuns, variant: str, source: str) -> Path:
     return run.folder.absolute()
 
 
-def _search(study: StudyRuns) -> SearchResults:
-    """Return the results of the learning-rate search; they have no groups if the rates are given."""
+def _search_once(study: StudyRuns) -> SearchResults:
+    """Search one rate for all seeds of an arm, unless the rates are given, then compare the arms."""
     spec, protocol = study.spec, study.spec.protocol
-    if not spec.searches_lr:
-        return SearchResults()
-    per_seed = protocol.search == "per-seed"
-    groups = [[seed] for seed in spec.seed_range] if per_seed else [list(spec.search_seed_range)]
-    variants = [variant.name for variant in spec.variants]
-    results = [
-        search(
-            variants,
-            protocol.grid,
-            seeds,
-            budget=budget,
-            group=seeds[0] if per_seed else None,
-            survivors=protocol.survivors,
-            metric=protocol.metric,
-            run=partial(_run_trials, study, budget),
-        )
-        for budget in map(str, spec.budgets)
-        for seeds in groups
-    ]
-    cleanup.remove_rung_artifacts(study.folder)
-    return SearchResults(groups=results)
+    groups = []
+    if spec.searches_lr:
+        space = SearchSpace.of(protocol.grid)
+        groups = [_search(study, space, spec.search_seed_range, budget, None) for budget in map(str, spec.budgets)]
+        cleanup.remove_rung_artifacts(study.folder)
+    results = SearchResults(groups=groups)
+    files.write_json(study.folder / "search.json", results.to_json())
+    for seeds in seed_parts(spec):
+        if _compare(study, seeds, results):
+            break
+    return results
 
 
-def _added_rates(spec: StudySpec, results: SearchResults) -> int:
-    """Count the learning rates that the search added to the declared grid, over all budgets and seeds."""
-    return sum(len(group.grid) - len(spec.protocol.grid) for group in results.groups)
+def _search_by_seed(study: StudyRuns) -> SearchResults:
+    """Search a rate for each seed, and compare the arms on it, seed by seed."""
+    spec = study.spec
+    narrow = [variant.name for variant in spec.variants if is_narrow(variant.arm.tuning)]
+    spaces = {budget: SearchSpace.of(spec.protocol.grid) for budget in map(str, spec.budgets)}
+    results = SearchResults()
+    for seeds in seed_parts(spec):
+        for budget, space in spaces.items():
+            group = _search(study, space, seeds, budget, seeds[0])
+            spaces[budget] = space.after(group, narrow)
+            results = SearchResults(groups=[*results.groups, group])
+        cleanup.remove_rung_artifacts(study.folder)
+        files.write_json(study.folder / "search.json", results.to_json())
+        if _compare(study, seeds, results):
+            break
+    return results
 
 
-def _run_trials(study: StudyRuns, budget: str, trials: Sequence[Trial]) -> Mapping[Trial, RunRecord]:
+def _search(study: StudyRuns, space: SearchSpace, seeds: Sequence[int], budget: str, group: int | None) -> SearchGroup:
+    """Return the result of one search; see `lr_search.search`."""
+    variants = [variant.name for variant in study.spec.variants]
+    survivors, run = study.spec.protocol.survivors, partial(_run_trials, study, budget)
+    return search(variants, space, seeds, budget=budget, group=group, survivors=survivors, run=run)
+
+
+def _run_trials(study: StudyRuns, budget: str, trials: Sequence[Trial]) -> Mapping[Trial, TrialResult]:
     """Run trials of a search; rungs pause after their last epoch."""
     if not trials:
         return {}
     requests = study.planned.trial_requests(budget, trials)
-    first = trials[0]
+    first, protocol = trials[0], study.spec.protocol
     epochs = max(request.role.rung or 0 for request in requests) if first.rung else 0
-    phase = search_phase(study.spec.protocol, first.seed, epochs, first.extension)
+    phase = search_phase(protocol, first.seed, epochs, first.extension)
     records = study.run(phase, study.folder / "search", requests, rung=first.rung)
-    return dict(zip(trials, records, strict=True))
+    pairs = zip(trials, records, strict=True)
+    return {trial: TrialResult.of(trial, record, protocol.metric) for trial, record in pairs}
 
 
-def _compare(study: StudyRuns, results: SearchResults) -> None:
-    """Run the comparison, up to the interim analysis that stops it."""
-    protocol = study.spec.protocol
-    for count in protocol.interim or (protocol.seeds,):
-        requests = study.planned.comparison_requests(count, results)
-        study.run(comparison_phase(protocol, count), study.folder, requests)
-        if protocol.interim and stops_early(study.folder, study.spec):
-            break
-    for sentence in study.health.summary(study.folder):
-        study.reporter.say(sentence)
+def _compare(study: StudyRuns, seeds: Sequence[int], results: SearchResults) -> bool:
+    """Run the comparison on some seeds; return whether an interim analysis after the last one ends the study."""
+    protocol, count = study.spec.protocol, study.spec.seed_range.index(seeds[-1]) + 1
+    requests = study.planned.comparison_requests(seeds, results)
+    study.run(comparison_phase(study.spec, seeds), study.folder, requests)
+    return count in protocol.interim and stops_early(study.folder, study.spec)
+
+
+def _added_rates(spec: StudySpec, results: SearchResults) -> int:
+    """Count the learning rates that the search added to the declared grid, over all budgets."""
+    added = {(group.budget, rate) for group in results.groups for rate in group.grid}
+    return len(added - {(str(budget), rate) for budget in spec.budgets for rate in spec.protocol.grid})
 
 
 def rebuild(folder: Path) -> list[Path]:

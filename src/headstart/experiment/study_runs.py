@@ -77,6 +77,10 @@ class StudyRuns:
             else:
                 started[run.hash] = run.length().images if run.has_checkpoint else 0
         self._reuse_finished(phase, parent, requests, records, started)
+        if parent == self.folder:  # the training of selected trials is done
+            missing_hashes = {request.plan.hash for request in requests} - records.keys()
+            trials = (trial for trial in runs_in(parent, "search") if trial.done and trial.hash in missing_hashes)
+            started |= {trial.hash: trial.length().images for trial in trials}
         self.reporter.study_status(self.progress.request(phase, requests, records, started, rung))
         for request in requests:
             if request.plan.hash in records:

@@ -15,6 +15,7 @@ from headstart.config.run_config import RunConfig
 from headstart.config.study_config import MIN_DECISIVE_SEEDS, StudyConfig
 from headstart.config.study_file import StudySpec
 from headstart.errors import UsageError
+from headstart.experiment.lr_search import NEAR_RATES
 from headstart.i18n import _, ngettext
 from headstart.storage.schemas.arm import TuningKind
 from headstart.text import format_duration
@@ -56,21 +57,29 @@ def _one_epoch(length: Duration) -> int:
 
 
 def workload(
-    spec: StudySpec, train_images: int, batch_size: int, rung_epochs: Callable[[Duration], int] = _one_epoch
+    spec: StudySpec,
+    train_images: int,
+    batch_size: int,
+    rung_epochs: Callable[[Duration], int] = _one_epoch,
+    *,
+    narrow: bool = True,
 ) -> Workload:
     """Count the training images of one arm, without rates that may be added at an edge of the grid.
 
-    The first epochs of a run that continues from its rung count as the rung's.
+    The first epochs of a run that continues from its rung count as the rung's. With a search for each seed, the runs
+    that are compared on all images of the search are those of the selected rates, which are only evaluated again.
 
     Args:
         spec: The study.
         train_images: Images of the train split.
         batch_size: Images of a training step.
         rung_epochs: Returns the epochs of a rung for a length of training.
+        narrow: Later seeds search near the rates that worked.
     """
     protocol = spec.protocol
-    rung_runs, full_runs = trial_counts(protocol)
-    continued = rung_runs * min(protocol.survivors, len(protocol.grid)) // len(protocol.grid)
+    rung_runs, full_runs = trial_counts(protocol, narrow=narrow)
+    groups = protocol.seeds if spec.searches_each_seed else 1
+    continued = groups * min(protocol.survivors, len(protocol.grid))
     rung_images, full_run_images, comparison_images = 0, 0, 0
     for budget in spec.budgets:
         if spec.searches_lr:
@@ -79,16 +88,23 @@ def workload(
             rung_size = min(length, rung_epochs(budget) * run_images(EPOCH, subset, batch_size))
             rung_images += rung_runs * rung_size
             full_run_images += full_runs * length - continued * rung_size
-        lengths = [run_images(budget, _subset_size(train_images, share), batch_size) for share in protocol.fractions]
+        trained = [f for f in protocol.fractions if not spec.searches_each_seed or f != spec.largest_fraction]
+        lengths = [run_images(budget, _subset_size(train_images, share), batch_size) for share in trained]
         comparison_images += protocol.seeds * sum(lengths)
     return Workload(rung_images, full_run_images, comparison_images)
 
 
-def trial_counts(protocol: StudyConfig) -> tuple[int, int]:
-    """Return the number of rungs and of whole runs in an arm's search at one budget; some runs continue a rung."""
-    survivors = min(protocol.survivors, len(protocol.grid))
-    groups, seeds = (protocol.seeds, 1) if protocol.search == "per-seed" else (1, protocol.search_seeds)
-    return groups * len(protocol.grid), groups * survivors * seeds
+def trial_counts(protocol: StudyConfig, *, narrow: bool = True) -> tuple[int, int]:
+    """Return the number of rungs and of whole runs in an arm's search at one budget; some runs continue a rung.
+
+    With `narrow`, later seeds search near the rates that worked.
+    """
+    rates = len(protocol.grid)
+    survivors = min(protocol.survivors, rates)
+    if protocol.search != "per-seed":
+        return rates, survivors * protocol.search_seeds
+    later = min(rates, NEAR_RATES) if narrow else rates
+    return rates + (protocol.seeds - 1) * later, protocol.seeds * survivors
 
 
 def _subset_size(train_images: int, share: float) -> int:
@@ -157,6 +173,7 @@ class RunCost:
         shared_seconds: Seconds that all runs of the arm share.
         rung_epochs: Returns the epochs of a rung for a length of training.
         overhead_seconds_per_run: Seconds of a run besides its images.
+        narrow: Later seeds search near the rates that worked.
     """
 
     train_images: int
@@ -165,6 +182,7 @@ class RunCost:
     shared_seconds: float = 0.0
     rung_epochs: Callable[[Duration], int] = _one_epoch
     overhead_seconds_per_run: float = 0.0
+    narrow: bool = True
 
 
 def predicted_seconds(spec: StudySpec, arms: Sequence[RunCost], sources: Sequence[RunCost] = ()) -> float:
@@ -175,9 +193,9 @@ def predicted_seconds(spec: StudySpec, arms: Sequence[RunCost], sources: Sequenc
         arms: Cost of each arm.
         sources: Cost of each source that an arm starts from.
     """
-    count = runs_per_arm(spec)
     seconds = 0.0
     for arm in arms:
+        count = runs_per_arm(spec, narrow=arm.narrow)
         images = _arm_images(spec, arm)
         seconds += arm.shared_seconds + images * arm.seconds_per_image + count * arm.overhead_seconds_per_run
     for source in sources:
@@ -186,10 +204,10 @@ def predicted_seconds(spec: StudySpec, arms: Sequence[RunCost], sources: Sequenc
     return seconds
 
 
-def runs_per_arm(spec: StudySpec) -> int:
+def runs_per_arm(spec: StudySpec, *, narrow: bool = True) -> int:
     """Count the runs of one arm over a whole study, without added rates; a continued rung counts twice."""
     protocol = spec.protocol
-    searched = sum(trial_counts(protocol)) if spec.searches_lr else 0
+    searched = sum(trial_counts(protocol, narrow=narrow)) if spec.searches_lr else 0
     return len(spec.budgets) * (searched + protocol.seeds * len(protocol.fractions))
 
 
@@ -201,7 +219,7 @@ def training_images(spec: StudySpec, arms: Sequence[RunCost], sources: Sequence[
 
 
 def _arm_images(spec: StudySpec, arm: RunCost) -> int:
-    return workload(spec, arm.train_images, arm.batch_size, arm.rung_epochs).total_images
+    return workload(spec, arm.train_images, arm.batch_size, arm.rung_epochs, narrow=arm.narrow).total_images
 
 
 def fit_time_budget(

@@ -25,10 +25,13 @@ from headstart.runs.reuse import (
     backbone_lock_name,
     claim,
     copy_finished,
+    finished_trial,
     register_finished,
     run_lock_name,
 )
-from headstart.storage import locks
+from headstart.runs.run_folder import is_blind
+from headstart.runs.trial_evaluation import evaluate_trial
+from headstart.storage import contained, locks
 
 
 def run_job(job: Job, reporter: Reporter) -> list[Path]:
@@ -130,8 +133,13 @@ def _run_single(parent: Path, request: RunRequest, until: int | None, reporter: 
             return record.folder
         if record is None and (folder := copy_finished(parent, request, until)) is not None:
             return folder
+        trial = None if is_blind(request.role) else finished_trial(parent, plan)
         try:
-            if record is not None:
+            if trial is not None:
+                if record is not None:  # of a stopped evaluation, or of a training that takes longer
+                    contained.remove_folder(parent, record.folder.name)
+                folder = evaluate_trial(trial, plan, parent, request.role, reporter)
+            elif record is not None:
                 claim(record)
                 folder = runner.resume(record.folder, reporter, until=until)
             else:

@@ -169,20 +169,47 @@ def _registry_name(plan: RunConfig, until: int | None = None) -> str:
     return f"runs/{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 
 
+def finished_trial(parent: Path, plan: RunConfig) -> RunRecord | None:
+    """Return the finished trial of a plan, which was not evaluated on test: of this study, or of another.
+
+    Args:
+        parent: Folder of the study.
+        plan: The plan.
+    """
+    record = _known_run(plan)
+    if record is not None and is_blind(record.role):
+        return record
+    trials = runs_in(parent, "search") if contained.find(parent, "search") else ()
+    return next((trial for trial in trials if trial.hash == plan.hash and _is_intact(trial)), None)
+
+
 def _finished_run(plan: RunConfig, role: RunRole) -> RunRecord | None:
     """Return the finished run of a plan, evaluated on the splits that the role needs."""
+    record = _known_run(plan)
+    if record is not None and is_blind(record.role) and not is_blind(role):  # it was not evaluated on test
+        return None
+    return record
+
+
+def _known_run(plan: RunConfig) -> RunRecord | None:
+    """Return the finished and intact run of a plan that the cache names and the index of this user knows."""
     record = _registered_run(plan)
     if record is None or record.result is None or not run_index.knows_seal(record.result.seal.digest):
         return None
+    return record if _is_intact(record) else None
+
+
+def _is_intact(record: RunRecord) -> bool:
+    """Return whether a run has ended, with the files of its seal."""
+    if record.result is None:
+        return False
     try:
         seals.require_all(record.folder, record.result.seal)
         record.predictions("val")
         list(record.lines())  # raises if a line is damaged
     except Exception:  # as in _registered_run
-        return None
-    if is_blind(record.role) and not is_blind(role):  # it was not evaluated on test
-        return None
-    return record
+        return False
+    return True
 
 
 def _registered_run(plan: RunConfig) -> RunRecord | None:

@@ -13,13 +13,13 @@ from headstart.hardware.environment import environment
 from headstart.models.user_code import CODE_FOLDER
 from headstart.storage import folders, run_index
 from headstart.storage.schemas.metrics import BeginLine, ImageLine
-from headstart.storage.schemas.study import RunRole
+from headstart.storage.schemas.study import RunRole, Stage
 from headstart.telemetry.run_logger import RunLogger, run_name
 
 
 def is_blind(role: RunRole | None) -> bool:
     """Return whether a run serves model selection only and must not be evaluated on test."""
-    return role is not None and role.blind
+    return role is not None and role.stage is Stage.SEARCH
 
 
 def make_run_folder(plan: RunConfig, runs: Path, role: RunRole | None) -> Path:

@@ -193,13 +193,13 @@ def _run(
     until: int | None,
 ) -> None:
     """Train from the newest checkpoint, or from the start, and evaluate the best model."""
-    trainer = _NetworkTrainer(folder, setup, role, reporter, save_every)
+    trainer = NetworkTrainer(folder, setup, role, reporter, save_every)
     lifecycle.run(trainer, reporter, until=until)
     if trainer.session.diverged is not None:
         raise trainer.session.diverged
 
 
-class _NetworkTrainer:
+class NetworkTrainer:
     """Trains the network of one run, with checkpoints."""
 
     def __init__(

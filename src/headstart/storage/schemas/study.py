@@ -32,7 +32,6 @@ class RunRole(Schema):
     rung: Count | None = Field(
         None, description="epochs after which a trial of the search may pause; null outside a search"
     )
-    blind: bool = Field(False, description="whether the run serves model selection only and is not evaluated on test")
 
     @property
     def variant(self) -> str:
