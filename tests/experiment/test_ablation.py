@@ -181,7 +181,7 @@ def test_networks_are_trained_once_and_their_results_are_reported(
     result = first.result
     assert [values_of(title) for title in reporter.titles] == [[done, 4, "1ep"] for done in range(5)]
     phases = {title.values["phase"].values["phase"] for title in reporter.titles}
-    assert phases == {comparison_phase(spec.study.protocol, 1)}
+    assert phases == {comparison_phase(spec.study, [0])}
     folders = sorted(path.parent for path in Path(result.folder).glob("*/plan.json"))
     assert len(folders) == 4 and all((folder / "result.json").exists() for folder in folders)
     stamps = [(folder / "result.json").stat().st_mtime_ns for folder in folders]

@@ -62,22 +62,24 @@ def test_words_of_an_ablation_are_in_the_catalog(seeds: int) -> None:
 
 
 def test_words_of_phases_and_hints_are_in_the_catalog() -> None:
-    shared, per_seed, interim = make_spec(), make_spec(search="per-seed"), make_spec(interim="3,5", seeds=5)
+    shared, per_seed = make_spec(search="shared"), make_spec()
+    interim = make_spec(search="shared", interim="3,5", seeds=5)
     phases = [
         search_phase(spec.protocol, 1, rung, extension)
         for spec, rung, extension in product((shared, per_seed), (0, 1, 3), range(3))
     ]
     assert len(set(phases)) == len(phases)
-    phases += [comparison_phase(spec.protocol, 3) for spec in (shared, interim)]
+    phases += [comparison_phase(spec, spec.seed_range[:3]) for spec in (shared, per_seed, interim)]
     kinds = (study_kind.COMPARISON, ablation.ABLATION)
     for message in (*phases, *(kind.name for kind in kinds), study_kind.resume_hint(Path("1"))):
         assert_translated(message)
 
 
 def test_words_of_a_stopped_study_are_in_the_catalog() -> None:
-    progress = Progress(make_spec())
+    spec = make_spec(search="shared")
+    progress = Progress(spec)
     messages = [progress.stop_message("SIGINT", 0)]
-    progress._phase = comparison_phase(make_spec().protocol, 5)
+    progress._phase = comparison_phase(spec, range(5))
     for done, started in product((0, 1, 2), (0, 1, 2)):
         progress._done, progress._total = done, 4
         messages.append(progress.stop_message("SIGINT", started))

@@ -26,7 +26,7 @@ def test_crop_is_the_same_in_all_arms_fractions_and_seeds(tmp_path: Path, monkey
     for variant, run in zip(spec.variants, preflight.resolve_arms(spec, NullReporter())[0], strict=True):
         planned.add_variant(variant.name, run.plan, run.dataset)
     trial = Trial(spec.variants[0].name, rate=0.1, seed=7, rung=True)
-    requests = [*planned.comparison_requests(3), *planned.trial_requests("1ep", [trial])]
+    requests = [*planned.comparison_requests([0, 1, 2]), *planned.trial_requests("1ep", [trial])]
     assert len({request.plan.facts.split_counts.train for request in requests}) == 2
     assert {request.plan.recipe.crop for request in requests} == {augmentation_defaults.CROP_OF_MANY}
     assert not any(request.plan.unresolved_fields for request in requests)

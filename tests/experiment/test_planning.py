@@ -87,7 +87,9 @@ def test_budgets_and_lengths_in_steps_do_not_change_and_a_source_is_counted() ->
         assert limit == 60 * minutes  # a second less is rounded to the same minutes
         assert values_of(error.value.message) == [minutes, 3, length, minutes]
     slow = [RunCost(80, 8, 1.0, overhead_seconds_per_run=2.0)] * 2
-    spec = make_spec(epochs="2ep", seeds=4, grid="0.1,0.01", survivors=1, search_seeds=2)  # 2 + 2 + 4 runs for each arm
+    spec = make_spec(
+        epochs="2ep", seeds=4, grid="0.1,0.01", survivors=1, search="shared"
+    )  # 2 + 2 + 4 runs for each arm
     assert predicted_seconds(spec, slow) == predicted_seconds(spec, costs) + 2 * 8 * 2.0
     spec = make_spec(epochs="2ep", source_epochs="3ep")
     assert predicted_seconds(spec, costs, [RunCost(16, 8, 2.0)]) == predicted_seconds(spec, costs) + 3 * 16 * 2.0
@@ -142,7 +144,7 @@ def test_study_toml_has_the_fitted_seeds_and_epochs_and_the_time_budget(tmp_path
 
 def test_described_plan_is_what_the_study_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs and images of a dry run against those of the study."""
-    rules = {"precision": "fp32", "threads": 1, "grid": "0.02,0.01,0.005", "survivors": 2, "seeds": 3, "epochs": "2ep"}
+    rules = {"precision": "fp32", "threads": 1, "grid": "0.1,0.01,0.001", "survivors": 2, "seeds": 3, "epochs": "2ep"}
     spec = build_study_spec("digits:0-3", ("scratch", "scratch@adam"), None, None, None, None,
                             {**rules, "network": "timm:test_resnet", "batch_size": 64})  # fmt: skip
     forecast = planning.forecast(spec, set(), NullReporter(), "local")
@@ -152,12 +154,13 @@ def test_described_plan_is_what_the_study_does(tmp_path: Path, monkeypatch: pyte
     searched, main = list(runs_in(folder / "search")), list(runs_in(folder))
     added = [run for run in searched if run.plan.recipe.lr not in spec.protocol.grid]  # at an edge of the grid
     declared = [run for run in searched if run not in added]
-    images = sum(run.epochs[-1].step * 64 for run in [*declared, *main])
+    images = sum(run.epochs[-1].step * 64 for run in declared)  # the runs of the comparison are trials, too
     whole = [run for run in declared if len(run.epochs) == 2]
-    assert len(whole) == 8 and len(declared) == 6 - 4 + 8  # two rungs of each arm continue as whole runs
+    assert len(whole) == 12 and len(declared) == 18  # two of three rungs of each arm and seed continue as whole runs
+    assert {run.hash for run in main} < {run.hash for run in whole}
     assert fields_of(lines[0])["count"] == 2 and "scratch and scratch (with adam)" in lines[0]
     assert fields_of(lines[0].values["seeds"]) == {"count": 3}
-    assert values_of(lines[1]) == [len(main), "2ep", 3, 6, 8]  # rates, short runs and whole runs of the search
+    assert values_of(lines[1]) == [len(main), "2ep", 3, 18, 12]  # rates, short runs and whole runs of the search
     assert lines[-1].values["count"] == images and "grid" in lines[-1]  # which may be extended
     again = planning.forecast(spec, set(), NullReporter(), "local")
     assert (forecast.reusable_runs, again.reusable_runs) == (0, 6)  # the first runs of the search; the rest depends
@@ -180,7 +183,7 @@ class FirstPhaseError(Exception):
         (("scratch", "scratch+lp-ft"), {"grid": "0.02,0.01", "fractions": "0.5,0.7", "head_epochs": "12st"}, {}, 4),
         (("scratch",), {"search": "off", "interim": "3,4", "image_size": "64"}, {"precision": ("bf16", "fp32")}, 6),
         (("scratch", "scratch@adam"), {"search": "off", "fractions": "0.5,1"}, {}, 16),
-        (("scratch", "scratch@adam"), {"search": "per-seed", "grid": "0.02,0.01"}, {}, 16),
+        (("scratch", "scratch@adam"), {"search": "shared", "grid": "0.02,0.01"}, {}, 4),
         (("scratch", "source:digits:4-6"), {"grid": "0.02,0.01"}, {}, 3),
     ],
 )
@@ -207,7 +210,7 @@ def test_first_phase_of_a_study_requests_runs_that_a_dry_run_counts(
         study.run_study(folder, LocalEngine(NullReporter()), NullReporter())
     requested = {(request.plan.hash, request.role.rung) for request in first}
     assert requested <= certain and first
-    if not sources and spec.protocol.search != "per-seed":  # which begin with one source, or one seed
+    if not sources:  # a study begins with one source
         assert requested == certain
 
 

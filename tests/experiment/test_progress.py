@@ -20,7 +20,7 @@ from headstart.config.study_request import build_study_spec
 from headstart.console import ConsoleReporter
 from headstart.engines.local import LocalEngine
 from headstart.experiment import study
-from headstart.experiment.lr_search import MAX_EXTENSIONS
+from headstart.experiment.lr_search import MAX_EXTENSIONS, NEAR_RATES
 from headstart.experiment.progress import Progress, comparison_phase, search_phase
 from headstart.experiment.workload import (
     ArmCost,
@@ -101,22 +101,23 @@ def test_workload_is_the_sum_of_all_runs(seeds, rates, survivors, photos, epochs
         spec = make_spec(seeds=seeds, grid=grid, survivors=survivors, epochs=f"{epochs}ep", search=mode)
         epoch = -(-photos // 8) * 8
         images = rungs = 0
-        for _ in range(seeds if mode == "per-seed" else 1):
-            rungs += rates * epoch
+        for seed in range(seeds if mode == "per-seed" else 1):
+            rungs += (rates if seed == 0 else min(rates, NEAR_RATES)) * epoch
             for _ in range(min(survivors, rates)):
                 images += (epochs - 1) * epoch + (epochs * epoch if mode == "shared" else 0)
         work = workload(spec, photos, 8)
-        assert (work.rung_images, work.full_run_images, work.comparison_images) == (
-            rungs,
-            images,
-            seeds * epochs * epoch,
-        )
+        compared = seeds * epochs * epoch if mode == "shared" else 0  # the runs of the selected rates are trials
+        assert (work.rung_images, work.full_run_images, work.comparison_images) == (rungs, images, compared)
+        whole_grid = workload(spec, photos, 8, narrow=False)
+        assert whole_grid.rung_images == rates * epoch * (seeds if mode == "per-seed" else 1)
 
 
 def test_workload_of_budgets_in_steps_and_fractions() -> None:
-    work = workload(make_spec(seeds=2, budgets="6st,2ep", fractions="0.5,1", grid="0.1", survivors=1), 80, 8)
+    settings = {"seeds": 2, "budgets": "6st,2ep", "fractions": "0.5,1", "grid": "0.1", "survivors": 1}
+    work = workload(make_spec(search="shared", **settings), 80, 8)
     assert work.rung_images == (6 + 10) * 8 and work.full_run_images == (6 + 6 + 20 + 20) * 8 - work.rung_images
     assert work.comparison_images == 2 * (6 + 6 + 10 + 20) * 8
+    assert workload(make_spec(**settings), 80, 8).comparison_images == 2 * (6 + 10) * 8  # of the smaller fraction
     assert workload(make_spec(seeds=3, epochs="1ep", search="off"), 80, 8).total_images == 240
     assert run_images(Duration(500, "st"), 3, 8) == 4000
 
@@ -156,6 +157,7 @@ TINY = {
     "grid": "0.01,0.001",
     "survivors": 1,
     "seeds": 2,
+    "search": "shared",
     "target": 0.01,
 }
 
@@ -204,8 +206,8 @@ def test_table_counts_runs_as_they_end(small_study) -> None:
     assert all(table.title.values["condition"] == "4st" for table in tables)
     assert all(table.latest.values["part0"] == counted(table) for table in ended)
     assert len({counted(table) for table in ended}) == len(ended)  # no count is repeated
-    protocol = make_spec(**TINY).protocol
-    comparison, searches = comparison_phase(protocol, 2), [search_phase(protocol, 0, *phase) for phase in PHASES]
+    spec = make_spec(**TINY)
+    comparison, searches = comparison_phase(spec, [0, 1]), [search_phase(spec.protocol, 0, *phase) for phase in PHASES]
     assert {counted(table).values["phase"] for table in ended} <= {comparison, *searches}
     assert counted(last).values["phase"] == comparison
 
@@ -217,7 +219,7 @@ def test_estimate_is_close_where_all_runs_take_the_same_time(small_study) -> Non
     """
     tables, estimates, _ = small_study
     pairs = zip(tables, estimates[-len(tables) :], strict=True)
-    phase = comparison_phase(make_spec(**TINY).protocol, 2)
+    phase = comparison_phase(make_spec(**TINY), [0, 1])
     seconds = [estimate for table, estimate in pairs if counted(table).values["phase"] == phase]
     assert seconds == pytest.approx([40.0, 30.0, 20.0, 10.0, 0.0], rel=0.3)
 
@@ -235,8 +237,8 @@ def test_score_after_a_rung_is_that_of_its_last_epoch() -> None:
 
 
 def test_every_phase_of_a_study_has_its_own_name() -> None:
-    shared, per_seed = make_spec().protocol, make_spec(search="per-seed").protocol
-    comparison = comparison_phase(shared, 5)
+    shared, per_seed = make_spec(search="shared").protocol, make_spec().protocol
+    comparison = comparison_phase(make_spec(search="shared"), range(5))
     assert values_of(comparison) == []
     names = {comparison}
     for (rung, extension), (protocol, seed) in itertools.product([*PHASES, (3, 0)], [(shared, []), (per_seed, [1])]):
@@ -245,7 +247,9 @@ def test_every_phase_of_a_study_has_its_own_name() -> None:
         assert ("grid" in name) == (extension > 0)
         names.add(name)
     assert len(names) == 1 + 2 * (len(PHASES) + 1)
-    assert values_of(comparison_phase(make_spec(interim="3,5", seeds=5).protocol, 3)) == [3]
+    interim = make_spec(interim="3,5", seeds=5, search="shared", seed=7)
+    assert values_of(comparison_phase(interim, [7, 8, 9])) == [3]
+    assert values_of(comparison_phase(make_spec(interim="3,5", seeds=5), [8])) == [8]
 
 
 def test_study_that_exceeds_its_time_budget_reports_the_causes() -> None:

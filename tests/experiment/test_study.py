@@ -1,6 +1,5 @@
 """A study from its declaration to its verdict: the search with given scores, and small real studies."""
 
-import dataclasses
 import json
 import shutil
 import signal
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import numpy as np
 import pytest
 
 from docs.schemas import FILES, json_schema
@@ -27,21 +25,18 @@ from headstart.config.study_request import build_study_spec
 from headstart.engines.local import LocalEngine
 from headstart.errors import DataError, DivergedError, InterruptedRunError, UsageError
 from headstart.experiment import study
-from headstart.experiment.lr_search import extend_grid, search
 from headstart.experiment.progress import comparison_phase, search_phase
 from headstart.experiment.study_runs import reused_sentences
 from headstart.i18n import Message, verbatim
 from headstart.reporter import NullReporter, StudyStatus
 from headstart.runs import job_protocol
 from headstart.storage.files import write_json
-from headstart.storage.schemas.metrics import EpochLine, Speed, SplitScore
-from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.search import ArmSearch, SearchGroup, SearchResults
 from headstart.storage.schemas.split_counts import SplitCounts
 from headstart.storage.schemas.study import VariantsFile
 from tests.cli.test_train_errors import write_images
 from tests.files import read_json
-from tests.handmade import counts_of, seal
+from tests.handmade import seal
 from tests.messages import fields_of, values_of
 from tests.short_runs import SGD
 
@@ -56,81 +51,6 @@ TINY = {
     "survivors": 1,
     "seeds": 2,
 }
-ONE_GROUP: dict[str, Any] = {"budget": "6st", "group": None, "metric": "accuracy"}  # of a search
-
-
-@dataclasses.dataclass
-class FakeRecord:
-    """A record with a given score, for the search."""
-
-    score: float
-    state: RunState
-    rung: int = 1
-
-    @property
-    def epochs(self) -> list[EpochLine]:
-        score = SplitScore(loss=1.0, accuracy=self.score, n=10**6)
-        correct = round(self.score * score.n)
-        counts = counts_of([[correct, score.n - correct], [0, 0]])
-        speed = Speed(images_per_second=1.0, mfu=0.1, train_seconds=1.0, val_seconds=1.0)
-        return [
-            EpochLine(
-                step=1,
-                epoch=1,
-                train=score,
-                val=score,
-                lr={"head": 0.1},
-                best=True,
-                confusion=counts,
-                speed=speed,
-                time=0,
-            )
-        ]
-
-    def val_score(self, metric: str) -> float:
-        return self.score
-
-
-def fake_runs(best: dict[str, float], diverging: float = np.inf):
-    """Return a function whose scores fall with the distance from each variant's best rate, and its log of trials."""
-    requested = []
-
-    def run(trials):
-        requested.extend(trials)
-        return {
-            t: FakeRecord(
-                1 / (1 + abs(np.log(t.rate / best[t.variant]))),
-                RunState.DIVERGED if t.rate >= diverging else RunState.FINISHED,
-            )
-            for t in trials
-        }
-
-    return run, requested
-
-
-def test_every_arm_has_the_same_rungs_and_number_of_whole_trials() -> None:
-    run, requested = fake_runs({"a": 0.01, "b": 0.005})
-    outcome = search(["a", "b"], [0.05, 0.01, 0.005, 0.001, 0.0001], [7, 8], survivors=2, run=run, **ONE_GROUP)
-    assert {arm.arm: arm.selected for arm in outcome.arms} == {"a": 0.01, "b": 0.005} and len(outcome.grid) == 5
-    assert not any(arm.at_edge for arm in outcome.arms)
-    for variant in ("a", "b"):
-        assert sum(t.variant == variant and t.rung for t in requested) == 5
-        assert sum(t.variant == variant and not t.rung for t in requested) == 4
-    assert {t.seed for t in requested if t.rung} == {7}
-
-
-def test_best_rate_at_the_edge_extends_the_grid_of_all_arms_at_most_twice() -> None:
-    run, requested = fake_runs({"a": 1e-9, "b": 0.01})
-    outcome = search(["a", "b"], [0.1, 0.01, 0.001], [7], survivors=1, run=run, **ONE_GROUP)
-    assert outcome.grid == [1e-5, 1e-4, 1e-3, 1e-2, 1e-1]
-    assert [(arm.arm, arm.selected) for arm in outcome.arms if arm.at_edge] == [("a", 1e-5)]
-    assert {t.rate for t in requested if t.variant == "b" and t.rung} == set(outcome.grid)
-
-
-def test_diverged_edge_does_not_extend_the_grid() -> None:
-    run, _ = fake_runs({"a": 0.1}, diverging=0.1)
-    assert search(["a"], [0.1, 0.01], [7], survivors=1, run=run, **ONE_GROUP).grid == [0.01, 0.1]
-    assert extend_grid([0.0001, 0.001, 0.05], [0.0001, 0.05]) == [1e-5, 0.0001, 0.001, 0.05, 2.5]
 
 
 def test_reused_rung_that_continues_is_trained_again(tmp_path: Path, monkeypatch) -> None:
@@ -236,9 +156,10 @@ def test_verdict_of_a_small_study_agrees_with_its_records(mode: str, tmp_path: P
     reporter = Listener()
     study.run_study(second, LocalEngine(NullReporter()), reporter)
     reused = [line for line in reporter.sentences if line.plural and {"phase", "runs"} <= line.values.keys()]
-    phases = [search_phase(spec.protocol, 0, 1, 0), comparison_phase(spec.protocol, 2)]
-    for line, phase in zip((reused[0], reused[-1]), phases, strict=True):
-        assert (line.values["phase"], line.values["count"], values_of(line.values["runs"])) == (phase, 4, [4])
+    counts = {search_phase(spec.protocol, 0, 1, 0): 4}
+    counts[comparison_phase(spec, spec.seed_range)] = 4 if mode == "shared" else 2  # of one seed
+    for line, (phase, count) in zip((reused[0], reused[-1]), counts.items(), strict=True):
+        assert (line.values["phase"], line.values["count"], values_of(line.values["runs"])) == (phase, count, [count])
     from_search = ["search" in line.plural for line in (reused[0], reused[-1])]
     assert from_search == [False, mode == "per-seed"]  # whose runs are also runs of the comparison
     assert set(reporter.latest) == {""}  # no reused run is reported as trained

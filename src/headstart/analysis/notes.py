@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from headstart.analysis.copies import copies_note
 from headstart.analysis.headline import headline_contrast
@@ -10,6 +10,7 @@ from headstart.analysis.wording import arm_words, evaluation_images, length_word
 from headstart.config.study_config import MIN_DECISIVE_SEEDS
 from headstart.diagnostics.augmentation import MAX_TRAIN_GAP
 from headstart.i18n import Message, _, join, ngettext
+from headstart.storage.schemas.search import ArmSearch
 from headstart.storage.schemas.verdict import ArmResult, GridRow, VerdictNumbers
 from headstart.text import format_percent, format_points, join_list
 
@@ -53,6 +54,13 @@ def notes(verdict: VerdictNumbers) -> list[Message]:
         texts.append(_("The learning rates are those of the pooled runs: another rate may be better for an arm."))
     elif not verdict.search and not verdict.grid_rows:
         texts.append(_("The learning rates were given, not searched: an arm may be better at another rate."))
+    elif any(group.seed is None for group in verdict.search):
+        texts.append(
+            _(
+                "One search selected the learning rate of each arm for all seeds: the interval leaves out that another "
+                "search can select other rates."
+            )
+        )
     texts += [_diverged(arm) for arm in verdict.arms if arm.diverged]
     texts += [_too_augmented(verdict, arm) for arm in verdict.arms if arm.too_augmented]
     texts += _search_edges(verdict)
@@ -172,24 +180,27 @@ def _too_augmented(verdict: VerdictNumbers, arm: ArmResult) -> Message:
 
 def _search_edges(verdict: VerdictNumbers) -> Iterator[Message]:
     """Yield the arms whose searched learning rate is at the edge of the grid."""
-    for group in verdict.search:
-        for search in group.arms if group.budget == verdict.budget else ():
-            if not search.at_edge:
-                continue
-            arm = named_words(verdict, search.arm)
-            if group.seed is None:
-                yield _(
-                    "The best learning rate of {arm}, {rate:g}, is at the edge of the grid.",
-                    arm=arm,
-                    rate=search.selected,
-                )
-            else:
-                yield _(
-                    "The best learning rate of {arm} on seed {seed}, {rate:g}, is at the edge of the grid.",
-                    arm=arm,
-                    seed=group.seed,
-                    rate=search.selected,
-                )
+    groups = [group for group in verdict.search if group.budget == verdict.budget]
+    for arm in verdict.arms if groups else ():
+        at_edge = [search for group in groups for search in group.arms if search.arm == arm.name and search.at_edge]
+        if not at_edge:
+            continue
+        values = {"arm": named_words(verdict, arm.name), "rates": join_list(f"{rate:g}" for rate in _rates(at_edge))}
+        if groups[0].seed is None:
+            yield _("The best learning rate of {arm}, {rates}, is at the edge of the grid.", **values)
+        else:
+            yield ngettext(
+                "The best learning rate of {arm} is at the edge of the grid on {count} of {seeds} seeds: {rates}.",
+                "The best learning rate of {arm} is at the edge of the grid on {count} of {seeds} seeds: {rates}.",
+                len(at_edge),
+                seeds=len(groups),
+                **values,
+            )
+
+
+def _rates(searches: Iterable[ArmSearch]) -> list[float]:
+    """Return the selected rates of some searches, each once, in ascending order."""
+    return sorted({search.selected for search in searches})
 
 
 def _row_edge(verdict: VerdictNumbers, row: GridRow) -> Message:

@@ -73,6 +73,11 @@ class RunRecord:
         return "test" if self.result and self.result.test else "val"
 
     @property
+    def lacks_test(self) -> bool:
+        """True if the run has ended and was not evaluated on its test split: a trial of a search."""
+        return self.result is not None and self.result.test is None and self.result.evaluation_split == "test"
+
+    @property
     def seed(self) -> int:
         """Seed of the run."""
         return self.plan.seeding.seed

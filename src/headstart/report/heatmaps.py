@@ -72,7 +72,7 @@ def _edge_words(verdict: Verdict, at_edge: Sequence[str]) -> Message:
         at_edge: Name of the arm for each search with its best rate at the edge.
     """
     if not at_edge:
-        return _("No arm has a better rate on either side of its best one")
+        return _("No arm has its best rate at an edge of the grid")
     names = list(dict.fromkeys(at_edge))
     finding = ngettext(
         "The best rate of {arms} is at the edge of the grid",
@@ -105,7 +105,7 @@ def _search_grid(verdict: Verdict, group: SearchGroup, choice: Message) -> RateG
     split, metric = splits(verdict)[0], metric_words(verdict)
     label = _("{metric:cap} on {split} by arm and learning rate", metric=metric, split=split)
     caption = _(
-        "Mean {metric} on {split} in per cent over the full runs of the search seeds. In brackets: after the rung "
+        "Mean {metric} on {split} in per cent over the full runs of the search. In brackets: after the rung "
         "(the first evaluation of the search) only. ×: diverged. Outlined: the selected rate, dashed if it is at the "
         "edge of the grid.",
         metric=metric,
@@ -115,10 +115,12 @@ def _search_grid(verdict: Verdict, group: SearchGroup, choice: Message) -> RateG
 
 
 def _search_text(mean: float | None, result: TrialScores | None) -> str:
-    """Return the text of a cell: the mean of full runs, in brackets the accuracy after the rung, or ×."""
+    """Return the text of a cell: the mean of full runs, in brackets the accuracy after the rung, × or ""."""
     if mean is not None:
         return f"{mean:.1f}"
-    return f"({100 * result.rung:.0f})" if result and result.rung >= 0 else "×"
+    if result is None:  # a rate that this seed did not try
+        return ""
+    return f"({100 * result.rung:.0f})" if result.rung >= 0 else "×"
 
 
 def compared_rates_section(inputs: StudyInputs) -> Section | None:

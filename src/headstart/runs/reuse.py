@@ -177,18 +177,16 @@ def finished_trial(parent: Path, plan: RunConfig) -> RunRecord | None:
         plan: The plan.
     """
     record = _known_run(plan)
-    if record is not None and is_blind(record.role):
+    if record is not None and record.lacks_test:
         return record
     trials = runs_in(parent, "search") if contained.find(parent, "search") else ()
-    return next((trial for trial in trials if trial.hash == plan.hash and _is_intact(trial)), None)
+    return next((run for run in trials if run.hash == plan.hash and run.lacks_test and _is_intact(run)), None)
 
 
 def _finished_run(plan: RunConfig, role: RunRole) -> RunRecord | None:
     """Return the finished run of a plan, evaluated on the splits that the role needs."""
     record = _known_run(plan)
-    if record is not None and is_blind(record.role) and not is_blind(role):  # it was not evaluated on test
-        return None
-    return record
+    return None if record is not None and record.lacks_test and not is_blind(role) else record
 
 
 def _known_run(plan: RunConfig) -> RunRecord | None:
