@@ -16,7 +16,7 @@ from headstart.config.study_config import StudyConfig
 
 ROOT = Path(__file__).parents[1]
 # parameters of `compare`, or derived from others
-OWN_PARAMETERS = {"arms", "vary", "fixed_fields", "pooled_seeds", "pooled_left_out"}
+OWN_PARAMETERS = {"arms", "vary", "fixed_fields", "further", "pooled_seeds", "pooled_left_out"}
 INVALID = {
     'headstart.train(optimzer="sgd")': "call-arg",
     'headstart.train(lr="fast")': "arg-type",

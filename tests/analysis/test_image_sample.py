@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from headstart.analysis.contrasts import compute_contrasts
 from headstart.analysis.image_sample import ImageSample
 from headstart.analysis.interim import interim_analyses
+from headstart.analysis.looks import Looks
 from headstart.analysis.statistics import crossed_interval
 from headstart.metrics.accuracy import effective_size, wilson_interval
 from headstart.storage.schemas.contrast import Outcome
@@ -77,7 +78,7 @@ def test_one_burst_does_not_hide_a_difference_between_other_images() -> None:
 def test_too_few_units_end_no_study_early(units: int) -> None:
     tables = {"a": np.ones((5, 100)), "b": np.zeros((5, 100))}
     sample = ImageSample.equally_weighted(np.arange(100) % units)
-    assert interim_analyses(tables, ("a", "b"), (3, 5), sample=sample) == []
+    assert interim_analyses(tables, ("a", "b"), Looks((3, 5), 5), sample=sample) == []
 
 
 def test_fewer_than_20_units_decide_nothing() -> None:

@@ -10,6 +10,7 @@ from scipy import stats
 from headstart.analysis import contrasts
 from headstart.analysis.details import interim_words
 from headstart.analysis.interim import interim_analyses
+from headstart.analysis.looks import Looks
 from headstart.analysis.run_records import runs_in
 from headstart.analysis.statistics import crossed_interval, obrien_fleming
 from headstart.config.study_config import MIN_DECISIVE_SEEDS
@@ -24,6 +25,7 @@ from tests import recompute, simulated
 from tests.messages import fields_of, values_of
 
 ANALYSES = (3, 5, 8)  # seeds
+LOOKS = Looks(ANALYSES, ANALYSES[-1])
 COUNT = 2_000
 
 
@@ -42,11 +44,11 @@ def simulated_analyses(
             count // len(arm_models), 2, rng, n=ANALYSES[-1], interaction=interaction, shift=shift
         ):
             arms = dict(zip("ab", correct, strict=True))
-            analyses = interim_analyses(arms, ("a", "b"), ANALYSES)
+            analyses = interim_analyses(arms, ("a", "b"), LOOKS)
             included = {name: table[: analyses[-1].n] for name, table in arms.items()}
             yield (
                 analyses,
-                contrasts.compute_contrasts(included, [("a", "b")], margin=0.01, declared=ANALYSES)[0].outcome,
+                contrasts.compute_contrasts(included, [("a", "b")], margin=0.01, looks=LOOKS)[0].outcome,
             )
 
 
@@ -82,14 +84,14 @@ def test_interim_analyses_save_seeds_with_a_real_effect() -> None:
 def test_interim_p_is_the_crossed_p_and_agrees_with_the_interval() -> None:
     rng = np.random.default_rng(5)
     arms = {"a": rng.integers(0, 2, (8, 80)), "b": rng.integers(0, 2, (8, 80))}
-    analyses = interim_analyses(arms, ("a", "b"), ANALYSES)
+    analyses = interim_analyses(arms, ("a", "b"), LOOKS)
     assert [analysis.p for analysis in analyses] == [
         crossed_interval(arms["a"][:n] - arms["b"][:n]).p for n in ANALYSES
     ]
     assert [analysis.boundary for analysis in analyses] == obrien_fleming([3 / 8, 5 / 8, 1])
     six_seeds = {name: table[:6] for name, table in arms.items()}
-    assert [analysis.n for analysis in interim_analyses(six_seeds, ("a", "b"), ANALYSES)] == [3, 5]
-    assert interim_analyses(arms, ("a", "b"), ()) == []
+    assert [analysis.n for analysis in interim_analyses(six_seeds, ("a", "b"), LOOKS)] == [3, 5]
+    assert interim_analyses(arms, ("a", "b"), Looks()) == []
     for n, boundary in zip(ANALYSES, obrien_fleming([3 / 8, 5 / 8, 1]), strict=True):
         for shift in np.linspace(0, 1, 41):  # the interval excludes 0 exactly where p is below the boundary
             interval = crossed_interval(arms["a"][:n] - arms["b"][:n] + shift, 1 - boundary)
@@ -101,7 +103,7 @@ def test_every_contrast_divides_its_error_among_the_analyses() -> None:
     rng = np.random.default_rng(6)
     tables = {name: rng.integers(0, 2, (5, 80)) for name in "abc"}
     pairs = [("a", "c"), ("b", "c"), ("a", "b")]
-    family = contrasts.compute_contrasts(tables, pairs, margin=0.01, declared=ANALYSES, primary_share=0.6)
+    family = contrasts.compute_contrasts(tables, pairs, margin=0.01, looks=LOOKS, primary_share=0.6)
     for contrast, level in zip(family, [1 - 0.03, 1 - 0.01, 1 - 0.01], strict=True):
         boundary = obrien_fleming([3 / 8, 5 / 8, 1], level)[1]
         assert contrast.level == pytest.approx(1 - boundary)

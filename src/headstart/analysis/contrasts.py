@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.analysis.image_sample import ImageSample
-from headstart.analysis.interim import level_after
+from headstart.analysis.looks import Looks
 from headstart.analysis.sample_size import required_sample_size
 from headstart.analysis.statistics import (
     LEVEL,
@@ -77,13 +77,13 @@ def compute_contrasts(
     margin: float,
     sample: ImageSample | None = None,
     primary_share: float = DEFAULT_PRIMARY_SHARE,
-    declared: Sequence[int] = (),
+    looks: Looks | None = None,
     level: float = LEVEL,
 ) -> list[Contrast]:
     """Compute the contrast of every pair.
 
     All pairs are one family, in which the probability of any false decision is at most `1 - level`: decisions,
-    intervals and adjusted p-values come from the level of each pair (see `family_levels`). With interim analyses, the
+    intervals and adjusted p-values come from the level of each pair (see `family_levels`). With several analyses, the
     error of each pair is divided among them in the same way as that of the primary contrast, since the study can end at
     any of them.
 
@@ -93,7 +93,7 @@ def compute_contrasts(
         margin: Equivalence margin, in accuracy.
         sample: Units and weights of the images; default: independent images with equal weights.
         primary_share: Share of the error that the primary contrast has.
-        declared: Numbers of seeds of the declared interim analyses; the tables end at one of them.
+        looks: The declared analyses; the tables end at one of them. Default: only this one.
         level: Confidence level of the family.
 
     Raises:
@@ -106,7 +106,7 @@ def compute_contrasts(
     contrasts: list[Contrast] = []
     for pair, family_level in zip(pairs, family_levels(len(pairs), primary_share, level), strict=True):
         difference = sample.unit_values(tables[pair[0]] - tables[pair[1]])
-        pair_level = level_after(len(difference), declared, family_level)
+        pair_level = (looks or Looks()).level_after(len(difference), family_level)
         interval = crossed_interval(difference, pair_level, sample.max_weight, sample.spread)
         adjusted = min(1.0, interval.p * (1 - level) / (1 - pair_level))
         contrasts.append(

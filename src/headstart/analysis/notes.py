@@ -46,6 +46,7 @@ def notes(verdict: VerdictNumbers) -> list[Message]:
                 verdict.left_out,
             )
         )
+    texts += _looks_notes(verdict)
     if verdict.n > 1 and verdict.one_split:
         texts.append(
             _("All seeds use the same split: only initialization, order and augmentation differ between seeds.")
@@ -196,6 +197,33 @@ def _search_edges(verdict: VerdictNumbers) -> Iterator[Message]:
                 seeds=len(groups),
                 **values,
             )
+
+
+def _looks_notes(verdict: VerdictNumbers) -> Iterator[Message]:
+    """Yield how often the study may be analyzed, and whether the seeds that it lacks can be added."""
+    undecided = [contrast for contrast in verdict.contrasts if contrast.sample_sizes]
+    wants_seeds = any(size.seeds is not None for contrast in undecided for size in contrast.sample_sizes)
+    if verdict.max_seeds:
+        if verdict.further:
+            yield ngettext(
+                "Seeds were added to this study, within the {limit} that it declared. The errors of all its analyses "
+                "add up: the levels of this one, after {count} seed, contain that.",
+                "Seeds were added to this study, within the {limit} that it declared. The errors of all its analyses "
+                "add up: the levels of this one, after {count} seeds, contain that.",
+                verdict.n,
+                limit=verdict.max_seeds,
+            )
+        if wants_seeds and (left := verdict.max_seeds - verdict.n) > 0:
+            yield ngettext(
+                "`headstart resume` with --more-seeds can add {count} seed, as declared.",
+                "`headstart resume` with --more-seeds can add {count} seeds, as declared.",
+                left,
+            )
+    elif wants_seeds and not verdict.pooled:
+        yield _(
+            "More seeds are a new study on fresh seeds: seeds that are added to this one would be another chance for a "
+            "false decision, for which it declared no share of the error (--max-seeds)."
+        )
 
 
 def _rates(searches: Iterable[ArmSearch]) -> list[float]:

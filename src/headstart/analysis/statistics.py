@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -22,6 +22,7 @@ from headstart.storage.schemas.verdict import TimeToTarget
 Array = npt.NDArray[np.float64]
 LEVEL = 0.95  # default confidence level
 ROUNDING_ERROR = 1e-12  # differences of accuracies below it are rounding
+MIN_NODES, MAX_NODES, NODES_PER_DEVIATION = 129, 1025, 12  # of the quadrature for the boundaries of analyses
 SEEDS_TAIL = 0.3  # of the distribution of the seeds' mean square, in the degrees of freedom
 
 
@@ -253,22 +254,52 @@ def obrien_fleming(shares: Sequence[float], level: float = LEVEL) -> list[float]
         shares: Shares of the data at each analysis, increasing, the last one 1.
         level: One minus the total error.
     """
-    c = optimize.brentq(lambda c: _crossing(c, shares) - (1 - level), 1.5, 9.0, xtol=1e-12)
+    c = optimize.brentq(lambda c: _crossing([c] * len(shares), shares) - (1 - level), 1.5, 9.0, xtol=1e-12)
     return [float(2 * stats.norm.sf(c / math.sqrt(share))) for share in shares]
 
 
-def _crossing(c: float, shares: Sequence[float]) -> float:
-    """Return P(|S_k| ≥ c for some k); S_k is normal with variance share_k and independent increments.
+def spending_boundaries(shares: Sequence[float], known: Sequence[float], spent: Sequence[float]) -> list[float]:
+    """Return the two-sided p-values of further analyses at which the declared error is spent (Lan & DeMets 1983).
+
+    Args:
+        shares: Shares of the data at each analysis, increasing: of the analyses before, then of the further ones.
+        known: P-values of the boundaries of the analyses before.
+        spent: The total error of all analyses up to each further one, increasing.
+    """
+    bounds = [stats.norm.isf(p / 2) * math.sqrt(share) for p, share in zip(known, shares, strict=False)]
+    for share, error in zip(shares[len(known) :], spent, strict=True):
+        upto, scale = shares[: len(bounds) + 1], math.sqrt(share)
+
+        def excess(z: float, upto: Sequence[float] = upto, scale: float = scale, error: float = error) -> float:
+            return _crossing([*bounds, z * scale], upto) - error
+
+        bounds.append(scale * optimize.brentq(excess, 0.5, 12.0, xtol=1e-10))
+    further = zip(bounds[len(known) :], shares[len(known) :], strict=True)
+    return [float(2 * stats.norm.sf(bound / math.sqrt(share))) for bound, share in further]
+
+
+def _crossing(bounds: Sequence[float], shares: Sequence[float]) -> float:
+    """Return P(|S_k| ≥ bounds_k for some k); S_k is normal with variance share_k and independent increments.
 
     S_k = Z_k sqrt(share_k).
     """
-    nodes, weights = np.polynomial.legendre.leggauss(129)
-    grid, weights = c * nodes, c * weights
-    inside = stats.norm.pdf(grid, scale=math.sqrt(shares[0]))
-    apart = grid[:, None] - grid[None, :]
-    for before, after in pairwise(shares):
-        inside = stats.norm.pdf(apart, scale=math.sqrt(after - before)) @ (inside * weights)
-    return 1 - float(inside @ weights)
+    narrowest = min([shares[0], *(after - before for before, after in pairwise(shares))])
+    count = min(MAX_NODES, max(MIN_NODES, math.ceil(NODES_PER_DEVIATION * max(bounds) / math.sqrt(narrowest))))
+    nodes, weights = _gauss_legendre(count)
+    grid, inside = bounds[0] * nodes, stats.norm.pdf(bounds[0] * nodes, scale=math.sqrt(shares[0]))
+    for (last, bound), (before, after) in zip(pairwise(bounds), pairwise(shares), strict=True):
+        points = bound * nodes
+        apart = points[:, None] - grid[None, :]
+        inside = stats.norm.pdf(apart, scale=math.sqrt(after - before)) @ (inside * last * weights)
+        grid = points
+    return 1 - float(inside @ (bounds[-1] * weights))
+
+
+@cache
+def _gauss_legendre(count: int) -> tuple[Array, Array]:
+    """Return the nodes and weights of the quadrature of Gauss and Legendre from -1 to 1."""
+    nodes, weights = np.polynomial.legendre.leggauss(count)
+    return nodes, weights
 
 
 def time_to_target(times: Sequence[float | None]) -> TimeToTarget:

@@ -13,7 +13,8 @@ from headstart.analysis.correctness import Predictions
 from headstart.analysis.data_efficiency import data_efficiency
 from headstart.analysis.headline import not_worse
 from headstart.analysis.image_sample import ImageSample
-from headstart.analysis.interim import interim_analyses, level_after
+from headstart.analysis.interim import interim_analyses
+from headstart.analysis.looks import Looks
 from headstart.analysis.run_records import ConditionKey, RunRecord, common_seeds, main_runs, runs_in
 from headstart.analysis.sentences import verdict_sentences
 from headstart.analysis.statistics import family_levels, time_to_target
@@ -77,6 +78,8 @@ def compute_verdict(folder: Path, spec: StudySpec, search: Sequence[SearchGroup]
         left_out=spec.protocol.pooled_left_out,
         metric=spec.protocol.metric,
         margin=spec.protocol.margin_width,
+        further=list(spec.protocol.further),
+        max_seeds=spec.protocol.max_seeds,
         target=spec.protocol.target,
         source=runs[0].plan.data.source,
         fingerprint=runs[0].plan.facts.fingerprint,
@@ -100,16 +103,18 @@ def compute_verdict(folder: Path, spec: StudySpec, search: Sequence[SearchGroup]
     return Verdict(**dict(numbers), sentences=verdict_sentences(numbers), seal=VerdictSeal(runs=seals))
 
 
-def stops_early(folder: Path, spec: StudySpec) -> bool:
-    """Return whether an interim analysis of the finished runs ends the study."""
+def stops_early(folder: Path, spec: StudySpec, seeds: int) -> bool:
+    """Return whether the study ends after this number of seeds, at an interim analysis before the last declared one."""
+    if seeds not in spec.protocol.interim[:-1]:
+        return False
     runs = [run for run in main_runs(folder) if run.condition == _main_condition(spec)]
     metric = spec.protocol.metric
     tables, images = value_tables(runs, EVALUATION_SPLIT, metric)
     primary = spec.protocol.contrast([variant.arm for variant in spec.variants])
     sample = ImageSample.of_metric(metric, images.labels, images.units)
     level = family_levels(len(_pairs(spec)), spec.protocol.primary_share)[0]
-    analyses = interim_analyses(tables, primary, spec.protocol.interim, sample=sample, level=level)
-    return any(analysis.stopped for analysis in analyses)
+    analyses = interim_analyses(tables, primary, Looks.of(spec.protocol), sample=sample, level=level)
+    return any(analysis.stopped for analysis in analyses if analysis.n <= seeds)
 
 
 def contrast_levels(spec: StudySpec) -> list[float]:
@@ -119,7 +124,7 @@ def contrast_levels(spec: StudySpec) -> list[float]:
     """
     protocol = spec.protocol
     levels = family_levels(len(_pairs(spec)), protocol.primary_share)
-    return [level_after(protocol.seeds, protocol.interim, level) for level in levels]
+    return [Looks.of(protocol).level_after(protocol.all_seeds, level) for level in levels]
 
 
 def _pairs(spec: StudySpec, best: str = "", comparators: Sequence[str] = ()) -> list[tuple[str, str]]:
@@ -157,14 +162,14 @@ def _condition(runs: Sequence[RunRecord], spec: StudySpec, key: ConditionKey, sp
     comparators = [] if protocol.primary else comparators_of(leader.name, spec.variants, val)
     question = (leader.name, comparators[0]) if comparators else primary
     sample = ImageSample.of_metric(protocol.metric, images.labels, images.units)
-    declared_analyses = protocol.interim if key == _main_condition(spec) else ()
+    looks = Looks.of(protocol) if key == _main_condition(spec) else Looks()
     pairs = _pairs(spec, leader.name, comparators)
     level = family_levels(len(pairs), protocol.primary_share)[0]
-    analyses = interim_analyses(tables, primary, declared_analyses, sample=sample, level=level)
+    analyses = interim_analyses(tables, primary, looks, sample=sample, level=level)
     contrasts = []
     if len(seeds) > 1 and sample.count > 1:
         rules = {"margin": protocol.margin_width, "primary_share": protocol.primary_share}
-        contrasts = compute_contrasts(tables, pairs, sample=sample, declared=declared_analyses, **rules)
+        contrasts = compute_contrasts(tables, pairs, sample=sample, looks=looks, **rules)
     remaining = not_worse(contrasts, order)
     selected = max((arm for arm in arms if arm.name in remaining), key=lambda arm: arm.val)
     # prefer a run with a validated epoch: only that has a model

@@ -101,6 +101,7 @@ def resume(
     folder: Study,
     *,
     data: DataSource | None = None,
+    more_seeds: int | None = None,
     save_every: str | None = None,
     engine: str | EngineChoice = "auto",
     log: str | Sequence[str] = (),
@@ -112,6 +113,7 @@ def resume(
     folder: PathLike,
     *,
     data: DataSource | None = None,
+    more_seeds: int | None = None,
     save_every: str | None = None,
     engine: str | EngineChoice = "auto",
     log: str | Sequence[str] = (),
@@ -122,6 +124,7 @@ def resume(
     folder: PathLike | Run | Study,
     *,
     data: DataSource | None = None,
+    more_seeds: int | None = None,
     save_every: str | None = None,
     engine: str | EngineChoice = "auto",
     log: str | Sequence[str] = (),
@@ -135,6 +138,7 @@ def resume(
     Args:
         folder: its folder, or the run or study itself.
         data: new place of the images, if they were moved, as in `train`; it is kept in the files of the run or study.
+        more_seeds: of a finished study: number of seeds to add, up to its `max_seeds`.
         save_every: of a run: interval between checkpoints, as in `train`.
         engine: of a study or an ablation: where its runs execute, as in `compare`.
         log: trackers, as in `train`; the curves in a tracker are continued.
@@ -155,6 +159,7 @@ def resume(
     trackers = tracker_names(log)
     is_run = (path / PLAN_FILE).is_file()
     _require_applicable(path, "engine" if is_run and chosen != EngineChoice() else "")
+    _require_applicable(path, "more_seeds" if more_seeds is not None and not (path / "study.toml").is_file() else "")
     _require_applicable(path, "save_every" if not is_run and interval else "")
     with reporter_for(quiet) as reporter, trusting(trust):
         if is_run:
@@ -165,9 +170,10 @@ def resume(
             return orchestrator.resume_ablation(path, chosen, reporter, trackers, place=place)
         if (path / "study.toml").is_file():
             place = _new_place(path, data, read_study(path).plan.data) if data is not None else None
-            return Study(
-                orchestrator.compare(path, path.parent, chosen, reporter, trackers=trackers, place=place).folder
+            finished = orchestrator.compare(
+                path, path.parent, chosen, reporter, trackers=trackers, place=place, more_seeds=more_seeds
             )
+            return Study(finished.folder)
     raise DataError(
         _("{folder} is no run, study or ablation.", folder=path),
         _("Use the folder of a run, of a study or of an ablation."),

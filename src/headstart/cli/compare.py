@@ -110,13 +110,20 @@ def compare(
 
 
 def resume_study(
-    folder: Path, engine: EngineChoice, trackers: Sequence[str], place: NewPlace | None, json: bool
+    folder: Path,
+    engine: EngineChoice,
+    trackers: Sequence[str],
+    place: NewPlace | None,
+    json: bool,
+    more_seeds: int | None = None,
 ) -> None:
-    """Resume the study in a folder, and print its verdict."""
+    """Resume the study in a folder, with `more_seeds` added to a finished one, and print its verdict."""
     from headstart.experiment import compare as orchestrator
 
     with reporter() as output:
-        finished = orchestrator.compare(folder, folder.parent, engine, output, trackers=trackers, place=place)
+        finished = orchestrator.compare(
+            folder, folder.parent, engine, output, trackers=trackers, place=place, more_seeds=more_seeds
+        )
     print_study(finished.folder, finished.verdict, json)
 
 

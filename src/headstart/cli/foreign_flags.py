@@ -117,7 +117,7 @@ _OF_MODELS = {  # for `predict` and `evaluate`, whose model has no flag
 
 _OF_TENSORBOARD = dict.fromkeys(("--logdir", "--log-dir", "--logs"), _("Name the folder without a flag."))
 _OF_STUDIES = frozenset(
-    {"arm", *StudyConfig.model_fields} - {"arms", "fixed_fields", "pooled_seeds", "pooled_left_out"}
+    {"arm", *StudyConfig.model_fields} - {"arms", "fixed_fields", "further", "pooled_seeds", "pooled_left_out"}
 )
 
 

@@ -116,7 +116,7 @@ else:
         "StudyFlags",
         {
             # parameters of the command itself, or derived from other flags
-            **_protocol_fields(without=("arms", "vary", "fixed_fields", "pooled_seeds", "pooled_left_out")),
+            **_protocol_fields(without=("arms", "vary", "fixed_fields", "further", "pooled_seeds", "pooled_left_out")),
             **_plan_fields(without=("source", *STUDY_FIELDS)),
         },
         _IN_STUDIES,

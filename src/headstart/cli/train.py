@@ -111,6 +111,9 @@ def resume(
         ),
     ] = None,
     force_new: Annotated[bool, switch(_("New run of the same plan in a folder beside the run."))] = False,
+    more_seeds: Annotated[
+        int | None, parameter(_("Of a finished study: add this number of seeds, up to its --max-seeds."))
+    ] = None,
     save_every: SaveEvery = None,
     log: Log = None,
     engine: EngineName = "auto",
@@ -121,13 +124,14 @@ def resume(
     """Resume an interrupted run, study or ablation; the result is bit-identical to that of an uninterrupted one."""
     with trusting(trust):
         place = None if data is None else NewPlace(data)
-        _resume(folder, place, force_new, save_every, log, EngineChoice(engine, address), json)
+        _resume(folder, place, force_new, more_seeds, save_every, log, EngineChoice(engine, address), json)
 
 
 def _resume(
     folder: Path,
     place: NewPlace | None,
     force_new: bool,
+    more_seeds: int | None,
     save_every: str | None,
     log: list[str] | None,
     engine: EngineChoice,
@@ -140,8 +144,9 @@ def _resume(
     if is_study or is_ablation:
         _reject(folder, {"force-new": force_new, "save-every": save_every}, _("a run"))
     if is_study:
-        resume_study(folder, engine, require_trackers(log or ()), place, json)
+        resume_study(folder, engine, require_trackers(log or ()), place, json, more_seeds)
         return
+    _reject(folder, {"more-seeds": more_seeds is not None}, _("a study"))
     if is_ablation:
         resume_ablation(folder, engine, require_trackers(log or ()), place, json)
         return

@@ -138,6 +138,8 @@ class StudySettings(CommonSettings, NetworkSettings, total=False):
     margin: str | float | None
     primary: str | None
     primary_share: float | None
+    max_seeds: int | None
+    first_share: float | None
     search: Literal["shared", "per-seed", "off"] | str | None
     grid: str | Sequence[float] | None
     search_seeds: int | None

@@ -33,6 +33,7 @@ from headstart.text import message_of, suggestion
 
 DEFAULT_LR_GRID = (0.05, 0.01, 0.005, 0.001, 0.0001)  # learning rates to search
 DEFAULT_PRIMARY_SHARE = 0.5  # of the error of all contrasts
+DEFAULT_FIRST_SHARE = 0.8  # of the error of a contrast, if further seeds are declared
 MIN_DECISIVE_SEEDS = 3  # with fewer seeds every verdict is undecided
 MIN_DECISIVE_UNITS = 20  # groups of test images, or independent ones; with fewer every verdict is undecided
 OptimizerField = Literal["lr", "weight_decay"]
@@ -90,6 +91,18 @@ class StudyConfig(ConfigSection):
             "interim analyses on the test images, as numbers of seeds, e.g. 3,5,8 with --seeds 8: a clear "
             "difference in the primary contrast (O'Brien-Fleming bounds) ends the study early"
         ),
+    )
+    max_seeds: int = Field(
+        0, ge=0, le=1000, description=_("most seeds with those that `resume --more-seeds` adds; 0 if none may be added")
+    )
+    first_share: float = Field(
+        DEFAULT_FIRST_SHARE,
+        gt=0,
+        lt=1,
+        description=_("share of the error that the analyses up to `seeds` have; seeds that are added have the rest"),
+    )
+    further: Annotated[tuple[int, ...], BeforeValidator(split_commas)] = Field(
+        (), description=_("numbers of seeds of the analyses after added seeds; empty in a declared study")
     )
     budgets: Annotated[tuple[Duration, ...], BeforeValidator(split_commas)] = Field(
         (),
@@ -197,6 +210,11 @@ class StudyConfig(ConfigSection):
                     last=max(self.seeds, MIN_DECISIVE_SEEDS + 1),
                 )
             )
+        if self.max_seeds and self.max_seeds <= self.seeds:
+            raise ValueError(_("max-seeds must be above seeds = {seeds}", seeds=self.seeds))
+        analyses = [self.seeds, *self.further]
+        if analyses != sorted(set(analyses)) or analyses[-1] > max(self.seeds, self.max_seeds):
+            raise ValueError(_("further needs increasing numbers of seeds, above seeds and up to max-seeds"))
         variants, faults = _cross(self)
         arms = [variant.arm for variant in variants]
         names = [arm.name for arm in arms]
@@ -215,6 +233,11 @@ class StudyConfig(ConfigSection):
                 )
             )
         return self
+
+    @property
+    def all_seeds(self) -> int:
+        """Number of paired seeds, with those that were added."""
+        return self.further[-1] if self.further else self.seeds
 
     @property
     def margin_width(self) -> float:

@@ -91,7 +91,9 @@ class StudySpec:
     @property
     def seed_range(self) -> Sequence[int]:
         """Paired seeds of the comparison."""
-        return self.protocol.pooled_seeds or range(self.plan.seeding.seed, self.plan.seeding.seed + self.protocol.seeds)
+        return self.protocol.pooled_seeds or range(
+            self.plan.seeding.seed, self.plan.seeding.seed + self.protocol.all_seeds
+        )
 
     @property
     def search_seed_range(self) -> range:
@@ -199,7 +201,7 @@ def validate_study(protocol: Mapping[str, Setting], plan: Mapping[str, Setting] 
         raise UsageError(end_sentence(join(dict.fromkeys(faults), "; ")), _("See `headstart compare --help-all`."))
     rules, shared = models
     assert isinstance(rules, StudyConfig) and isinstance(shared, RunConfig)  # noqa: S101
-    if shared.seeding.seed + max(rules.seeds, rules.search_seeds) > FIRST_SEARCH_SEED:
+    if shared.seeding.seed + max(rules.seeds, rules.max_seeds, rules.search_seeds) > FIRST_SEARCH_SEED:
         message = _(
             "seed = {seed}: seeds from {first_reserved:,} on are reserved for searches.",
             seed=shared.seeding.seed,

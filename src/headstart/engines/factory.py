@@ -33,7 +33,7 @@ def choose_threads(spec: StudySpec, engine_name: str, reporter: Reporter) -> Stu
 
     drafts = [variant.plan(plan) for variant in spec.variants]
     # the runs of a frozen arm are one job
-    jobs = sum(1 if draft.arm.tuning.kind is TuningKind.FROZEN else spec.protocol.seeds for draft in drafts)
+    jobs = sum(1 if draft.arm.tuning.kind is TuningKind.FROZEN else spec.protocol.all_seeds for draft in drafts)
     side_by_side = engine is not None and engine.on_this_machine
     threads = throughput.threads_per_run(drafts[0], jobs, reporter, side_by_side=side_by_side)
     return StudySpec(spec.protocol, plan.changed(threads=threads))

@@ -18,6 +18,7 @@ from headstart.data.sources import require_source
 from headstart.engines.registry import EngineChoice, require_listener
 from headstart.experiment.ablation_grid import ABLATION_FILE, AblationSpec, read_ablation
 from headstart.experiment.conclusion import conclude_if_trained
+from headstart.experiment.more_seeds import add_seeds
 from headstart.experiment.relocation import relocate_ablation, relocate_study
 from headstart.i18n import _
 from headstart.models.user_code import pinned, require_network
@@ -62,6 +63,7 @@ def compare(  # noqa: D418
     explicit: Container[str] | None = None,
     trackers: Sequence[str] = (),
     place: NewPlace | None = None,
+    more_seeds: int | None = None,
 ) -> FinishedStudy:
     """Run or resume a study."""
 
@@ -76,6 +78,7 @@ def compare(
     explicit: Container[str] | None = None,
     trackers: Sequence[str] = (),
     place: NewPlace | None = None,
+    more_seeds: int | None = None,
 ) -> FinishedStudy | AblationSummary:
     """Run a new study, resume the study in a folder, or run or resume an ablation.
 
@@ -88,6 +91,7 @@ def compare(
             is complete, as that of a study.toml.
         trackers: Names of trackers to which the records of all runs are sent meanwhile.
         place: The place to which the images of the study in a folder were moved; it is written to its files.
+        more_seeds: Number of seeds to add to the study in a folder, which has a verdict.
 
     Returns:
         The study with its verdict, or the summary of the ablation.
@@ -99,6 +103,9 @@ def compare(
     if isinstance(study, Path):
         if place is not None:
             relocate_study(study, place, reporter)
+        if more_seeds is not None:
+            _require_images(study)
+            add_seeds(study, more_seeds)
         if verdict := conclude_if_trained(study, reporter):
             reporter.say(_("The study {study} is finished; this is its verdict.", study=study))
             with tracked(study, trackers, reporter):

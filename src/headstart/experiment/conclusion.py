@@ -159,10 +159,10 @@ def _fits(folder: Path, spec: StudySpec, results: SearchResults) -> bool:
         return False
     if not all(_is_declared(run, spec, results, variants) for run in runs):
         return False
-    for count in spec.protocol.interim or (spec.protocol.seeds,):
+    for count in (*spec.protocol.interim, len(spec.seed_range)):
         if missing_runs(declared_runs(spec, spec.seed_range[:count]), runs):
             return False
-        if spec.protocol.interim and stops_early(folder, spec):
+        if stops_early(folder, spec, count):
             return True
     return True
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from scipy import stats
+
+from headstart.analysis.looks import Looks
 from headstart.analysis.sample_size import equivalence_units
+from headstart.analysis.statistics import LEVEL
 from headstart.analysis.verdict import contrast_levels
 from headstart.analysis.wording import in_groups
 from headstart.config.study_config import MIN_DECISIVE_SEEDS, MIN_DECISIVE_UNITS, StudyConfig
@@ -37,6 +43,7 @@ def decision_words(spec: StudySpec, images: int, units: int) -> list[Message]:
     if others:
         words = ngettext("the other contrast", "each of the {count} other contrasts", len(others))
         texts.append(_level_words(protocol, others[0], words))
+    texts += _reserve_words(protocol)
     needed = equivalence_units(protocol.seeds, protocol.margin_width, primary)
     if needed is None or needed > units:
         texts.append(
@@ -47,6 +54,25 @@ def decision_words(spec: StudySpec, images: int, units: int) -> list[Message]:
             )
         )
     return texts
+
+
+def _reserve_words(protocol: StudyConfig) -> list[Message]:
+    """Return what the reserve for added seeds costs in width, if there is one."""
+    if not protocol.max_seeds or protocol.further:
+        return []
+    looks = Looks.of(protocol)
+    whole, kept = (one.level_after(protocol.seeds, LEVEL) for one in (replace(looks, max_seeds=0), looks))
+    ratio = stats.norm.isf((1 - kept) / 2) / stats.norm.isf((1 - whole) / 2)
+    return [
+        _(
+            "Up to {limit} seeds can be used: {share:.0f} % of the error is for the analyses up to {seeds} seeds, "
+            "which makes their intervals about {wider:.0f} % wider.",
+            limit=protocol.max_seeds,
+            share=100 * protocol.first_share,
+            seeds=protocol.seeds,
+            wider=100 * (ratio - 1),
+        )
+    ]
 
 
 def _level_words(protocol: StudyConfig, level: float, contrast: Message) -> Message:

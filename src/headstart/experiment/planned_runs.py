@@ -81,5 +81,5 @@ def seed_parts(spec: StudySpec) -> list[Sequence[int]]:
     With a search for each seed a part is one seed, else the seeds up to an interim analysis.
     """
     protocol, seeds = spec.protocol, spec.seed_range
-    counts = range(1, len(seeds) + 1) if spec.searches_each_seed else protocol.interim or (len(seeds),)
+    counts = range(1, len(seeds) + 1) if spec.searches_each_seed else sorted({*protocol.interim, len(seeds)})
     return [seeds[start:end] for start, end in itertools.pairwise((0, *counts))]

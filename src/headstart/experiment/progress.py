@@ -121,7 +121,7 @@ class Progress:
             cost = self._costs[variant] = ArmCost.of(plan, image_seconds[variant])
             rung = cost.seconds(load.rung_images, runs=rungs * budgets, evaluations=0)
             whole = cost.seconds(load.full_run_images, runs=trials * budgets, evaluations=trials * budgets)
-            compared = protocol.seeds * budgets * len(protocol.fractions)
+            compared = protocol.all_seeds * budgets * len(protocol.fractions)
             # a rate is often added at an edge of the grid, which costs about as much as one of the grid
             added = (rung + whole) / len(protocol.grid) if rung else 0.0
             self._expected[variant] = {
@@ -179,7 +179,7 @@ class Progress:
             self._main_runs[role.variant] += 1
             if not self.spec.searches_each_seed:
                 expected[Stage.SEARCH] = 0.0
-            if self._main_runs[role.variant] >= protocol.seeds * len(self.spec.budgets) * len(protocol.fractions):
+            if self._main_runs[role.variant] >= protocol.all_seeds * len(self.spec.budgets) * len(protocol.fractions):
                 expected[self._compared_stage] = expected[Stage.SEARCH] = 0.0
 
     def finish(self, role: RunRole, record: RunRecord) -> StudyStatus:
@@ -328,10 +328,10 @@ class Progress:
         is_search = self._stage is Stage.SEARCH
         state = ngettext("{count:,} trial", "{count:,} trials", trials) if is_search else _("waiting")
         if records:
-            state = _("done") if len(records) == protocol.seeds else _("comparing")
+            state = _("done") if len(records) == protocol.all_seeds else _("comparing")
         val = sum(r.val_score(protocol.metric) for r in records) / len(records) if records else None
         median = None
         if records and protocol.target:
             times = [r.to_target(protocol.target, protocol.metric) for r in records]
             median = time_to_target([None if t is None else t.epochs for t in times]).median
-        return ArmStatus(arm_words(arm), state, len(records), protocol.seeds, val, median)
+        return ArmStatus(arm_words(arm), state, len(records), protocol.all_seeds, val, median)

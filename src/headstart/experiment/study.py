@@ -225,10 +225,9 @@ def _run_trials(study: StudyRuns, budget: str, trials: Sequence[Trial]) -> Mappi
 
 def _compare(study: StudyRuns, seeds: Sequence[int], results: SearchResults) -> bool:
     """Run the comparison on some seeds; return whether an interim analysis after the last one ends the study."""
-    protocol, count = study.spec.protocol, study.spec.seed_range.index(seeds[-1]) + 1
     requests = study.planned.comparison_requests(seeds, results)
     study.run(comparison_phase(study.spec, seeds), study.folder, requests)
-    return count in protocol.interim and stops_early(study.folder, study.spec)
+    return stops_early(study.folder, study.spec, study.spec.seed_range.index(seeds[-1]) + 1)
 
 
 def _added_rates(spec: StudySpec, results: SearchResults) -> int:

@@ -78,7 +78,7 @@ def workload(
     """
     protocol = spec.protocol
     rung_runs, full_runs = trial_counts(protocol, narrow=narrow)
-    groups = protocol.seeds if spec.searches_each_seed else 1
+    groups = protocol.all_seeds if spec.searches_each_seed else 1
     continued = groups * min(protocol.survivors, len(protocol.grid))
     rung_images, full_run_images, comparison_images = 0, 0, 0
     for budget in spec.budgets:
@@ -90,7 +90,7 @@ def workload(
             full_run_images += full_runs * length - continued * rung_size
         trained = [f for f in protocol.fractions if not spec.searches_each_seed or f != spec.largest_fraction]
         lengths = [run_images(budget, _subset_size(train_images, share), batch_size) for share in trained]
-        comparison_images += protocol.seeds * sum(lengths)
+        comparison_images += protocol.all_seeds * sum(lengths)
     return Workload(rung_images, full_run_images, comparison_images)
 
 
@@ -104,7 +104,7 @@ def trial_counts(protocol: StudyConfig, *, narrow: bool = True) -> tuple[int, in
     if protocol.search != "per-seed":
         return rates, survivors * protocol.search_seeds
     later = min(rates, NEAR_RATES) if narrow else rates
-    return rates + (protocol.seeds - 1) * later, protocol.seeds * survivors
+    return rates + (protocol.all_seeds - 1) * later, protocol.all_seeds * survivors
 
 
 def _subset_size(train_images: int, share: float) -> int:
@@ -208,7 +208,7 @@ def runs_per_arm(spec: StudySpec, *, narrow: bool = True) -> int:
     """Count the runs of one arm over a whole study, without added rates; a continued rung counts twice."""
     protocol = spec.protocol
     searched = sum(trial_counts(protocol, narrow=narrow)) if spec.searches_lr else 0
-    return len(spec.budgets) * (searched + protocol.seeds * len(protocol.fractions))
+    return len(spec.budgets) * (searched + protocol.all_seeds * len(protocol.fractions))
 
 
 def training_images(spec: StudySpec, arms: Sequence[RunCost], sources: Sequence[RunCost] = ()) -> int:

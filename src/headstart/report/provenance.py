@@ -17,6 +17,7 @@ from headstart.config.presets import Setting
 from headstart.config.resolve import resolve_settings
 from headstart.config.run_config import ResolvedFacts, SettingValue, plan_fields
 from headstart.config.start_spec import start_row
+from headstart.config.study_config import StudyConfig
 from headstart.config.study_file import StudySpec, read_study
 from headstart.errors import HeadstartError
 from headstart.i18n import Message, _, join, ngettext, verbatim
@@ -116,6 +117,7 @@ def _protocol_rows(spec: StudySpec, names: tuple[Message, Message]) -> list[tupl
         (_("target"), target if protocol.target else _("none")),
         (_("seeds"), _("{count}, paired: {seeds}", count=len(seeds), seeds=range_words(seeds))),
         (_("interim analyses"), _interim_words(protocol.interim)),
+        (_("added seeds"), _added_seeds_words(protocol)),
         (_("length of a run"), join_list(map(length_words, spec.budgets))),
         (_("share of the training images"), join_list(_("{share:g} %", share=100 * x) for x in protocol.fractions)),
         *_search_rows(spec, selection),
@@ -133,6 +135,18 @@ def _interim_words(seeds: Sequence[int]) -> Message:
     if not seeds:
         return join([])
     return ngettext("after {numbers} seed", "after {numbers} seeds", seeds[-1], numbers=join_list(map(str, seeds)))
+
+
+def _added_seeds_words(protocol: StudyConfig) -> Message:
+    """Return how many seeds may be added, and the share of the error of the analyses before, or ""."""
+    if not protocol.max_seeds:
+        return join([])
+    return _(
+        "up to {limit} seeds in all; {share:.0f} % of the error is for the analyses up to {seeds}",
+        limit=protocol.max_seeds,
+        share=100 * protocol.first_share,
+        seeds=protocol.seeds,
+    )
 
 
 def _network_words(network: str) -> str:

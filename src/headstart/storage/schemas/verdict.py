@@ -274,6 +274,10 @@ class VerdictNumbers(VersionedSchema, Condition):
     study: str = Field(description="sha256 of what was declared")
     metric: str = Field(description="metric that is compared")
     margin: Positive = Field(description="equivalence margin as a difference of accuracies")
+    max_seeds: Count = Field(0, description="declared most seeds with those that may be added; 0 if none may be added")
+    further: list[Count] = Field(
+        default_factory=list, description="numbers of seeds of the analyses after added seeds; the last one is `n`"
+    )
     target: Share = Field(description="accuracy on val used for time-to-target; 0 without a target")
     source: str = Field(description="the data set")
     fingerprint: str = Field(description="fingerprint of the images of the first run")
