@@ -1,0 +1,150 @@
+"""The learning rates that the search selects: one rung of successive halving, as in ASHA.
+
+Each rate is trained for a rung; the best of each arm, the survivors, are trained to the end, and the best mean on val
+is selected (Li et al. 2020, *A System for Massively Parallel Hyperparameter Tuning*). A best rate at an edge of the
+grid adds a rate there, with the ratio of the last two, at most twice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from headstart.errors import DataError
+from headstart.i18n import _
+from headstart.storage.schemas.result import RunState
+from headstart.verification.declared import Declared
+from headstart.verification.records import Plan, Run, score
+from headstart.verification.tree import Tree
+
+MAX_EXTENSIONS = 2  # of the grid
+Trials = dict[tuple[str, float, int], Run]  # by variant, rate and seed
+
+
+def rung_of(plan: Plan) -> int:
+    """Return the epochs of the first rung: 1, or for lp-ft the first epoch that is at least half fine-tuning."""
+    if plan.arm.tuning != "lp-ft":
+        return 1
+    epoch = math.ceil(plan.facts.split_counts.train / plan.recipe.batch_size)
+    whole = _steps(plan.recipe.epochs, epoch, 0)
+    head = _steps(plan.recipe.head_epochs, epoch, whole)
+    last = math.ceil(whole / epoch) - 1
+    return next((k for k in range(1, last) if 2 * (k * epoch - head) >= epoch), max(last, 1))
+
+
+def search_groups(declared: Declared, runs: Sequence[Run]) -> list[Tree]:
+    """Return what the searches of a study selected, from the runs in its folder `search`; none without runs."""
+    groups = []
+    for budget in declared.budgets if runs else ():
+        of_budget = [run for run in runs if run.condition[0] == budget]
+        seeds = sorted({run.seed for run in of_budget})
+        for seed in seeds if declared.protocol.search == "per-seed" else [None]:
+            of_group = seeds if seed is None else [seed]
+            trials = {(run.variant, run.rate, run.seed): run for run in of_budget if run.seed in of_group}
+            groups.append({"budget": budget, "seed": seed, **_search(declared, trials, of_group)})
+    return groups
+
+
+def rate_faults(groups: Sequence[Tree], runs: Iterable[Run]) -> list[str]:
+    """Return the folders of the runs that were trained with another rate than the selected one."""
+    selected = {
+        (group["budget"], arm["arm"], group["seed"]): arm["selected"] for group in groups for arm in group["arms"]
+    }
+    wrong = []
+    for run in runs if groups else ():
+        keys = [(run.condition[0], run.variant, seed) for seed in (None, run.seed)]
+        if run.rate not in [selected[key] for key in keys if key in selected]:
+            wrong.append(run.folder.name)
+    return wrong
+
+
+def _search(declared: Declared, trials: Trials, seeds: Sequence[int]) -> Tree:
+    """Return the result of one search. Raises DataError if a run of it is missing."""
+    protocol = declared.protocol
+    rates = sorted(set(protocol.grid))
+    whole: dict[str, dict[float, list[float]]] = {name: {} for name in declared.names}
+    edges: dict[str, float] = {}
+    for extension in range(MAX_EXTENSIONS + 1):
+        for name, scores in whole.items():
+            ranked = sorted(rates, key=lambda rate: (_rung(trials, name, rate, seeds[0], protocol.metric), -rate))
+            for rate in reversed(ranked[-protocol.survivors :]):
+                scores[rate] = [_whole(_trial(trials, name, rate, seed), protocol.metric) for seed in seeds]
+        best = {name: _best(scores) for name, scores in whole.items()}
+        finished = {
+            name for name, rate in best.items()
+            if all(trials[name, rate, seed].state is RunState.FINISHED for seed in seeds)
+        }  # fmt: skip
+        edges = {name: best[name] for name in best if best[name] in (rates[0], rates[-1]) and name in finished}
+        if not edges or extension == MAX_EXTENSIONS:
+            break
+        rates = _extended(rates, set(edges.values()))
+    arms = []
+    for name, scores in whole.items():
+        tried = [
+            {
+                "lr": rate,
+                "rung": _rung(trials, name, rate, seeds[0], protocol.metric)[0],
+                "full_runs": scores.get(rate, []),
+            }
+            for rate in rates
+        ]
+        arms.append({"arm": name, "selected": best[name], "at_edge": name in edges, "tried": tried})
+    return {"grid": rates, "arms": arms}
+
+
+def _best(scores: dict[float, list[float]]) -> float:
+    return max(scores, key=lambda rate: (sum(scores[rate]) / len(scores[rate]), -rate))
+
+
+def _extended(rates: list[float], ends: set[float]) -> list[float]:
+    """Return the grid with a rate beyond each of its ends that is in `ends`, rounded to three digits."""
+    below = [rates[0] ** 2 / rates[1] if len(rates) > 1 else rates[0] / 10] if rates[0] in ends else []
+    above = [rates[-1] ** 2 / rates[-2] if len(rates) > 1 else rates[-1] * 10] if rates[-1] in ends else []
+    rounded = [float(f"{rate:.3g}") if len(rates) > 1 else rate for rate in (*below, *above)]
+    return [*rounded[: len(below)], *rates, *rounded[len(below) :]]
+
+
+def _rung(trials: Trials, name: str, rate: float, seed: int, metric: str) -> tuple[float, float]:
+    """Return the metric at the end of the rung, and minus the loss; the lowest if the run diverged before."""
+    run = _trial(trials, name, rate, seed)
+    rung = rung_of(run.plan)
+    if not run.epochs or (len(run.epochs) < rung and run.state is not RunState.FINISHED):
+        return -1.0, 0.0
+    line = run.epochs[:rung][-1]
+    return score(line, metric), -line.val.loss
+
+
+def _whole(run: Run, metric: str) -> float:
+    """Return the metric of the best epoch of a run that has ended; 0 if none was validated."""
+    if run.result is None:
+        raise _missing(run.folder.parent.parent, run.variant, run.rate, run.seed)
+    return score(run.best, metric) if run.best else 0.0
+
+
+def _trial(trials: Trials, name: str, rate: float, seed: int) -> Run:
+    if (run := trials.get((name, rate, seed))) is None:
+        study = next(iter(trials.values())).folder.parent.parent
+        raise _missing(study, name, rate, seed)
+    return run
+
+
+def _missing(study: Path, name: str, rate: float, seed: int) -> DataError:
+    return DataError(
+        _(
+            "The search of {study} has no whole run of {arm} with the rate {rate:g} and the seed {seed}.",
+            study=study,
+            arm=name,
+            rate=rate,
+            seed=seed,
+        ),
+        _("Restore the folder `search` from a copy."),
+    )
+
+
+def _steps(length: str, epoch: int, whole: int) -> int:
+    """Return a length such as `10ep`, `500st` or `30%` in steps, rounded to the nearest."""
+    if length.endswith("%"):
+        return math.floor(float(length[:-1]) / 100 * whole + 0.5)
+    value = float(length[:-2])
+    return math.floor(value * epoch + 0.5) if length.endswith("ep") else int(value)

@@ -1,0 +1,230 @@
+"""Compare a verdict with what follows from the records of its study."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from headstart.errors import DataError, HeadstartError
+from headstart.i18n import Message, _
+from headstart.storage import contained, repair
+from headstart.storage.schemas.schema import MAX_JSON_BYTES
+from headstart.storage.schemas.verdict import Verdict
+from headstart.text import join_first, message_of
+from headstart.verification.conditions import recorded_conditions
+from headstart.verification.costs import study_cost
+from headstart.verification.declared import STUDY_FILE, Declared, read_declared
+from headstart.verification.evaluations import recomputed_evaluations, stated_evaluations
+from headstart.verification.labels import data_efficiency
+from headstart.verification.rates import rate_faults, search_groups
+from headstart.verification.records import Run, compared_runs, read_runs
+from headstart.verification.sentences import shown_numbers
+from headstart.verification.tree import Leaf, Tree, leaves
+
+VERDICT_FILE = "verdict.json"
+NOT_RECOMPUTED = {
+    "study": _("a hash of what was declared, which `resume` compares"),
+    "source": _("the name of the data, which may be moved"),
+    "network": _("a name"),
+    "seal": _("hashes of the verdict and its runs, which are compared with the files"),
+}
+_PARTS = (  # name of a part, and the fields that belong to it; the first that fits
+    (_("evaluations of the runs"), r"runs\b"),
+    (_("sentences"), r"sentences\b"),
+    (_("sample sizes"), r"(contrasts\[\d+\]|without_copies\.contrast)\.sample_sizes"),
+    (_("contrasts"), r"(contrasts|varied)\b"),
+    (_("images without copies"), r"without_copies\b"),
+    (_("interim analyses"), r"interim\b"),
+    (_("arms and runs"), r"arms\b"),
+    (_("decisions"), r"(primary|question|not_worse|selected|exported|winner|grid_rows)\b"),
+    (_("label equivalence"), r"labels\b"),
+    (_("learning rates"), r"search\b"),
+    (_("known images, overlaps"), r"(exposure|overlaps)\b"),
+    (_("cost"), r"cost\b"),
+    (_("study"), r""),
+)
+
+
+@dataclass
+class Part:
+    """The values of one part of a verdict: how many, and how far the recomputed ones are away."""
+
+    name: Message
+    numbers: int = 0
+    others: int = 0
+    differ: int = 0
+    largest: float = 0.0
+
+    def add(self, leaf: Leaf) -> None:
+        """Count a value."""
+        self.numbers += leaf.is_number
+        self.others += not leaf.is_number
+        self.differ += leaf.differs
+        self.largest = max(self.largest, leaf.distance)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was recomputed of a verdict, what differs, and what else is wrong with it."""
+
+    parts: Sequence[Part]
+    differences: Sequence[Leaf]
+    faults: Sequence[Message] = field(default_factory=list)
+
+    @property
+    def numbers(self) -> int:
+        """Number of recomputed numbers."""
+        return sum(part.numbers for part in self.parts)
+
+    @property
+    def others(self) -> int:
+        """Number of recomputed names, decisions and other values."""
+        return sum(part.others for part in self.parts)
+
+    @property
+    def is_confirmed(self) -> bool:
+        """True if everything follows from the records."""
+        return not self.differences and not self.faults
+
+
+def verify(study: Path) -> Verification:
+    """Compute the verdict of the study in a folder again from its records, and compare every value.
+
+    Raises:
+        DataError: It is no study, has no verdict yet, or a file is missing, damaged or of another study.
+        BrokenSealError: A file of a run has changed since the run ended.
+    """
+    _require_concluded(study)
+    stated, faults = _read_verdict(study)
+    try:
+        return _verified(study, stated, faults)
+    except HeadstartError:
+        raise
+    except (ArithmeticError, LookupError, ValueError, TypeError) as error:  # of files that are not of one study
+        raise DataError(
+            _("The records of {study} do not fit together ({reason}).", study=study, reason=message_of(error)),
+            _("Restore them from a copy."),
+        ) from None
+
+
+def _verified(study: Path, stated: Verdict, faults: list[Message]) -> Verification:
+    declared, runs = read_declared(study), read_runs(study)
+    compared = compared_runs(runs)
+    faults += _require_runs(study, stated, compared)
+    trials = read_runs(study, "search")
+    content: Tree = stated.to_json()
+    sentences = content.pop("sentences")
+    recomputed = _recomputed(study, declared, runs, trials)
+    faults += [
+        _("{run} was trained with another learning rate than its search selected.", run=run)
+        for run in rate_faults(recomputed["search"], compared)
+    ]
+    named = {key: content.pop(key) for key in NOT_RECOMPUTED}
+    pairs = [
+        *leaves(content, recomputed),
+        *leaves(stated_evaluations(compared), recomputed_evaluations(compared), "runs"),
+        *_shown(sentences, {**recomputed, "network": named["network"]}),
+    ]
+    parts = [Part(name) for name, _fields in _PARTS]
+    for leaf in pairs:
+        parts[_part_of(leaf.where)].add(leaf)
+    kept = [part for part in parts if part.numbers or part.others]
+    return Verification(kept, [leaf for leaf in pairs if leaf.differs], faults)
+
+
+def _recomputed(study: Path, declared: Declared, runs: Sequence[Run], trials: Sequence[Run]) -> Tree:
+    """Return the fields of verdict.json but those of `NOT_RECOMPUTED` and the sentences."""
+    protocol, compared = declared.protocol, compared_runs(runs)
+    recorded = recorded_conditions(compared, declared)
+    first = next(iter(declared.variants.values()))
+    return {
+        **recorded[-1],
+        "schema_version": 1,
+        "pooled": bool(protocol.pooled_seeds),
+        "of_others": sum(run.of_others for run in compared),
+        "left_out": protocol.pooled_left_out,
+        "metric": protocol.metric,
+        "margin": protocol.margin_width,
+        "target": protocol.target,
+        "fingerprint": compared[0].plan.facts.fingerprint,
+        "classes": compared[0].plan.facts.class_names,
+        "conditions": recorded[:-1],
+        "labels": data_efficiency(recorded),
+        "search": search_groups(declared, trials),
+        "exposure": {
+            name: {"classes": inputs.known_classes, "images": inputs.known_images}
+            for name, inputs in declared.variants.items()
+        },
+        "overlaps": [overlap.to_json() for overlap in first.overlaps],
+        "cost": study_cost(trials, runs, read_runs(study, "sources")),
+    }
+
+
+def _shown(sentences: Tree, recomputed: Tree) -> Iterator[Leaf]:
+    """Yield each number in a sentence as a leaf: one that nothing explains has no counterpart."""
+    for kind, shown, name, value in shown_numbers(sentences, recomputed):
+        number = float(shown.replace(",", ""))
+        yield Leaf(f"sentences.{kind}", number, number if name else value, absent=name is None)
+
+
+def _part_of(where: str) -> int:
+    """Return the place of the part to which a field belongs; those of further conditions belong to the same parts."""
+    inner = re.sub(r"^conditions\[\d+\]\.?", "", where)
+    return next(place for place, (_name, fields) in enumerate(_PARTS) if re.match(fields, inner))
+
+
+def _require_concluded(study: Path) -> None:
+    """Raise DataError for a folder that is no study with a verdict."""
+    if not study.exists():
+        raise DataError(_("{folder} does not exist.", folder=study), _("Check the path."))
+    if not study.is_dir():
+        raise DataError(_("{folder} is no folder.", folder=study), _("Name the folder of a study."))
+    if contained.is_file(study, STUDY_FILE):
+        if not contained.is_file(study, VERDICT_FILE):
+            raise DataError(
+                _("{folder} has no verdict yet.", folder=study),
+                _("Run `headstart resume {folder:shell}`.", folder=study),
+            )
+    elif contained.is_file(study, "plan.json"):
+        raise DataError(
+            _("{folder} is a run, which has no verdict.", folder=study),
+            _("Name the folder of its study, {study}.", study=repair.study_of(study))
+            if repair.study_of(study)
+            else _("Name the folder of a study."),
+        )
+    else:
+        raise DataError(_("{folder} is not the folder of a study.", folder=study), _("Name the folder of a study."))
+
+
+def _read_verdict(study: Path) -> tuple[Verdict, list[Message]]:
+    """Return the verdict of a study, and what is wrong with it as a whole: its seal, or names that refer to nothing.
+
+    Raises:
+        DataError: It is damaged, or of another schema version.
+    """
+    path, hint = study / VERDICT_FILE, repair.study_hint(study)
+    content = contained.read_bytes(study, VERDICT_FILE, MAX_JSON_BYTES)
+    try:
+        return Verdict.parse(content, str(path), hint), []
+    except DataError as error:
+        return super(Verdict, Verdict).parse(content, str(path), hint), [error.message]
+
+
+def _require_runs(study: Path, stated: Verdict, compared: Sequence[Run]) -> list[Message]:
+    """Return which runs are not those of the verdict. Raises DataError if one is not there."""
+    present = {run.folder.name: run for run in compared}
+    named = [run.run for condition in stated.all_conditions for arm in condition.arms for run in arm.seeds]
+    if missing := [name for name in dict.fromkeys([*named, *stated.seal.runs]) if name not in present]:
+        raise DataError(
+            _("{study} does not have all runs of its verdict: {names}.", study=study, names=join_first(missing, 3)),
+            _("Copy the whole folder of the study, or run `headstart resume {study:shell}`.", study=study),
+        )
+    faults = []
+    for name, run in present.items():
+        digest: Any = run.result.seal.digest if run.result else ""
+        if stated.seal.runs.get(name) != digest:
+            faults.append(_("{folder} is not the run that the verdict is about.", folder=run.folder))
+    return faults
