@@ -34,6 +34,7 @@ from headstart.storage.schemas.search import SearchResults
 from headstart.storage.schemas.study import VariantsFile
 from headstart.storage.schemas.trackers import TrackersFile
 from headstart.storage.schemas.verdict import Verdict
+from headstart.storage.schemas.verification import VerificationResult
 from headstart.training.checkpoint import CheckpointState
 
 ROOT = Path(__file__).parents[1]
@@ -53,6 +54,7 @@ FILES: dict[str, TypeAdapter[Any]] = {
     "variants.json": TypeAdapter(VariantsFile),
     "search.json": TypeAdapter(SearchResults),
     "verdict.json": TypeAdapter(Verdict),
+    "verification": TypeAdapter(VerificationResult),  # not a file: the output of `verify --json`
     "ablation.json": TypeAdapter(AblationFile),
     "ablation": TypeAdapter(AblationResult),  # not a file: the output of `ablate --json`
     "forecast": TypeAdapter(ForecastResult),  # not a file: the output of `compare --dry-run --json`

@@ -1,7 +1,7 @@
 """Exceptions for users: each has a message, a hint and an exit code.
 
 Exit codes: 0 success, 1 unexpected error, 2 usage, 3 bad data, 4 diverged, 5 resources, 6 bad model file, 7 no
-winner (`--require-winner`), 130 SIGINT, 143 SIGTERM.
+winner (`--require-winner`), 8 a verdict that does not follow from its records (`verify`), 130 SIGINT, 143 SIGTERM.
 """
 
 from __future__ import annotations
@@ -117,6 +117,12 @@ class NoWinnerError(HeadstartError):
     """A study has no winner: more than one arm is not shown to be worse than another."""
 
     exit_code = 7
+
+
+class DifferentVerdictError(HeadstartError):
+    """A value of a verdict is not the one that is computed from the records of its study."""
+
+    exit_code = 8
 
 
 class InterruptedRunError(HeadstartError):

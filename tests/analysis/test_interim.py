@@ -21,7 +21,8 @@ from headstart.errors import UsageError
 from headstart.experiment import study
 from headstart.reporter import NullReporter
 from headstart.storage.schemas.verdict import InterimAnalysis
-from tests import recompute, simulated
+from headstart.verification.verify import verify
+from tests import simulated
 from tests.messages import fields_of, values_of
 
 ANALYSES = (3, 5, 8)  # seeds
@@ -151,6 +152,5 @@ def test_study_ends_at_the_analysis_that_crosses_its_boundary(
     assert values_of(words) == ["test", seeds, *map(str, analyzed), *pair, last.p, last.boundary]
     assert study.run_study(folder, LocalEngine(NullReporter()), NullReporter()) == verdict
     assert list(runs_in(folder)) == runs  # a second call adds nothing
-    wrong, rows = recompute.check(folder)
-    assert wrong == [] and [row for row in rows if row[3] is None] == []
-    assert [row for row in rows if row[0] == "interim"]
+    values = verify(folder).values
+    assert not any(leaf.differs for leaf in values) and "sentences.interim" in [leaf.where for leaf in values]

@@ -18,7 +18,9 @@ from headstart.analysis.statistics import (
     time_to_target,
 )
 from headstart.metrics.confusion import balanced_weights
-from tests.recompute import Sample, required, squares
+from headstart.verification.formulas import Sample
+from headstart.verification.formulas import mean_squares as squares
+from headstart.verification.sample_sizes import required
 
 
 def many_crossed(d: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
@@ -278,7 +280,7 @@ def test_required_sample_size_with_unequal_weights() -> None:
             name: None if pair is None else list(pair)
             for name, pair in (("seeds", estimate.seeds), ("units", estimate.units))
         }
-        other = required(*squares(d), 5, 204, 0.95, target, Sample([[j] for j in range(204)], weights, labels))
+        other = required(squares(d), 5, 204, 0.95, target, Sample(np.arange(204), weights, labels))
         assert other == {"half_width": target, **ranges}, target
 
 

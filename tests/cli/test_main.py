@@ -41,7 +41,7 @@ from tests.messages import fields_of, values_of
 from tests.trained import SETTINGS
 
 COMMANDS = ["compare", "check", "train", "resume", "predict", "evaluate", "ablate", "diagnose", "figures"]
-COMMANDS += ["import-log", "inspect", "pool", "report", "tensorboard", "rebuild"]
+COMMANDS += ["import-log", "inspect", "pool", "report", "tensorboard", "verify", "rebuild"]
 HEAVY = ("torch", "torchvision", "timm", "tensorboard", "sklearn", "pandas", "scipy", "matplotlib")
 
 

@@ -193,7 +193,7 @@ def test_language_of_a_block(text: str, language: str) -> None:
         "```console\nmake bench PHOTOS=photos.csv\nmake -k lint test\n```",
         "```console\ngit clone <this repository> && cd headstart\npip install -e '.[dev]' 'headstart[ray,wandb]'\n```",
         "```console\npython -m benchmarks.reference BASE HEAD\npython -m headstart train\npytest tests/optim\n```",
-        "```console\npython -m venv .venv && . .venv/bin/activate\npython tests/recompute.py STUDY\n```",
+        "```console\npython -m venv .venv && . .venv/bin/activate\npython examples/two_starts.py\n```",
         '```toml\n[protocol]\narms = ["scratch", "imagenet"]\n[plan.recipe]\nepochs = "3ep"\n```',
         '```toml\nimage_size = 64\nepochs = "3ep"\n```',
         "```toml\n[recipe]\nlr = 0.1\n```",

@@ -34,7 +34,8 @@ from headstart.i18n import Message, verbatim
 from headstart.reporter import ArmStatus, NullReporter, StudyStatus
 from headstart.storage.schemas.verdict import Verdict
 from headstart.text import format_duration, format_remaining
-from tests import recompute
+from headstart.verification.rates import rung_of
+from headstart.verification.records import Plan
 from tests.handmade import counts_of
 from tests.messages import fields_of, values_of
 
@@ -336,4 +337,4 @@ def test_rung_of_lp_ft_ends_with_an_epoch_that_is_mostly_fine_tuning(
     ).plan
     resolved = plan.changed(split_counts={"train": 80, "val": 10, "test": 10})
     assert rung_epochs(resolved) == expected
-    assert recompute.rung_of(resolved.model_dump(mode="json")) == expected
+    assert rung_of(Plan.model_validate(resolved.model_dump(mode="json"))) == expected

@@ -61,6 +61,7 @@ def _application() -> App:
         predict,
         reports,
         train,
+        verify,
     )
     from headstart.cli.app import app
 

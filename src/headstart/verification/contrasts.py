@@ -15,11 +15,12 @@ from headstart.verification.formulas import (
     ROUNDING,
     Sample,
     Values,
-    error_and_df,
+    degrees_of_freedom,
     least_error,
     mean_squares,
     missed_difference,
     sign_flip,
+    standard_error,
     t_quantile,
     two_sided,
     unit_values,
@@ -78,14 +79,12 @@ def contrast(d: Values, pair: Pair, level: float, margin: float, sample: Sample,
     """Return one contrast from the differences of the images, [seeds, images]."""
     of_units = unit_values(d, sample)
     n, g = of_units.shape
-    squares = a, b, c = mean_squares(of_units)
-    error, df = map(float, error_and_df(a, b, c, n, g, sample))
-    per_seed, mean = of_units.mean(1), min(max(float(of_units.mean()), -1.0), 1.0)
-    half, p = float(t_quantile(level, df)) * error, two_sided(mean / error, df)
+    squares, (mean, error, df) = mean_squares(of_units), interval_of(of_units, sample)
+    per_seed, half, p = of_units.mean(1), float(t_quantile(level, df)) * error, two_sided(mean / error, df)
     low, high = max(-1.0, mean - half), min(1.0, mean + half)
     outcome = _outcome(low, high, margin, n, g, float(missed_difference(g, level, sample)))
     open_end = outcome == "undecided" and n >= MIN_SEEDS and g >= MIN_UNITS
-    endless = max(float(least_error(sample, g)) ** 2, (b - c) / (n * g))
+    endless = max(float(least_error(sample, g)) ** 2, (squares[1] - squares[2]) / (n * g))
     return {
         "first": pair[0],
         "second": pair[1],
@@ -114,6 +113,13 @@ def contrast(d: Values, pair: Pair, level: float, margin: float, sample: Sample,
     }
 
 
+def interval_of(of_units: Values, sample: Sample) -> tuple[float, float, float]:
+    """Return the mean of the values of the units [n, g], its standard error, and the degrees of freedom."""
+    (a, b, c), (n, g) = mean_squares(of_units), of_units.shape
+    error, df = standard_error(a, b, c, n, g, sample), degrees_of_freedom(a, b, c, n, g)
+    return min(max(float(of_units.mean()), -1.0), 1.0), float(error), float(df)
+
+
 def _outcome(low: float, high: float, margin: float, n: int, g: int, missed: float) -> str:
     """Return what an interval decides, in this order."""
     if n < MIN_SEEDS or g < MIN_UNITS:
@@ -137,6 +143,7 @@ def analyses_of(d: Values, looks: list[int], error: float, sample: Sample) -> li
     for n, limit in zip(looks, limits, strict=True):
         if n > len(d) or sample.g < MIN_UNITS or (analyses and analyses[-1]["stopped"]):
             break
-        p = contrast(d[:n], ("", ""), 1 - ERROR, 1.0, sample, primary=True)["p"]
+        mean, of_mean, df = interval_of(unit_values(d[:n], sample), sample)
+        p = two_sided(mean / of_mean, df)
         analyses.append({"n": n, "p": p, "boundary": limit, "stopped": p <= limit})
     return analyses

@@ -112,10 +112,15 @@ def least_error(sample: Sample, g: Any) -> Any:
     return sample.max_weight * math.sqrt(sample.spread) / (g + 2)
 
 
-def error_and_df(a: Any, b: Any, c: Any, n: Any, g: Any, sample: Sample) -> tuple[Any, Any]:
-    """Return the standard error of the mean and its degrees of freedom; the mean squares and counts may be arrays.
+def standard_error(a: Any, b: Any, c: Any, n: Any, g: Any, sample: Sample) -> Any:
+    """Return the standard error of the mean; the mean squares and counts may be arrays."""
+    return np.maximum(np.sqrt(np.maximum(a + b - c, c) / (n * g)), least_error(sample, g))
 
-    The degrees of freedom are the smaller ones of those with A and with its upper limit where it is uncertain.
+
+def degrees_of_freedom(a: Any, b: Any, c: Any, n: Any, g: Any) -> Any:
+    """Return the degrees of freedom of the standard error: the smaller ones of those with A and with its upper limit.
+
+    The limit counts where A is uncertain. The mean squares and counts may be arrays.
     """
     least, df = np.minimum(n, g) - 1.0, np.inf
     chi2 = 2 * special.gammaincinv((n - 1) / 2, UNCERTAIN)
@@ -123,7 +128,7 @@ def error_and_df(a: Any, b: Any, c: Any, n: Any, g: Any, sample: Sample) -> tupl
         below = np.asarray(rows**2 / (n - 1) + b**2 / (g - 1) + c**2 / ((n - 1) * (g - 1)))
         with np.errstate(all="ignore"):
             df = np.minimum(df, np.where(below > 0, np.maximum((rows + b - c) ** 2 / below, least), least))
-    return np.maximum(np.sqrt(np.maximum(a + b - c, c) / (n * g)), least_error(sample, g)), df
+    return df
 
 
 def missed_difference(g: Any, level: float, sample: Sample) -> Any:

@@ -46,9 +46,10 @@ def _stopping(c: float, shares: list[float]) -> float:
     weights = np.full(points, 2.0)
     weights[1::2], weights[0], weights[-1] = 4.0, 1.0, 1.0
     weights *= (grid[1] - grid[0]) / 3
+    distances = (grid[1] - grid[0]) * np.arange(1 - points, points)
     density = _normal(grid, steps[0])
     for step in steps[1:]:
-        density = _normal(grid[:, None] - grid[None, :], step) @ (density * weights)
+        density = np.convolve(_normal(distances, step), density * weights, "valid")
     return 1 - float(density @ weights)
 
 

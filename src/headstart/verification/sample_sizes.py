@@ -10,11 +10,20 @@ from __future__ import annotations
 import numpy as np
 from scipy import special
 
-from headstart.verification.formulas import Sample, chi2_quantile, error_and_df, missed_difference, t_quantile
+from headstart.verification.formulas import (
+    Sample,
+    Values,
+    chi2_quantile,
+    degrees_of_freedom,
+    missed_difference,
+    standard_error,
+    t_quantile,
+)
 from headstart.verification.tree import Tree
 
 MAX_SAMPLE_SIZE = 100_000  # a larger number is none
-_BLOCK = 2_000  # numbers whose t quantiles are computed at once
+Expected = tuple[Values, Values, Values, Values, Values]
+_BLOCK = 500  # numbers whose t quantiles are computed at once
 
 
 def required(squares: tuple[float, float, float], n: int, g: int, level: float, target: float, sample: Sample) -> Tree:
@@ -27,24 +36,31 @@ def required(squares: tuple[float, float, float], n: int, g: int, level: float, 
         for name, present in (("seeds", n), ("units", g)):
             k = np.arange(present + 1, MAX_SAMPLE_SIZE + 1, dtype=np.float64)
             rows, columns = (k, np.full_like(k, g)) if name == "seeds" else (np.full_like(k, n), k)
-            error, df = error_and_df(c + columns * of_seeds, c + rows * of_units, c, rows, columns, sample)
-            possible = missed_difference(columns, level, sample) <= 2 * target
-            ranges[name].append(_first(k, error, df, possible, level, target))
+            expected = (c + columns * of_seeds, c + rows * of_units, np.full_like(k, c), rows, columns)
+            ranges[name].append(_first(k, expected, level, target, sample))
     seeds, units = (None if low is None else [low, high] for low, high in ranges.values())
     return {"half_width": target, "seeds": seeds, "units": units}
 
 
-def _first(
-    k: np.ndarray, error: np.ndarray, df: np.ndarray, possible: np.ndarray, level: float, target: float
-) -> int | None:
+def _first(k: Values, expected: Expected, level: float, target: float, sample: Sample) -> int | None:
     """Return the first k with an interval of at most ± target, or None.
 
     No quantile of t is below that of the normal distribution, which is computed once.
+
+    Args:
+        k: Numbers of seeds or units.
+        expected: Expected mean squares of each, and the numbers of seeds and units.
+        level: Level of the interval.
+        target: Its half-width.
+        sample: The images.
     """
-    places = np.flatnonzero(possible & (error * special.ndtri((1 + level) / 2) <= target * (1 + 1e-9)))
+    error, normal = standard_error(*expected, sample), float(special.ndtri((1 + level) / 2))
+    possible = (missed_difference(expected[-1], level, sample) <= 2 * target) & (error * normal <= target * (1 + 1e-9))
+    places = np.flatnonzero(possible)
     for begin in range(0, len(places), _BLOCK):
         block = places[begin : begin + _BLOCK]
-        enough = np.flatnonzero(t_quantile(level, df[block]) * error[block] <= target)
+        df = degrees_of_freedom(*(values[block] for values in expected))
+        enough = np.flatnonzero(t_quantile(level, df) * error[block] <= target)
         if len(enough):
             return int(k[block[enough[0]]])
     return None

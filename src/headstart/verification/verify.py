@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,75 +17,13 @@ from headstart.verification.costs import study_cost
 from headstart.verification.declared import STUDY_FILE, Declared, read_declared
 from headstart.verification.evaluations import recomputed_evaluations, stated_evaluations
 from headstart.verification.labels import data_efficiency
+from headstart.verification.outcome import NOT_RECOMPUTED, Verification
 from headstart.verification.rates import rate_faults, search_groups
 from headstart.verification.records import Run, compared_runs, read_runs
 from headstart.verification.sentences import shown_numbers
 from headstart.verification.tree import Leaf, Tree, leaves
 
 VERDICT_FILE = "verdict.json"
-NOT_RECOMPUTED = {
-    "study": _("a hash of what was declared, which `resume` compares"),
-    "source": _("the name of the data, which may be moved"),
-    "network": _("a name"),
-    "seal": _("hashes of the verdict and its runs, which are compared with the files"),
-}
-_PARTS = (  # name of a part, and the fields that belong to it; the first that fits
-    (_("evaluations of the runs"), r"runs\b"),
-    (_("sentences"), r"sentences\b"),
-    (_("sample sizes"), r"(contrasts\[\d+\]|without_copies\.contrast)\.sample_sizes"),
-    (_("contrasts"), r"(contrasts|varied)\b"),
-    (_("images without copies"), r"without_copies\b"),
-    (_("interim analyses"), r"interim\b"),
-    (_("arms and runs"), r"arms\b"),
-    (_("decisions"), r"(primary|question|not_worse|selected|exported|winner|grid_rows)\b"),
-    (_("label equivalence"), r"labels\b"),
-    (_("learning rates"), r"search\b"),
-    (_("known images, overlaps"), r"(exposure|overlaps)\b"),
-    (_("cost"), r"cost\b"),
-    (_("study"), r""),
-)
-
-
-@dataclass
-class Part:
-    """The values of one part of a verdict: how many, and how far the recomputed ones are away."""
-
-    name: Message
-    numbers: int = 0
-    others: int = 0
-    differ: int = 0
-    largest: float = 0.0
-
-    def add(self, leaf: Leaf) -> None:
-        """Count a value."""
-        self.numbers += leaf.is_number
-        self.others += not leaf.is_number
-        self.differ += leaf.differs
-        self.largest = max(self.largest, leaf.distance)
-
-
-@dataclass(frozen=True)
-class Verification:
-    """What was recomputed of a verdict, what differs, and what else is wrong with it."""
-
-    parts: Sequence[Part]
-    differences: Sequence[Leaf]
-    faults: Sequence[Message] = field(default_factory=list)
-
-    @property
-    def numbers(self) -> int:
-        """Number of recomputed numbers."""
-        return sum(part.numbers for part in self.parts)
-
-    @property
-    def others(self) -> int:
-        """Number of recomputed names, decisions and other values."""
-        return sum(part.others for part in self.parts)
-
-    @property
-    def is_confirmed(self) -> bool:
-        """True if everything follows from the records."""
-        return not self.differences and not self.faults
 
 
 def verify(study: Path) -> Verification:
@@ -117,7 +53,7 @@ def _verified(study: Path, stated: Verdict, faults: list[Message]) -> Verificati
     trials = read_runs(study, "search")
     content: Tree = stated.to_json()
     sentences = content.pop("sentences")
-    recomputed = _recomputed(study, declared, runs, trials)
+    recomputed = recompute(declared, runs, trials, read_runs(study, "sources"))
     faults += [
         _("{run} was trained with another learning rate than its search selected.", run=run)
         for run in rate_faults(recomputed["search"], compared)
@@ -128,15 +64,18 @@ def _verified(study: Path, stated: Verdict, faults: list[Message]) -> Verificati
         *leaves(stated_evaluations(compared), recomputed_evaluations(compared), "runs"),
         *_shown(sentences, {**recomputed, "network": named["network"]}),
     ]
-    parts = [Part(name) for name, _fields in _PARTS]
-    for leaf in pairs:
-        parts[_part_of(leaf.where)].add(leaf)
-    kept = [part for part in parts if part.numbers or part.others]
-    return Verification(kept, [leaf for leaf in pairs if leaf.differs], faults)
+    return Verification.of(study, pairs, faults)
 
 
-def _recomputed(study: Path, declared: Declared, runs: Sequence[Run], trials: Sequence[Run]) -> Tree:
-    """Return the fields of verdict.json but those of `NOT_RECOMPUTED` and the sentences."""
+def recompute(declared: Declared, runs: Sequence[Run], trials: Sequence[Run], sources: Sequence[Run]) -> Tree:
+    """Return the fields of verdict.json but those of `NOT_RECOMPUTED` and the sentences.
+
+    Args:
+        declared: What the study declares.
+        runs: The runs in its folder.
+        trials: Those of its search.
+        sources: Those that trained weights of its arms.
+    """
     protocol, compared = declared.protocol, compared_runs(runs)
     recorded = recorded_conditions(compared, declared)
     first = next(iter(declared.variants.values()))
@@ -159,7 +98,7 @@ def _recomputed(study: Path, declared: Declared, runs: Sequence[Run], trials: Se
             for name, inputs in declared.variants.items()
         },
         "overlaps": [overlap.to_json() for overlap in first.overlaps],
-        "cost": study_cost(trials, runs, read_runs(study, "sources")),
+        "cost": study_cost(trials, runs, sources),
     }
 
 
@@ -168,12 +107,6 @@ def _shown(sentences: Tree, recomputed: Tree) -> Iterator[Leaf]:
     for kind, shown, name, value in shown_numbers(sentences, recomputed):
         number = float(shown.replace(",", ""))
         yield Leaf(f"sentences.{kind}", number, number if name else value, absent=name is None)
-
-
-def _part_of(where: str) -> int:
-    """Return the place of the part to which a field belongs; those of further conditions belong to the same parts."""
-    inner = re.sub(r"^conditions\[\d+\]\.?", "", where)
-    return next(place for place, (_name, fields) in enumerate(_PARTS) if re.match(fields, inner))
 
 
 def _require_concluded(study: Path) -> None:
