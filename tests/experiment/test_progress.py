@@ -35,7 +35,7 @@ from headstart.reporter import ArmStatus, NullReporter, StudyStatus
 from headstart.storage.schemas.verdict import Verdict
 from headstart.text import format_duration, format_remaining
 from headstart.verification.rates import rung_of
-from headstart.verification.records import Plan
+from headstart.verification.records import RecordedPlan
 from tests.handmade import counts_of
 from tests.messages import fields_of, values_of
 
@@ -337,4 +337,4 @@ def test_rung_of_lp_ft_ends_with_an_epoch_that_is_mostly_fine_tuning(
     ).plan
     resolved = plan.changed(split_counts={"train": 80, "val": 10, "test": 10})
     assert rung_epochs(resolved) == expected
-    assert rung_of(Plan.model_validate(resolved.model_dump(mode="json"))) == expected
+    assert rung_of(RecordedPlan.model_validate(resolved.model_dump(mode="json"))) == expected

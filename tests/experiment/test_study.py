@@ -129,6 +129,7 @@ def test_verdict_of_a_small_study_agrees_with_its_records(mode: str, tmp_path: P
         "trackers.json",
         "ablation.json",
         "ablation",
+        "verification",
         "forecast",
         "inspection",
         "audit",

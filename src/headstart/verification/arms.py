@@ -12,15 +12,15 @@ import numpy as np
 
 from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.result import RunState
-from headstart.verification.declared import Protocol
+from headstart.verification.declaration import DeclaredRules
 from headstart.verification.formulas import sample_of
-from headstart.verification.records import Images, Run, images, score, seconds
+from headstart.verification.records import ClassifiedImages, RecordedRun, images, score, seconds
 from headstart.verification.tree import Tree
 
 _UNITS = ("epochs", "images", "seconds")
 
 
-def arm_of(spec: ArmSpec, runs: Sequence[Run], protocol: Protocol) -> Tree:
+def arm_of(spec: ArmSpec, runs: Sequence[RecordedRun], protocol: DeclaredRules) -> Tree:
     """Return the results of an arm from its runs, in the order of their seeds."""
     rows = [_seed(run, protocol) for run in runs]
     val, test = (np.array([row[key] for row in rows]) for key in ("val", "test"))
@@ -39,12 +39,12 @@ def arm_of(spec: ArmSpec, runs: Sequence[Run], protocol: Protocol) -> Tree:
     }
 
 
-def score_of(images: Images, metric: str) -> float:
+def score_of(images: ClassifiedImages, metric: str) -> float:
     """Return the metric of classified images."""
     return float((images.correct * sample_of(metric, images.labels, images.units).weights).mean())
 
 
-def is_too_augmented(run: Run) -> bool:
+def is_too_augmented(run: RecordedRun) -> bool:
     """Return whether val stayed 7 percentage points above train in the last three of at least five epochs.
 
     Not for runs with fewer than 100 val images, with mixed images or averaged weights, or without augmentation.
@@ -62,7 +62,7 @@ def median_time(times: Sequence[float | None]) -> float | None:
     return next((float(time) for time in reached if 2 * sum(t <= time for t in reached) >= len(times)), None)
 
 
-def _seed(run: Run, protocol: Protocol) -> Tree:
+def _seed(run: RecordedRun, protocol: DeclaredRules) -> Tree:
     """Return the result of a run. One that diverged before its first validation scores by its predictions."""
     best = run.best
     return {
@@ -80,7 +80,7 @@ def _seed(run: Run, protocol: Protocol) -> Tree:
     }
 
 
-def _to_target(run: Run, protocol: Protocol) -> Tree | None:
+def _to_target(run: RecordedRun, protocol: DeclaredRules) -> Tree | None:
     passed = [place for place, line in enumerate(run.epochs) if score(line, protocol.metric) >= protocol.target]
     if not protocol.target or not passed:
         return None

@@ -22,13 +22,13 @@ from headstart.verification.decisions import (
     value_pairs,
     varied_fields,
 )
-from headstart.verification.declared import Declared
+from headstart.verification.declaration import Declaration
 from headstart.verification.formulas import Sample, Values, sample_of
-from headstart.verification.records import Images, Run
+from headstart.verification.records import ClassifiedImages, RecordedRun
 from headstart.verification.tree import Tree
 
 
-def condition_of(runs: Sequence[Run], declared: Declared, *, last: bool) -> Tree:
+def condition_of(runs: Sequence[RecordedRun], declared: Declaration, *, last: bool) -> Tree:
     """Return one budget and fraction from its runs.
 
     Args:
@@ -50,8 +50,8 @@ def condition_of(runs: Sequence[Run], declared: Declared, *, last: bool) -> Tree
     sample = sample_of(protocol.metric, images.labels, images.units)
     arms = [arm_of(declared.arm(name), of_arms[name], protocol) for name in names]
     tables = {name: np.array([of_run.correct for of_run in test[name]]) for name in names}
-    looks = protocol.interim if last else []
-    decided = _decided(arms, tables, declared, looks, sample)
+    seed_counts = protocol.interim if last else []
+    decided = _decided(arms, tables, declared, seed_counts, sample)
     level = decided["contrasts"][0]["level"] if decided["contrasts"] else 1 - ERROR
     copies = np.any([of_run.copies for of_arm in test.values() for of_run in of_arm], axis=0)
     return {
@@ -72,7 +72,7 @@ def condition_of(runs: Sequence[Run], declared: Declared, *, last: bool) -> Tree
     }
 
 
-def recorded_conditions(runs: Sequence[Run], declared: Declared) -> list[Tree]:
+def recorded_conditions(runs: Sequence[RecordedRun], declared: Declaration) -> list[Tree]:
     """Return every budget and fraction that has runs; the one of the verdict is the last."""
     recorded = []
     for condition in declared.conditions:
@@ -82,7 +82,7 @@ def recorded_conditions(runs: Sequence[Run], declared: Declared) -> list[Tree]:
     return recorded
 
 
-def _same_images(of_arms: dict[str, list[Run]]) -> dict[str, list[Images]]:
+def _same_images(of_arms: dict[str, list[RecordedRun]]) -> dict[str, list[ClassifiedImages]]:
     """Return the test images of each run, which are the same in all. Raises DataError if they are not."""
     test = {name: [run.split("test") for run in runs] for name, runs in of_arms.items()}
     first = next(iter(test.values()))[0]
@@ -98,7 +98,7 @@ def _same_images(of_arms: dict[str, list[Run]]) -> dict[str, list[Images]]:
 
 
 def _decided(
-    arms: Sequence[Tree], tables: dict[str, Values], declared: Declared, looks: list[int], sample: Sample
+    arms: Sequence[Tree], tables: dict[str, Values], declared: Declaration, seed_counts: list[int], sample: Sample
 ) -> Tree:
     """Return the contrasts and analyses of a condition, and what follows from them."""
     names, primary = declared.names, declared.primary
@@ -110,7 +110,7 @@ def _decided(
     pairs = pairs_of(declared, [*more, *pairs_at_values(fields)])
     error = errors_of(len(pairs), declared.protocol.primary_share)[0]
     n = len(tables[primary[0]])
-    contrasts = contrasts_of(tables, pairs, declared, looks, sample) if n > 1 and sample.g > 1 else []
+    contrasts = contrasts_of(tables, pairs, declared, seed_counts, sample) if n > 1 and sample.g > 1 else []
     difference = tables[primary[0]] - tables[primary[1]]
     remaining = not_worse(contrasts, names)
     selected = best_on_val(arms, remaining)
@@ -123,6 +123,6 @@ def _decided(
         "exported": exported(selected),
         "contrasts": contrasts,
         "varied": varied_fields(fields, contrasts),
-        "interim": analyses_of(difference, looks, error, sample) if sample.g >= MIN_UNITS else [],
+        "interim": analyses_of(difference, seed_counts, error, sample) if sample.g >= MIN_UNITS else [],
         "winner": remaining[0] if len(remaining) == 1 else None,
     }

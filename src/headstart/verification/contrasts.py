@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from headstart.verification.declared import Declared
+from headstart.verification.declaration import Declaration
 from headstart.verification.formulas import (
     ROUNDING,
     Sample,
@@ -25,8 +25,8 @@ from headstart.verification.formulas import (
     two_sided,
     unit_values,
 )
-from headstart.verification.looks import boundaries, level_after
 from headstart.verification.sample_sizes import required
+from headstart.verification.stopping import boundaries, level_after
 from headstart.verification.tree import Tree
 
 ERROR = 0.05  # of all contrasts of a page together
@@ -35,7 +35,7 @@ MAX_ARMS_OF_ALL_PAIRS = 5
 Pair = tuple[str, str]
 
 
-def pairs_of(declared: Declared, more: Sequence[Pair] = ()) -> list[Pair]:
+def pairs_of(declared: Declaration, more: Sequence[Pair] = ()) -> list[Pair]:
     """Return the primary pair, then all others; beyond five arms those with the reference, and `more`."""
     primary = declared.primary
     names, reference = declared.names, primary[1]
@@ -56,7 +56,7 @@ def errors_of(count: int, primary_share: float) -> list[float]:
 
 
 def contrasts_of(
-    tables: dict[str, Values], pairs: Sequence[Pair], declared: Declared, looks: list[int], sample: Sample
+    tables: dict[str, Values], pairs: Sequence[Pair], declared: Declaration, seed_counts: list[int], sample: Sample
 ) -> list[Tree]:
     """Return the contrast of each pair.
 
@@ -64,13 +64,13 @@ def contrasts_of(
         tables: For each arm whether each image is classified correctly, [seeds, images].
         pairs: Names of the arms, the primary pair first.
         declared: What the study declares.
-        looks: Numbers of seeds of its interim analyses, among which each contrast divides its error.
+        seed_counts: Numbers of seeds of its interim analyses, among which each contrast divides its error.
         sample: The images.
     """
     rows: list[Tree] = []
     for pair, error in zip(pairs, errors_of(len(pairs), declared.protocol.primary_share), strict=True):
         difference = tables[pair[0]] - tables[pair[1]]
-        level = level_after(len(difference), looks, error)
+        level = level_after(len(difference), seed_counts, error)
         rows.append(contrast(difference, pair, level, declared.protocol.margin_width, sample, primary=not rows))
     return rows
 
@@ -129,18 +129,18 @@ def _outcome(low: float, high: float, margin: float, n: int, g: int, missed: flo
     return "better" if low > 0 else "worse" if high < 0 else "undecided"
 
 
-def analyses_of(d: Values, looks: list[int], error: float, sample: Sample) -> list[Tree]:
+def analyses_of(d: Values, seed_counts: list[int], error: float, sample: Sample) -> list[Tree]:
     """Return the interim analyses of the primary contrast up to the first that ends the study.
 
     Args:
         d: Differences of the images, [seeds, images].
-        looks: Declared numbers of seeds.
+        seed_counts: Declared numbers of seeds.
         error: Error of the primary contrast.
         sample: The images.
     """
     analyses: list[Tree] = []
-    limits: list[Any] = boundaries(tuple(looks), error) if looks else []
-    for n, limit in zip(looks, limits, strict=True):
+    limits: list[Any] = boundaries(tuple(seed_counts), error) if seed_counts else []
+    for n, limit in zip(seed_counts, limits, strict=True):
         if n > len(d) or sample.g < MIN_UNITS or (analyses and analyses[-1]["stopped"]):
             break
         mean, of_mean, df = interval_of(unit_values(d[:n], sample), sample)

@@ -6,14 +6,18 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.verification.contrasts import contrast
-from headstart.verification.declared import Declared
+from headstart.verification.declaration import Declaration
 from headstart.verification.formulas import Values, sample_of
-from headstart.verification.records import Images
+from headstart.verification.records import ClassifiedImages
 from headstart.verification.tree import Tree
 
 
 def without_copies(
-    tables: dict[str, Values], images: Images, copies: npt.NDArray[np.bool_], declared: Declared, level: float
+    tables: dict[str, Values],
+    images: ClassifiedImages,
+    copies: npt.NDArray[np.bool_],
+    declared: Declaration,
+    level: float,
 ) -> Tree | None:
     """Return the result without images that have a copy in any of the runs; None if there are none.
 

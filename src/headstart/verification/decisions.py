@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from headstart.verification.contrasts import Pair
-from headstart.verification.declared import Declared
+from headstart.verification.declaration import Declaration
 from headstart.verification.tree import Tree
 
 _OPPOSITE = {"better": "worse", "worse": "better"}
@@ -34,7 +34,7 @@ def exported(arm: Tree) -> Tree:
     return {"run": best["run"], "seed": best["seed"]}
 
 
-def rows_of(declared: Declared) -> list[dict[str, float]]:
+def rows_of(declared: Declaration) -> list[dict[str, float]]:
     """Return the learning rates by variant of each row of a grid, whose variants differ in nothing else."""
     rows: dict[tuple[object, ...], dict[str, float]] = {}
     for name in declared.names:
@@ -67,7 +67,7 @@ def rivals(leader: str, rows: Sequence[dict[str, float]], val: dict[str, float])
     return sorted(best, key=lambda name: -val[name])
 
 
-def value_pairs(declared: Declared) -> list[Tree]:
+def value_pairs(declared: Declaration) -> list[Tree]:
     """Return the primary pair at each value of every varied field in which its arms agree; none in a grid of rates."""
     first, second = map(declared.arm, declared.primary)
     fields: list[Tree] = []

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from headstart.verification.formulas import accuracy_interval
-from headstart.verification.records import Images, Run
+from headstart.verification.records import ClassifiedImages, RecordedRun
 from headstart.verification.tree import Tree
 
 
-def stated_evaluations(runs: Iterable[Run]) -> Tree:
+def stated_evaluations(runs: Iterable[RecordedRun]) -> Tree:
     """Return the evaluations that the runs state, by the name of their folder."""
     return {run.folder.name: {split: _stated(run, split) for split in ("val", "test")} for run in runs}
 
 
-def recomputed_evaluations(runs: Iterable[Run]) -> Tree:
+def recomputed_evaluations(runs: Iterable[RecordedRun]) -> Tree:
     """Return the same from the predictions of the runs."""
     return {run.folder.name: {split: _recomputed(run.split(split)) for split in ("val", "test")} for run in runs}
 
 
-def _stated(run: Run, split: str) -> Tree | None:
+def _stated(run: RecordedRun, split: str) -> Tree | None:
     evaluation = None if run.result is None else run.result.val if split == "val" else run.result.test
     if evaluation is None:
         return None
@@ -28,7 +28,7 @@ def _stated(run: Run, split: str) -> Tree | None:
     return {**content, "confusion": {f"{a}>{b}": count for a, b, count in cells}}
 
 
-def _recomputed(images: Images) -> Tree:
+def _recomputed(images: ClassifiedImages) -> Tree:
     correct, kept = images.correct, ~images.copies
     cells: dict[str, int] = {}
     for pair in sorted(zip(images.labels.tolist(), images.predicted.tolist(), strict=True)):

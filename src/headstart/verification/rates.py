@@ -14,15 +14,15 @@ from pathlib import Path
 from headstart.errors import DataError
 from headstart.i18n import _
 from headstart.storage.schemas.result import RunState
-from headstart.verification.declared import Declared
-from headstart.verification.records import Plan, Run, score
+from headstart.verification.declaration import Declaration
+from headstart.verification.records import RecordedPlan, RecordedRun, score
 from headstart.verification.tree import Tree
 
 MAX_EXTENSIONS = 2  # of the grid
-Trials = dict[tuple[str, float, int], Run]  # by variant, rate and seed
+Trials = dict[tuple[str, float, int], RecordedRun]  # by variant, rate and seed
 
 
-def rung_of(plan: Plan) -> int:
+def rung_of(plan: RecordedPlan) -> int:
     """Return the epochs of the first rung: 1, or for lp-ft the first epoch that is at least half fine-tuning."""
     if plan.arm.tuning != "lp-ft":
         return 1
@@ -33,7 +33,7 @@ def rung_of(plan: Plan) -> int:
     return next((k for k in range(1, last) if 2 * (k * epoch - head) >= epoch), max(last, 1))
 
 
-def search_groups(declared: Declared, runs: Sequence[Run]) -> list[Tree]:
+def search_groups(declared: Declaration, runs: Sequence[RecordedRun]) -> list[Tree]:
     """Return what the searches of a study selected, from the runs in its folder `search`; none without runs."""
     groups = []
     for budget in declared.budgets if runs else ():
@@ -46,7 +46,7 @@ def search_groups(declared: Declared, runs: Sequence[Run]) -> list[Tree]:
     return groups
 
 
-def rate_faults(groups: Sequence[Tree], runs: Iterable[Run]) -> list[str]:
+def rate_faults(groups: Sequence[Tree], runs: Iterable[RecordedRun]) -> list[str]:
     """Return the folders of the runs that were trained with another rate than the selected one."""
     selected = {
         (group["budget"], arm["arm"], group["seed"]): arm["selected"] for group in groups for arm in group["arms"]
@@ -59,7 +59,7 @@ def rate_faults(groups: Sequence[Tree], runs: Iterable[Run]) -> list[str]:
     return wrong
 
 
-def _search(declared: Declared, trials: Trials, seeds: Sequence[int]) -> Tree:
+def _search(declared: Declaration, trials: Trials, seeds: Sequence[int]) -> Tree:
     """Return the result of one search. Raises DataError if a run of it is missing."""
     protocol = declared.protocol
     rates = sorted(set(protocol.grid))
@@ -115,14 +115,14 @@ def _rung(trials: Trials, name: str, rate: float, seed: int, metric: str) -> tup
     return score(line, metric), -line.val.loss
 
 
-def _whole(run: Run, metric: str) -> float:
+def _whole(run: RecordedRun, metric: str) -> float:
     """Return the metric of the best epoch of a run that has ended; 0 if none was validated."""
     if run.result is None:
         raise _missing(run.folder.parent.parent, run.variant, run.rate, run.seed)
     return score(run.best, metric) if run.best else 0.0
 
 
-def _trial(trials: Trials, name: str, rate: float, seed: int) -> Run:
+def _trial(trials: Trials, name: str, rate: float, seed: int) -> RecordedRun:
     if (run := trials.get((name, rate, seed))) is None:
         study = next(iter(trials.values())).folder.parent.parent
         raise _missing(study, name, rate, seed)

@@ -40,7 +40,7 @@ class _Arm(_Part):
     tuning: str
 
 
-class Recipe(_Part):
+class RecordedRecipe(_Part):
     """What a verdict uses of a recipe."""
 
     lr: Positive
@@ -65,11 +65,11 @@ class _Facts(_Part):
     split_counts: SplitCounts
 
 
-class Plan(_Part):
+class RecordedPlan(_Part):
     """What a verdict uses of the plan of a run."""
 
     arm: _Arm
-    recipe: Recipe
+    recipe: RecordedRecipe
     seeding: _Seeding
     facts: _Facts
 
@@ -78,7 +78,7 @@ class _PlanFile(VersionedSchema):
     """Content of plan.json. What the seal covers of it is all but the plan, for which its hash stands."""
 
     hash: str
-    plan: Plan
+    plan: RecordedPlan
     environment: dict[str, str | int]
     study: RunRole | None = None
     reused_from: str | None = None
@@ -86,7 +86,7 @@ class _PlanFile(VersionedSchema):
 
 
 @dataclass(frozen=True)
-class Images:
+class ClassifiedImages:
     """The images of one split as a run classified them: ids, labels, correctness, copies, units and losses, [m]."""
 
     ids: tuple[str, ...]
@@ -103,11 +103,11 @@ class Images:
 
 
 @dataclass(frozen=True)
-class Run:
+class RecordedRun:
     """One run of a study."""
 
     folder: Path
-    plan: Plan
+    plan: RecordedPlan
     role: RunRole
     of_others: bool
     result: RunResult | None
@@ -160,7 +160,7 @@ class Run:
             seals.require_file(self.folder, self.result.seal, PREDICTIONS_FILE)
         return read_npz(self.folder, PREDICTIONS_FILE, _MAX_PREDICTIONS_BYTES)
 
-    def split(self, name: str) -> Images:
+    def split(self, name: str) -> ClassifiedImages:
         """Return the images of a split. Raises DataError if the predictions are missing or damaged."""
         try:
             return _images(self._predictions, name)
@@ -200,7 +200,7 @@ def score(line: EpochLine, metric: str) -> float:
     raise ValueError(metric)
 
 
-def read_runs(study: Path, part: str = "") -> list[Run]:
+def read_runs(study: Path, part: str = "") -> list[RecordedRun]:
     """Return the runs in a part of a study, in the order of their names; there are none if it does not exist.
 
     Raises:
@@ -213,14 +213,14 @@ def read_runs(study: Path, part: str = "") -> list[Run]:
     return [_read_run(study, name) for name in names if contained.is_file(study, f"{name}/plan.json")]
 
 
-def compared_runs(runs: Iterable[Run]) -> list[Run]:
+def compared_runs(runs: Iterable[RecordedRun]) -> list[RecordedRun]:
     """Return the runs of the comparison that have ended.
 
     Raises:
         DataError: Two of them have the same arm, seed, budget and fraction.
     """
     compared = [run for run in runs if run.role.stage is Stage.MAIN and run.result is not None]
-    by_role: dict[tuple[object, ...], Run] = {}
+    by_role: dict[tuple[object, ...], RecordedRun] = {}
     for run in compared:
         other = by_role.setdefault((run.variant, run.condition, run.seed), run)
         if other is not run:
@@ -231,7 +231,7 @@ def compared_runs(runs: Iterable[Run]) -> list[Run]:
     return compared
 
 
-def _read_run(study: Path, name: str) -> Run:
+def _read_run(study: Path, name: str) -> RecordedRun:
     folder = study / name
     content = _PlanFile.read(folder / "plan.json", repair.plan_hint(folder), root=study)
     if content.study is None:
@@ -244,10 +244,10 @@ def _read_run(study: Path, name: str) -> Run:
         seals.require_file(folder, result.seal, RECORD_FILE)
     lines = read_lines(folder / RECORD_FILE)
     epochs = tuple(line for line in lines if isinstance(line, EpochLine))
-    return Run(folder, content.plan, content.study, content.of_others, result, epochs)
+    return RecordedRun(folder, content.plan, content.study, content.of_others, result, epochs)
 
 
-def _images(arrays: dict[str, npt.NDArray[Any]], split: str) -> Images:
+def _images(arrays: dict[str, npt.NDArray[Any]], split: str) -> ClassifiedImages:
     """Return the images of a split. Raises KeyError, ValueError, IndexError and TypeError for other arrays."""
     rows = arrays["split"] == split
     label = arrays["label"][rows].astype(np.int64)
@@ -266,4 +266,4 @@ def _images(arrays: dict[str, npt.NDArray[Any]], split: str) -> Images:
     copies = arrays["copy"][rows].astype(np.bool_)
     if any(array.shape != (len(ids),) for array in (label, predicted, units, copies, losses)):
         raise ValueError("the arrays have different lengths")
-    return Images(ids, label, predicted.astype(np.int64), copies, units, losses)
+    return ClassifiedImages(ids, label, predicted.astype(np.int64), copies, units, losses)

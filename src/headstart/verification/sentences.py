@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from headstart.verification.candidates import Named, candidates_of, pair_values
+from headstart.verification.sentence_values import NamedValue, candidates_of, pair_values
 from headstart.verification.tree import Tree
 
 _NUMBER = re.compile(r"[+-]?\d(?:[\d,]*\d)?(?:\.\d+)?(?:e[+-]?\d+)?")
@@ -67,7 +67,7 @@ def _names(verdict: Tree, words: dict[str, str]) -> list[str]:
     return [name for name in [*words.values(), verdict["network"], *starts, *classes, *examples] if name]
 
 
-def _of_others(text: str, verdict: Tree, words: dict[str, str]) -> list[Named]:
+def _of_others(text: str, verdict: Tree, words: dict[str, str]) -> list[NamedValue]:
     """Return the values of the contrast in a sentence on a further pair, found by the names of its two arms."""
     for row in verdict["contrasts"]:
         for sign, (a, b) in ((1, (row["first"], row["second"])), (-1, (row["second"], row["first"]))):
@@ -76,7 +76,7 @@ def _of_others(text: str, verdict: Tree, words: dict[str, str]) -> list[Named]:
     return []
 
 
-def _explained(kind: str, text: str, candidates: Sequence[Named], names: Sequence[str]) -> list[ShownNumber]:
+def _explained(kind: str, text: str, candidates: Sequence[NamedValue], names: Sequence[str]) -> list[ShownNumber]:
     """Return each number of a sentence with the nearest value that it is the rounding of."""
     for name in names:
         text = re.sub(re.escape(name), "·", text, flags=re.IGNORECASE)

@@ -14,12 +14,12 @@ from headstart.storage.schemas.verdict import Verdict
 from headstart.text import join_first, message_of
 from headstart.verification.conditions import recorded_conditions
 from headstart.verification.costs import study_cost
-from headstart.verification.declared import STUDY_FILE, Declared, read_declared
+from headstart.verification.declaration import STUDY_FILE, Declaration, read_declaration
 from headstart.verification.evaluations import recomputed_evaluations, stated_evaluations
 from headstart.verification.labels import data_efficiency
 from headstart.verification.outcome import NOT_RECOMPUTED, Verification
 from headstart.verification.rates import rate_faults, search_groups
-from headstart.verification.records import Run, compared_runs, read_runs
+from headstart.verification.records import RecordedRun, compared_runs, read_runs
 from headstart.verification.sentences import shown_numbers
 from headstart.verification.tree import Leaf, Tree, leaves
 
@@ -47,7 +47,7 @@ def verify(study: Path) -> Verification:
 
 
 def _verified(study: Path, stated: Verdict, faults: list[Message]) -> Verification:
-    declared, runs = read_declared(study), read_runs(study)
+    declared, runs = read_declaration(study), read_runs(study)
     compared = compared_runs(runs)
     faults += _require_runs(study, stated, compared)
     trials = read_runs(study, "search")
@@ -67,7 +67,9 @@ def _verified(study: Path, stated: Verdict, faults: list[Message]) -> Verificati
     return Verification.of(study, pairs, faults)
 
 
-def recompute(declared: Declared, runs: Sequence[Run], trials: Sequence[Run], sources: Sequence[Run]) -> Tree:
+def recompute(
+    declared: Declaration, runs: Sequence[RecordedRun], trials: Sequence[RecordedRun], sources: Sequence[RecordedRun]
+) -> Tree:
     """Return the fields of verdict.json but those of `NOT_RECOMPUTED` and the sentences.
 
     Args:
@@ -146,7 +148,7 @@ def _read_verdict(study: Path) -> tuple[Verdict, list[Message]]:
         return super(Verdict, Verdict).parse(content, str(path), hint), [error.message]
 
 
-def _require_runs(study: Path, stated: Verdict, compared: Sequence[Run]) -> list[Message]:
+def _require_runs(study: Path, stated: Verdict, compared: Sequence[RecordedRun]) -> list[Message]:
     """Return which runs are not those of the verdict. Raises DataError if one is not there."""
     present = {run.folder.name: run for run in compared}
     named = [run.run for condition in stated.all_conditions for arm in condition.arms for run in arm.seeds]

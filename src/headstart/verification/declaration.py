@@ -30,7 +30,7 @@ class _Part(Schema):
     model_config = ConfigDict(extra="ignore")
 
 
-class Protocol(_Part):
+class DeclaredRules(_Part):
     """The rules of a study that decide its verdict."""
 
     arms: list[str] = Field(min_length=1, max_length=_MAX_VARIANTS)
@@ -64,12 +64,12 @@ class _Plan(_Part):
 
 
 class _StudyFile(_Part):
-    protocol: Protocol
+    protocol: DeclaredRules
     plan: _Plan
 
 
 @dataclass(frozen=True)
-class Declared:
+class Declaration:
     """What a study declares.
 
     Attributes:
@@ -78,7 +78,7 @@ class Declared:
         variants: What each variant reads, by its name, in the declared order.
     """
 
-    protocol: Protocol
+    protocol: DeclaredRules
     length: str
     variants: dict[str, VariantInputs]
 
@@ -116,7 +116,7 @@ class Declared:
         return self.arm(name).start.partition(":")[0] == "scratch"
 
 
-def read_declared(study: Path) -> Declared:
+def read_declaration(study: Path) -> Declaration:
     """Read what the study in a folder declares.
 
     Raises:
@@ -132,7 +132,7 @@ def read_declared(study: Path) -> Declared:
     for (arm, *values), (name, inputs) in zip(crossed, variants.items(), strict=fits):
         varied = dict(zip(protocol.vary, values, strict=True))
         fits = fits and inputs.arm.name == name and inputs.arm.varied == varied and arm.startswith(inputs.arm.start)
-    declared = Declared(protocol, file.plan.recipe.epochs, variants)
+    declared = Declaration(protocol, file.plan.recipe.epochs, variants)
     fits = fits and (not protocol.primary or protocol.primary.count(" vs ") == 1)
     if not fits or not set(declared.primary) <= set(variants) or len(set(declared.primary)) != 2:
         raise DataError(
