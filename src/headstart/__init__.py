@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         import_log,
         rebuild,
         tensorboard,
+        verify,
         write_documents,
         write_figures,
         write_report,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from headstart.results.diagnosis import Diagnosis
     from headstart.results.run import Run
     from headstart.results.study import Study, StudyVerdict
+    from headstart.verification.outcome import Verification
 
 __version__ = version("headstart")
 _MODULES = {  # of the public names
@@ -76,6 +78,7 @@ _MODULES = {  # of the public names
     "StudyVerdict": "results.study",
     "TrainSettings": "config.plan_values",
     "UsageError": "errors",
+    "Verification": "verification.outcome",
     "ablate": "api.studies",
     "check": "api.audit",
     "compare": "api.studies",
@@ -91,6 +94,7 @@ _MODULES = {  # of the public names
     "resume": "api.training",
     "tensorboard": "api.records",
     "train": "api.training",
+    "verify": "api.records",
     "write_documents": "api.records",
     "write_figures": "api.records",
     "write_report": "api.records",
@@ -124,6 +128,7 @@ __all__ = [
     "StudyVerdict",
     "TrainSettings",
     "UsageError",
+    "Verification",
     "ablate",
     "check",
     "compare",
@@ -139,6 +144,7 @@ __all__ = [
     "resume",
     "tensorboard",
     "train",
+    "verify",
     "write_documents",
     "write_figures",
     "write_report",

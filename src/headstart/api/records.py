@@ -15,6 +15,7 @@ from headstart.results.diagnosis import diagnose as _diagnose
 if TYPE_CHECKING:
     from headstart.results.run import Run
     from headstart.results.study import Study
+    from headstart.verification.outcome import Verification
 
 Record: TypeAlias = "PathLike | Run | Study"
 
@@ -40,6 +41,24 @@ def write_report(folder: Record, *, tags: Sequence[str] = ()) -> Path:
     from headstart.results import pages
 
     return pages.write_report(_folder(folder), tags)
+
+
+def verify(study: Record) -> Verification:
+    """Compute every number of a verdict again from the records of its study, and compare them.
+
+    Args:
+        study: the study, or its folder.
+
+    Raises:
+        DataError: the folder is that of no study, or has no verdict, or a file is missing or damaged.
+
+    Examples:
+        >>> headstart.verify(study).is_confirmed
+        True
+    """
+    from headstart.verification.verify import verify as verify_study
+
+    return verify_study(_folder(study))
 
 
 def write_documents(folder: Record, formats: str | Sequence[str] = "md", *, quiet: bool = False) -> list[Path]:

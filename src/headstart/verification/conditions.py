@@ -60,12 +60,12 @@ def condition_of(runs: Sequence[RecordedRun], declared: Declaration, *, last: bo
         "counts": min(runs, key=lambda run: run.seed).plan.facts.split_counts.to_json(),
         "evaluation": {
             "split": "test",
-            "images": len(images.ids),
+            "images": len(images.labels),
             "units": sample.g,
             "declared": next(iter(declared.variants.values())).declared,
         },
         "n": len(seeds),
-        "one_split": len({run.split("val").ids for run in runs}) == 1,
+        "one_split": len({run.split("val").names for run in runs}) == 1,
         "arms": arms,
         "without_copies": without_copies(tables, images, copies, declared, level),
         **decided,
@@ -88,8 +88,8 @@ def _same_images(of_arms: dict[str, list[RecordedRun]]) -> dict[str, list[Classi
     first = next(iter(test.values()))[0]
     for name, runs in of_arms.items():
         for run, images in zip(runs, test[name], strict=True):
-            same = images.ids == first.ids and np.array_equal(images.units, first.units)
-            if not same or not np.array_equal(images.labels, first.labels) or not images.ids:
+            same = images.names == first.names and np.array_equal(images.units, first.units)
+            if not same or not np.array_equal(images.labels, first.labels) or not len(images.labels):
                 raise DataError(
                     _("{folder} was evaluated on other images than the other runs.", folder=run.folder),
                     _("Restore the runs from a copy."),

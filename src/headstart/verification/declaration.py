@@ -133,6 +133,7 @@ def read_declaration(study: Path) -> Declaration:
         varied = dict(zip(protocol.vary, values, strict=True))
         fits = fits and inputs.arm.name == name and inputs.arm.varied == varied and arm.startswith(inputs.arm.start)
     declared = Declaration(protocol, file.plan.recipe.epochs, variants)
+    fits = fits and protocol.interim == sorted({n for n in protocol.interim if n > 0})
     fits = fits and (not protocol.primary or protocol.primary.count(" vs ") == 1)
     if not fits or not set(declared.primary) <= set(variants) or len(set(declared.primary)) != 2:
         raise DataError(

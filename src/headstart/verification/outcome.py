@@ -9,6 +9,7 @@ from pathlib import Path
 
 from headstart.errors import DifferentVerdictError
 from headstart.i18n import Message, _, ngettext
+from headstart.printable import printable
 from headstart.storage.schemas.verification import DifferentValue, VerificationResult, VerifiedPart
 from headstart.text import align_columns
 from headstart.verification.tree import Leaf, text
@@ -68,6 +69,11 @@ class Verification:
         values: Each value of the verdict with the recomputed one.
         parts: Number of values of each part.
         faults: What else is wrong, as sentences.
+
+    Examples:
+        >>> verification = headstart.verify(study)
+        >>> verification.is_confirmed, len(verification.differences), verification.numbers > 100
+        (True, 0, True)
     """
 
     study: Path
@@ -103,6 +109,9 @@ class Verification:
     def is_confirmed(self) -> bool:
         """True if everything follows from the records."""
         return not self.differences and not self.faults
+
+    def __str__(self) -> str:
+        return "\n".join(map(printable, self.lines()))
 
     def lines(self) -> list[str]:
         """Return the outcome as lines of text: a table with one line for each part, what differs, and the totals."""

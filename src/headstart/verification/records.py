@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +29,7 @@ from headstart.storage.schemas.study import RunRole, Stage
 Values = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.int64]
 _MAX_PREDICTIONS_BYTES = 4_000_000_000
+_BLOCK_IMAGES = 10_000  # whose logits are computed with at once
 
 
 class _Part(Schema):
@@ -87,9 +89,12 @@ class _PlanFile(VersionedSchema):
 
 @dataclass(frozen=True)
 class ClassifiedImages:
-    """The images of one split as a run classified them: ids, labels, correctness, copies, units and losses, [m]."""
+    """The images of one split as a run classified them: labels, predictions, copies, units and losses, [m].
 
-    ids: tuple[str, ...]
+    `names` is a hash of their names in order.
+    """
+
+    names: str
     labels: Numbers
     predicted: Numbers
     copies: npt.NDArray[np.bool_]
@@ -154,16 +159,18 @@ class RecordedRun:
         select = self.plan.recipe.select
         return max(self.epochs, key=lambda line: (score(line, select), -line.val.loss), default=None)
 
-    @cached_property
-    def _predictions(self) -> dict[str, npt.NDArray[Any]]:
-        if self.result is not None:
-            seals.require_file(self.folder, self.result.seal, PREDICTIONS_FILE)
-        return read_npz(self.folder, PREDICTIONS_FILE, _MAX_PREDICTIONS_BYTES)
-
     def split(self, name: str) -> ClassifiedImages:
-        """Return the images of a split. Raises DataError if the predictions are missing or damaged."""
+        """Return the images of val or test. Raises DataError if the predictions are missing or damaged."""
+        return self._splits[name]
+
+    @cached_property
+    def _splits(self) -> dict[str, ClassifiedImages]:
+        """Both splits; the logits are not kept."""
         try:
-            return _images(self._predictions, name)
+            if self.result is not None:
+                seals.require_file(self.folder, self.result.seal, PREDICTIONS_FILE)
+            arrays = read_npz(self.folder, PREDICTIONS_FILE, _MAX_PREDICTIONS_BYTES)
+            return {split: _images(arrays, split) for split in ("val", "test")}
         except (OSError, KeyError, ValueError, IndexError, TypeError):
             path = self.folder / PREDICTIONS_FILE
             raise DataError(_("{path} is damaged or missing.", path=path), repair.run_hint(self.folder)) from None
@@ -252,18 +259,27 @@ def _images(arrays: dict[str, npt.NDArray[Any]], split: str) -> ClassifiedImages
     rows = arrays["split"] == split
     label = arrays["label"][rows].astype(np.int64)
     if "logits" in arrays:
-        logits = arrays["logits"][rows].astype(np.float64)
-        predicted = logits.argmax(axis=1)
-        largest = logits.max(axis=1)
-        sums = largest + np.log(np.exp(logits - largest[:, None]).sum(axis=1))
-        losses = sums - logits[np.arange(len(label)), label]
+        predicted, losses = _of_logits(arrays["logits"], np.flatnonzero(rows), label)
     else:  # only the largest logits of many classes, the predicted class first
         predicted = arrays["top_classes"][rows][:, 0].astype(np.int64)
         losses = (arrays["top_log_sum_exp"][rows] - arrays["top_label_logits"][rows]).astype(np.float64)
-    ids = tuple(map(str, arrays["image"][rows]))
+    names = hashlib.sha256("\0".join(map(str, arrays["image"][rows])).encode()).hexdigest()
     _unused, first, unit = np.unique(arrays["unit"][rows], return_index=True, return_inverse=True)
     units = np.argsort(np.argsort(first))[unit].astype(np.int64)  # numbered in the order of appearance
     copies = arrays["copy"][rows].astype(np.bool_)
-    if any(array.shape != (len(ids),) for array in (label, predicted, units, copies, losses)):
+    if any(array.shape != label.shape for array in (predicted, units, copies, losses)) or label.ndim != 1:
         raise ValueError("the arrays have different lengths")
-    return ClassifiedImages(ids, label, predicted.astype(np.int64), copies, units, losses)
+    return ClassifiedImages(names, label, predicted, copies, units, losses)
+
+
+def _of_logits(logits: npt.NDArray[Any], rows: Numbers, label: Numbers) -> tuple[Numbers, Values]:
+    """Return the predicted class and the cross-entropy of some rows of logits [images, classes], block by block."""
+    predicted, losses = np.zeros(len(rows), np.int64), np.zeros(len(rows))
+    for begin in range(0, len(rows), _BLOCK_IMAGES):
+        block = slice(begin, begin + _BLOCK_IMAGES)
+        values = logits[rows[block]].astype(np.float64)
+        largest = values.max(axis=1)
+        sums = largest + np.log(np.exp(values - largest[:, None]).sum(axis=1))
+        predicted[block] = values.argmax(axis=1)
+        losses[block] = sums - values[np.arange(len(values)), label[block]]
+    return predicted, losses

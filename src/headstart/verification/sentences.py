@@ -36,7 +36,7 @@ def shown_numbers(sentences: Tree, verdict: Tree) -> list[ShownNumber]:
     words = {arm["name"]: in_words(arm["name"]) for arm in verdict["arms"]}
     candidates = candidates_of(verdict)
     everything = [named for values in candidates.values() for named in values]
-    names = sorted(_names(verdict, words), key=len, reverse=True)
+    names = re.compile("|".join(map(re.escape, sorted(_names(verdict, words), key=len, reverse=True))), re.IGNORECASE)
     rows: list[ShownNumber] = []
     for kind, texts in sentences.items():
         for text in [texts] if isinstance(texts, str) else texts or []:
@@ -71,15 +71,16 @@ def _of_others(text: str, verdict: Tree, words: dict[str, str]) -> list[NamedVal
     """Return the values of the contrast in a sentence on a further pair, found by the names of its two arms."""
     for row in verdict["contrasts"]:
         for sign, (a, b) in ((1, (row["first"], row["second"])), (-1, (row["second"], row["first"]))):
-            if re.match(rf"(undecided between )?{re.escape(words[a])} [a-z ]+ {re.escape(words[b])}: [+-]?\d", text):
+            first, second = words[a], words[b]
+            pattern = rf"(undecided between )?{re.escape(first)} [a-z ]+ {re.escape(second)}: [+-]?\d"
+            if first in text and second in text and re.match(pattern, text):
                 return pair_values(row, sign)
     return []
 
 
-def _explained(kind: str, text: str, candidates: Sequence[NamedValue], names: Sequence[str]) -> list[ShownNumber]:
+def _explained(kind: str, text: str, candidates: Sequence[NamedValue], names: re.Pattern[str]) -> list[ShownNumber]:
     """Return each number of a sentence with the nearest value that it is the rounding of."""
-    for name in names:
-        text = re.sub(re.escape(name), "·", text, flags=re.IGNORECASE)
+    text = names.sub("·", text)
     rows = []
     for shown in _NUMBER.findall(text):
         plain = shown.replace(",", "")

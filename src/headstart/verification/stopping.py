@@ -13,7 +13,7 @@ from functools import cache
 from itertools import pairwise
 
 import numpy as np
-from scipy import optimize, special
+from scipy import optimize, signal, special
 
 _POINTS_PER_DEVIATION, _MIN_POINTS, _MAX_POINTS = 60, 801, 3001  # of the grid
 
@@ -49,7 +49,7 @@ def _stopping(c: float, shares: list[float]) -> float:
     distances = (grid[1] - grid[0]) * np.arange(1 - points, points)
     density = _normal(grid, steps[0])
     for step in steps[1:]:
-        density = np.convolve(_normal(distances, step), density * weights, "valid")
+        density = signal.fftconvolve(_normal(distances, step), density * weights, "valid")
     return 1 - float(density @ weights)
 
 
