@@ -43,6 +43,7 @@ class Made:
         skill: Accuracy of the arms, with all training images.
         slope: Its decrease with the fraction of the training images, as a power.
         seed_effect: Standard deviation of the accuracy between seeds.
+        peak: Best learning rate of every arm; None if the accuracy does not depend on it.
         units: Number of each test image's unit.
         copies: Positions of the test images that have a copy.
         diverged: Names of the variants whose runs diverged in their first epoch.
@@ -54,6 +55,7 @@ class Made:
     skill: Sequence[float] = (0.7, 0.8)
     slope: Sequence[float] = (0.3,)
     seed_effect: float = 0.0
+    peak: float | None = None
     units: Sequence[int] = tuple(range(60))
     copies: Sequence[int] = ()
     diverged: Sequence[str] = ()
@@ -127,6 +129,8 @@ def write_run(
     place = [arm.name for arm in (v.arm for v in spec.variants)].index(variant.name)
     skill = made.skill[place % len(made.skill)] * role.fraction ** made.slope[place % len(made.slope)]
     rng = np.random.default_rng([seed, place, round(100 * role.fraction), len(role.budget), round(1e6 * (rate or 0))])
+    if made.peak is not None and rate is not None:
+        skill -= 0.15 * abs(np.log10(rate / made.peak))
     skill += made.seed_effect * float(rng.normal())
     plan = variant.plan(spec.plan).changed(
         seed=seed, fraction=role.fraction, epochs=role.budget, class_names=CLASSES,

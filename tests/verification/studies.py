@@ -25,6 +25,9 @@ STUDIES = {
         arms=("scratch", "scratch@adam"), skill=(0.5, 0.6, 0.7), protocol={"vary": {"lr": ("0.001", "0.01", "0.1")}},
     ),
     "search": Made(protocol={"search": "shared", "grid": (0.001, 0.01, 0.1), "search_seeds": 2}),
+    "search beyond the grid": Made(
+        protocol={"search": "shared", "grid": (0.01, 0.02), "search_seeds": 2}, peak=3.0, skill=(0.9, 0.95),
+    ),
     "search per seed": Made(protocol={"search": "per-seed", "grid": (0.001, 0.01, 0.1), "survivors": 1}),
     "diverged arm": Made(diverged=("scratch",)),
     "one seed, all images copies": Made(protocol={"seeds": 1, "target": 0}, copies=tuple(range(60))),

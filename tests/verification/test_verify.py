@@ -4,6 +4,8 @@ import copy
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -87,6 +89,11 @@ def test_the_studies_have_every_part_of_a_verdict(studies: dict[str, Path]) -> N
         "conditions.contrasts.p_adjusted", "arms.diverged", "arms.too_augmented", "grid_rows.lr", "cost.search.seconds",
         "arms.to_target.epochs.median", "overlaps.count", "exposure.scratch.images",
     }  # fmt: skip
+
+
+def test_the_grid_of_the_search_was_extended_twice(studies: dict[str, Path]) -> None:
+    content = read_json(studies["search beyond the grid"] / "verdict.json")
+    assert len(content["search"][0]["grid"]) == 4 and content["search"][0]["arms"][0]["at_edge"]
 
 
 def reseal(folder: Path, where: tuple[str | int, ...]) -> str:
@@ -237,3 +244,11 @@ def test_median_time_counts_runs_that_never_reach_the_target() -> None:
     assert median_time([5, 5, None, None, None]) is None
     assert median_time([3, None, 2, None]) == 3
     assert median_time([3, 1, 2]) == 2
+
+
+def test_it_imports_no_torch(studies: dict[str, Path]) -> None:
+    code = "import sys; from headstart.cli.main import main; main(sys.argv[1:]); sys.exit('torch' in sys.modules)"
+    process = subprocess.run(
+        [sys.executable, "-c", code, "verify", studies["two arms"]], capture_output=True, text=True
+    )
+    assert process.returncode == 0, process.stderr

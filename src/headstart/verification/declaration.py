@@ -22,6 +22,7 @@ from headstart.storage.schemas.study import VariantInputs, VariantsFile
 STUDY_FILE = "study.toml"
 _MAX_BYTES, _MAX_DOTS = 500_000, 1_000  # of study.toml, and of one of its lines: a key of many parts takes minutes
 _MAX_VARIANTS = 1_000
+_MAX_ANALYSES = 200  # of one study; their boundaries take seconds
 
 
 class _Part(Schema):
@@ -37,7 +38,7 @@ class DeclaredRules(_Part):
     vary: dict[str, list[str]] = Field(default_factory=dict)
     budgets: list[str] = Field(default_factory=list)
     fractions: list[Fraction] = Field(min_length=1)
-    interim: list[Count] = Field(default_factory=list)
+    interim: list[Count] = Field(default_factory=list, max_length=_MAX_ANALYSES)
     metric: Literal["accuracy", "balanced"]
     target: Share
     margin: Annotated[str, Field(pattern=r"^\d{1,2}(\.\d{1,17})?(e-\d{1,2})?pt$")]

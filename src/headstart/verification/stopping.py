@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 from scipy import optimize, signal, special
 
-_POINTS_PER_DEVIATION, _MIN_POINTS, _MAX_POINTS = 60, 801, 3001  # of the grid
+_POINTS_PER_DEVIATION, _MIN_POINTS, _MAX_POINTS = 120, 2001, 8001  # of the grid
 
 
 @cache
