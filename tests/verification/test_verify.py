@@ -181,6 +181,22 @@ def test_broken_seal_of_a_run_is_an_error_that_names_the_file(studies: dict[str,
         verify(folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [("study.toml", "weight_decay = 0.01", "weight_decay = 0.02"), ("*-s1/plan.json", '"clip": 0.0', '"clip": 1.0')],
+)
+def test_edits_of_what_no_number_comes_from_are_errors(
+    name: str, old: str, new: str, studies: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(studies["two arms"], tmp_path / "copy")
+    path = next(folder.glob(name))
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(SystemExit) as exit_info:
+        main(["verify", str(folder)])
+    assert exit_info.value.code == 3 and str(path) in capsys.readouterr().err
+
+
 def test_folders_without_a_verdict(studies: dict[str, Path], tmp_path: Path) -> None:
     folder = shutil.copytree(studies["two arms"], tmp_path / "copy")
     run = next(folder.glob("*-s1"))

@@ -56,7 +56,7 @@ def verify(study: Record) -> Verification:
         >>> headstart.verify(study).is_confirmed
         True
     """
-    from headstart.verification.verify import verify as verify_study
+    from headstart.results.verification import verify_study
 
     return verify_study(_folder(study))
 

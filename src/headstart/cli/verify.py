@@ -19,7 +19,7 @@ def verify(
     json: Json = False,
 ) -> None:
     """Compute every number of a verdict again from the records; exit code 8 if one differs."""
-    from headstart.verification.verify import verify as verify_study
+    from headstart.results.verification import verify_study
 
     outcome = verify_study(folder)
     if json:

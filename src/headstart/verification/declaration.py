@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import math
@@ -145,12 +146,17 @@ def read_declaration(study: Path) -> Declaration:
 
 
 def _as_json(study: Path) -> bytes:
-    """Return the content of study.toml as JSON."""
+    """Return the content of study.toml as JSON. Raises DataError if it does not have its hash."""
     path = study / STUDY_FILE
     try:
         content = contained.read_text(study, STUDY_FILE, _MAX_BYTES)
         if max(line.count(".") for line in content.split("\n")) <= _MAX_DOTS:
-            return json.dumps(tomllib.loads(content)).encode()
-    except (OSError, ValueError, TypeError, RecursionError):  # of another encoding, no TOML, or with dates
+            file = tomllib.loads(content)
+            declared = json.dumps([file["protocol"], file["plan"]], sort_keys=True).encode()
+            if file["hash"] == hashlib.sha256(declared).hexdigest():
+                return json.dumps(file).encode()
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):  # of another encoding, no TOML, or with dates
         pass
-    raise DataError(_("{path} is damaged or cannot be read.", path=path), _("Restore it from a copy."))
+    raise DataError(
+        _("{path} is damaged, or was changed since the study began.", path=path), _("Restore it from a copy.")
+    )
