@@ -343,7 +343,7 @@ def test_study_is_the_group_of_its_runs(tmp_path: Path, tracker: RecordingTracke
     (study / "study.toml").touch()
     varied = arm_spec("scratch,lr=0.1")
     role = run_role().model_copy(update={"arm": varied})
-    trial = role.model_copy(update={"stage": Stage.SEARCH, "blind": True})
+    trial = role.model_copy(update={"stage": Stage.SEARCH})
     write_json(study / "verdict.json", {})
     finish(new_run(study, role=role))
     finish(new_run(study / "search", name=f"{NAME}1", role=trial))

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from headstart.analysis.run_records import RunRecord, read_run
+from headstart.analysis.run_records import read_run
 from headstart.analysis.verdict import compute_verdict
 from headstart.config.study_config import ArmVariant
 from headstart.config.study_file import StudySpec, read_study, validate_study, write_study
-from headstart.experiment.lr_search import Trial, search
+from headstart.experiment.lr_search import SearchSpace, Trial, TrialResult, is_narrow, search
 from headstart.metrics.accuracy import effective_size, wilson_interval
 from headstart.metrics.confusion_counts import ConfusionCounts
 from headstart.metrics.probabilities import log_loss
@@ -101,25 +101,29 @@ def search_groups(folder: Path, made: Made, spec: StudySpec) -> list[SearchGroup
     protocol = spec.protocol
     variants = {variant.name: variant for variant in spec.variants}
 
-    def run(trials: Sequence[Trial], budget: str) -> dict[Trial, RunRecord]:
+    def run(trials: Sequence[Trial], budget: str) -> dict[Trial, TrialResult]:
         records = {}
         for trial in trials:
             variant = variants[trial.variant]
-            role = RunRole(arm=variant.arm, stage=Stage.SEARCH, budget=budget, fraction=1.0, rung=1, blind=True)
+            role = RunRole(arm=variant.arm, stage=Stage.SEARCH, budget=budget, fraction=1.0, rung=1)
             whole = write_run(folder / "search", made, spec, variant, role, trial.seed, trial.rate)
-            records[trial] = read_run(whole)
+            records[trial] = TrialResult.of(trial, read_run(whole), protocol.metric)
         return records
 
-    seeds = list(spec.search_seed_range)
-    of_groups = [(seed, [seed]) for seed in spec.seed_range] if protocol.search == "per-seed" else [(None, seeds)]
-    return [
-        search(
-            list(variants), protocol.grid, of_group, budget=str(budget), group=group, survivors=protocol.survivors,
-            metric=protocol.metric, run=partial(run, budget=str(budget)),
-        )
-        for budget in spec.budgets
-        for group, of_group in of_groups
-    ]  # fmt: skip
+    is_own = spec.searches_each_seed
+    parts = [[seed] for seed in spec.seed_range] if is_own else [list(spec.search_seed_range)]
+    spaces = {str(budget): SearchSpace.of(protocol.grid) for budget in spec.budgets}
+    narrow = [name for name, variant in variants.items() if is_narrow(variant.arm.tuning)]
+    groups = []
+    for part in parts:
+        for budget, space in spaces.items():
+            group = search(
+                list(variants), space, part, budget=budget, group=part[0] if is_own else None,
+                survivors=protocol.survivors, run=partial(run, budget=budget),
+            )  # fmt: skip
+            groups.append(group)
+            spaces[budget] = space.after(group, narrow)
+    return groups
 
 
 def write_run(
@@ -151,7 +155,7 @@ def write_run(
     best = max(lines, key=lambda line: (line.val.accuracy, -line.val.loss), default=None)
     state = RunState.DIVERGED if has_diverged else RunState.FINISHED
     splits = {"val": predictions(np.arange(VAL_IMAGES), (), skill, rng, zero=has_diverged)}
-    if not role.blind:
+    if role.stage is not Stage.SEARCH:  # a trial is not evaluated on test
         splits["test"] = predictions(np.asarray(made.units), made.copies, skill, rng, zero=has_diverged)
     result = run_result(
         state, epochs=len(lines), best_epoch=best.epoch if best else 0,

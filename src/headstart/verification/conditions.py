@@ -25,6 +25,7 @@ from headstart.verification.decisions import (
 from headstart.verification.declaration import Declaration
 from headstart.verification.formulas import Sample, Values, sample_of
 from headstart.verification.records import ClassifiedImages, RecordedRun
+from headstart.verification.stopping import Stages
 from headstart.verification.tree import Tree
 
 
@@ -50,8 +51,8 @@ def condition_of(runs: Sequence[RecordedRun], declared: Declaration, *, last: bo
     sample = sample_of(protocol.metric, images.labels, images.units)
     arms = [arm_of(declared.arm(name), of_arms[name], protocol) for name in names]
     tables = {name: np.array([of_run.correct for of_run in test[name]]) for name in names}
-    seed_counts = protocol.interim if last else []
-    decided = _decided(arms, tables, declared, seed_counts, sample)
+    stages = protocol.stages if last else Stages()
+    decided = _decided(arms, tables, declared, stages, sample)
     level = decided["contrasts"][0]["level"] if decided["contrasts"] else 1 - ERROR
     copies = np.any([of_run.copies for of_arm in test.values() for of_run in of_arm], axis=0)
     return {
@@ -98,7 +99,7 @@ def _same_images(of_arms: dict[str, list[RecordedRun]]) -> dict[str, list[Classi
 
 
 def _decided(
-    arms: Sequence[Tree], tables: dict[str, Values], declared: Declaration, seed_counts: list[int], sample: Sample
+    arms: Sequence[Tree], tables: dict[str, Values], declared: Declaration, stages: Stages, sample: Sample
 ) -> Tree:
     """Return the contrasts and analyses of a condition, and what follows from them."""
     names, primary = declared.names, declared.primary
@@ -110,7 +111,7 @@ def _decided(
     pairs = pairs_of(declared, [*more, *pairs_at_values(fields)])
     error = errors_of(len(pairs), declared.protocol.primary_share)[0]
     n = len(tables[primary[0]])
-    contrasts = contrasts_of(tables, pairs, declared, seed_counts, sample) if n > 1 and sample.g > 1 else []
+    contrasts = contrasts_of(tables, pairs, declared, stages, sample) if n > 1 and sample.g > 1 else []
     difference = tables[primary[0]] - tables[primary[1]]
     remaining = not_worse(contrasts, names)
     selected = best_on_val(arms, remaining)
@@ -123,6 +124,6 @@ def _decided(
         "exported": exported(selected),
         "contrasts": contrasts,
         "varied": varied_fields(fields, contrasts),
-        "interim": analyses_of(difference, seed_counts, error, sample) if sample.g >= MIN_UNITS else [],
+        "interim": analyses_of(difference, stages, error, sample) if sample.g >= MIN_UNITS else [],
         "winner": remaining[0] if len(remaining) == 1 else None,
     }

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 from headstart.verification.declaration import Declaration
 from headstart.verification.formulas import (
@@ -26,7 +25,7 @@ from headstart.verification.formulas import (
     unit_values,
 )
 from headstart.verification.sample_sizes import required
-from headstart.verification.stopping import boundaries, level_after
+from headstart.verification.stopping import Stages
 from headstart.verification.tree import Tree
 
 ERROR = 0.05  # of all contrasts of a page together
@@ -56,7 +55,7 @@ def errors_of(count: int, primary_share: float) -> list[float]:
 
 
 def contrasts_of(
-    tables: dict[str, Values], pairs: Sequence[Pair], declared: Declaration, seed_counts: list[int], sample: Sample
+    tables: dict[str, Values], pairs: Sequence[Pair], declared: Declaration, stages: Stages, sample: Sample
 ) -> list[Tree]:
     """Return the contrast of each pair.
 
@@ -64,13 +63,13 @@ def contrasts_of(
         tables: For each arm whether each image is classified correctly, [seeds, images].
         pairs: Names of the arms, the primary pair first.
         declared: What the study declares.
-        seed_counts: Numbers of seeds of its interim analyses, among which each contrast divides its error.
+        stages: Its analyses, among which each contrast divides its error.
         sample: The images.
     """
     rows: list[Tree] = []
     for pair, error in zip(pairs, errors_of(len(pairs), declared.protocol.primary_share), strict=True):
         difference = tables[pair[0]] - tables[pair[1]]
-        level = level_after(len(difference), seed_counts, error)
+        level = stages.level_after(len(difference), error)
         rows.append(contrast(difference, pair, level, declared.protocol.margin_width, sample, primary=not rows))
     return rows
 
@@ -129,18 +128,17 @@ def _outcome(low: float, high: float, margin: float, n: int, g: int, missed: flo
     return "better" if low > 0 else "worse" if high < 0 else "undecided"
 
 
-def analyses_of(d: Values, seed_counts: list[int], error: float, sample: Sample) -> list[Tree]:
+def analyses_of(d: Values, stages: Stages, error: float, sample: Sample) -> list[Tree]:
     """Return the interim analyses of the primary contrast up to the first that ends the study.
 
     Args:
         d: Differences of the images, [seeds, images].
-        seed_counts: Declared numbers of seeds.
+        stages: The analyses of the study.
         error: Error of the primary contrast.
         sample: The images.
     """
     analyses: list[Tree] = []
-    limits: list[Any] = boundaries(tuple(seed_counts), error) if seed_counts else []
-    for n, limit in zip(seed_counts, limits, strict=True):
+    for n, limit in zip(stages.interim, stages.interim_boundaries(error), strict=True):
         if n > len(d) or sample.g < MIN_UNITS or (analyses and analyses[-1]["stopped"]):
             break
         mean, of_mean, df = interval_of(unit_values(d[:n], sample), sample)

@@ -19,6 +19,7 @@ from headstart.storage import contained
 from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.schema import Count, Fraction, Positive, Schema, Share
 from headstart.storage.schemas.study import VariantInputs, VariantsFile
+from headstart.verification.stopping import Stages
 
 STUDY_FILE = "study.toml"
 _MAX_BYTES, _MAX_DOTS = 500_000, 1_000  # of study.toml, and of one of its lines: a key of many parts takes minutes
@@ -39,17 +40,26 @@ class DeclaredRules(_Part):
     vary: dict[str, list[str]] = Field(default_factory=dict)
     budgets: list[str] = Field(default_factory=list)
     fractions: list[Fraction] = Field(min_length=1)
+    seeds: Count
     interim: list[Count] = Field(default_factory=list, max_length=_MAX_ANALYSES)
+    max_seeds: Count = 0
+    first_share: Share = 0.8
+    further: list[Count] = Field(default_factory=list, max_length=_MAX_ANALYSES)
     metric: Literal["accuracy", "balanced"]
     target: Share
     margin: Annotated[str, Field(pattern=r"^\d{1,2}(\.\d{1,17})?(e-\d{1,2})?pt$")]
     primary: str = ""
     primary_share: Share = 0.5
-    search: Literal["shared", "per-seed", "off"] = "shared"
+    search: Literal["shared", "per-seed", "off"] = "per-seed"
     grid: list[Positive] = Field(min_length=1)
     survivors: int = Field(ge=1, le=100)
     pooled_seeds: list[Count] = Field(default_factory=list)
     pooled_left_out: Count = 0
+
+    @property
+    def stages(self) -> Stages:
+        """Its analyses, and the error that each may spend."""
+        return Stages(tuple(self.interim), self.seeds, tuple(self.further), self.max_seeds, self.first_share)
 
     @property
     def margin_width(self) -> float:
@@ -136,6 +146,9 @@ def read_declaration(study: Path) -> Declaration:
         fits = fits and inputs.arm.name == name and inputs.arm.varied == varied and arm.startswith(inputs.arm.start)
     declared = Declaration(protocol, file.plan.recipe.epochs, variants)
     fits = fits and protocol.interim == sorted({n for n in protocol.interim if n > 0})
+    analyses = [protocol.seeds, *protocol.further]
+    fits = fits and analyses == sorted(set(analyses)) and (not protocol.further or analyses[-1] <= protocol.max_seeds)
+    fits = fits and (not protocol.max_seeds or protocol.max_seeds > protocol.seeds > 0)
     fits = fits and (not protocol.primary or protocol.primary.count(" vs ") == 1)
     if not fits or not set(declared.primary) <= set(variants) or len(set(declared.primary)) != 2:
         raise DataError(

@@ -2,7 +2,8 @@
 
 Each rate is trained for a rung; the best of each arm, the survivors, are trained to the end, and the best mean on val
 is selected (Li et al. 2020, *A System for Massively Parallel Hyperparameter Tuning*). A best rate at an edge of the
-grid adds a rate there, with the ratio of the last two, at most twice.
+grid adds a rate there, with the ratio of the last two, at most twice. With a search for each seed, a later seed tries
+the rate of the seed before and its neighbors, and an arm with a frozen backbone the whole grid.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from headstart.verification.declaration import Declaration
 from headstart.verification.records import RecordedPlan, RecordedRun, score
 from headstart.verification.tree import Tree
 
-MAX_EXTENSIONS = 2  # of the grid
+MAX_EXTENSIONS = 2  # of each end of the grid
+NEAR_RATES = 3  # that a later seed tries
 Trials = dict[tuple[str, float, int], RecordedRun]  # by variant, rate and seed
 
 
@@ -36,13 +38,23 @@ def rung_of(plan: RecordedPlan) -> int:
 def search_groups(declared: Declaration, runs: Sequence[RecordedRun]) -> list[Tree]:
     """Return what the searches of a study selected, from the runs in its folder `search`; none without runs."""
     groups = []
-    for budget in declared.budgets if runs else ():
-        of_budget = [run for run in runs if run.condition[0] == budget]
-        seeds = sorted({run.seed for run in of_budget})
-        for seed in seeds if declared.protocol.search == "per-seed" else [None]:
-            of_group = seeds if seed is None else [seed]
-            trials = {(run.variant, run.rate, run.seed): run for run in of_budget if run.seed in of_group}
-            groups.append({"budget": budget, "seed": seed, **_search(declared, trials, of_group)})
+    grid = sorted(set(declared.protocol.grid))
+    grids, near = dict.fromkeys(declared.budgets, grid), {budget: dict[str, float]() for budget in declared.budgets}
+    seeds = sorted({run.seed for run in runs})
+    is_own = declared.protocol.search == "per-seed"  # each seed has its own search
+    parts = [[seed] for seed in seeds] if is_own else [seeds] if seeds else []
+    narrow = [name for name in declared.names if str(declared.arm(name).tuning) != "frozen"]
+    for part in parts:
+        for budget in declared.budgets:
+            trials = {
+                (run.variant, run.rate, run.seed): run
+                for run in runs
+                if run.condition[0] == budget and run.seed in part
+            }
+            result = _search(declared, trials, part, grids[budget], near[budget])
+            groups.append({"budget": budget, "seed": part[0] if is_own else None, **result})
+            grids[budget] = result["grid"]
+            near[budget] = {arm["arm"]: arm["selected"] for arm in result["arms"] if arm["arm"] in narrow}
     return groups
 
 
@@ -59,15 +71,24 @@ def rate_faults(groups: Sequence[Tree], runs: Iterable[RecordedRun]) -> list[str
     return wrong
 
 
-def _search(declared: Declaration, trials: Trials, seeds: Sequence[int]) -> Tree:
-    """Return the result of one search. Raises DataError if a run of it is missing."""
-    protocol = declared.protocol
-    rates = sorted(set(protocol.grid))
+def _search(
+    declared: Declaration, trials: Trials, seeds: Sequence[int], grid: list[float], near: dict[str, float]
+) -> Tree:
+    """Return the result of one search. Raises DataError if a run of it is missing.
+
+    Args:
+        declared: What the study declares.
+        trials: Runs of the search.
+        seeds: Their seeds.
+        grid: The grid, with the rates that earlier seeds have added.
+        near: Rate of the seed before, of the variants that are searched near it.
+    """
+    protocol, rates = declared.protocol, grid
+    tried = {name: _near(grid, near[name]) if name in near else list(grid) for name in declared.names}
     whole: dict[str, dict[float, list[float]]] = {name: {} for name in declared.names}
-    edges: dict[str, float] = {}
-    for extension in range(MAX_EXTENSIONS + 1):
+    while True:
         for name, scores in whole.items():
-            ranked = sorted(rates, key=lambda rate: (_rung(trials, name, rate, seeds[0], protocol.metric), -rate))
+            ranked = sorted(tried[name], key=lambda rate: (_rung(trials, name, rate, seeds[0], protocol.metric), -rate))
             for rate in reversed(ranked[-protocol.survivors :]):
                 scores[rate] = [_whole(_trial(trials, name, rate, seed), protocol.metric) for seed in seeds]
         best = {name: _best(scores) for name, scores in whole.items()}
@@ -76,21 +97,36 @@ def _search(declared: Declaration, trials: Trials, seeds: Sequence[int]) -> Tree
             if all(trials[name, rate, seed].state is RunState.FINISHED for seed in seeds)
         }  # fmt: skip
         edges = {name: best[name] for name in best if best[name] in (rates[0], rates[-1]) and name in finished}
-        if not edges or extension == MAX_EXTENSIONS:
+        wider = _extended(rates, {rate for rate in edges.values() if _may_grow(rates, rate, protocol.grid)})
+        if wider == rates:
             break
-        rates = _extended(rates, set(edges.values()))
+        for name in tried:
+            tried[name] += [rate for rate in wider if rate not in rates]
+        rates = wider
     arms = []
     for name, scores in whole.items():
-        tried = [
+        rows = [
             {
                 "lr": rate,
                 "rung": _rung(trials, name, rate, seeds[0], protocol.metric)[0],
                 "full_runs": scores.get(rate, []),
             }
-            for rate in rates
+            for rate in sorted(tried[name])
         ]
-        arms.append({"arm": name, "selected": best[name], "at_edge": name in edges, "tried": tried})
+        arms.append({"arm": name, "selected": best[name], "at_edge": name in edges, "tried": rows})
     return {"grid": rates, "arms": arms}
+
+
+def _near(grid: list[float], rate: float) -> list[float]:
+    """Return a rate of the grid and its neighbors; at an end of the grid the last three rates."""
+    middle = min(max(grid.index(rate), 1), max(len(grid) - 2, 1))
+    return grid[middle - 1 : middle - 1 + NEAR_RATES]
+
+
+def _may_grow(rates: list[float], end: float, declared: Sequence[float]) -> bool:
+    """Return whether the grid may have a further rate beyond one of its ends."""
+    beyond = [rate for rate in rates if (rate < min(declared) if end == rates[0] else rate > max(declared))]
+    return len(beyond) < MAX_EXTENSIONS
 
 
 def _best(scores: dict[float, list[float]]) -> float:

@@ -89,6 +89,8 @@ def recompute(
         "left_out": protocol.pooled_left_out,
         "metric": protocol.metric,
         "margin": protocol.margin_width,
+        "max_seeds": protocol.max_seeds,
+        "further": protocol.further,
         "target": protocol.target,
         "fingerprint": compared[0].plan.facts.fingerprint,
         "classes": compared[0].plan.facts.class_names,
