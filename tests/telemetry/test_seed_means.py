@@ -102,8 +102,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_run(folder, "scratch+frozen", 0)
     write_run(folder, "scratch+frozen", 1, epochs=1, state=RunState.DIVERGED)
     write_run(folder, "scratch+frozen", 2, state=RunState.UNFINISHED)
-    write_study(folder, study_spec())
-    return folder
+    return folder  # without study.toml it is no open study, and shows results on test
 
 
 @pytest.fixture(scope="module")
@@ -195,13 +194,13 @@ def test_mean_run_is_not_a_run_and_is_rewritten_to_equal_bytes(study: Path, boar
     assert "mean-scratch" in [folder.name for folder in seed_means.rebuild_mean_runs(study, study_spec())]
     (again,) = (file for file in (study / "mean-scratch").iterdir() if file.stat().st_size)
     assert again.name > file.name and again.read_bytes() == before
-    condition = ("scratch", "10ep", 1.0)
-    assert [folder.name for folder in seed_means.rebuild_mean_runs(study, study_spec(), condition)] == ["mean-scratch"]
-    (running,) = (file for file in (study / "mean-scratch").iterdir() if file.stat().st_size)
-    assert (
-        b"accuracy/test" in before and b"accuracy/test" not in running.read_bytes()
-    )  # no test results before the end of the study
-    assert b"accuracy/val/low" in running.read_bytes()
+    write_study(study, study_spec())  # without a verdict: no results on test
+    for condition, names in ((("scratch", "10ep", 1.0), [MEANS[0]]), (None, [*MEANS])):
+        assert [folder.name for folder in seed_means.rebuild_mean_runs(study, study_spec(), condition)] == names
+        (running,) = (file for file in (study / "mean-scratch").iterdir() if file.stat().st_size)
+        assert b"accuracy/test" in before and b"accuracy/test" not in running.read_bytes()
+        assert b"accuracy/val/low" in running.read_bytes()
+    (study / "study.toml").unlink()
     seed_means.rebuild_mean_runs(study, study_spec())
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from headstart.analysis.correctness import Predictions, read_predictions
 from headstart.analysis.wording import arm_words
-from headstart.config.plan_file import PLAN_FILE, differences, read_plan_file
+from headstart.config.plan_file import PLAN_FILE, differences, read_plan_file, study_of_role, withholds_test
 from headstart.config.run_config import RunConfig
 from headstart.config.sealed_run import read_result
 from headstart.diagnostics import checks, history
@@ -23,7 +23,7 @@ from headstart.storage.bounds import MAX_INTEGER
 from headstart.storage.journal import read_lines
 from headstart.storage.run_files import PREDICTIONS_FILE, RECORD_FILE
 from headstart.storage.schemas.arm import ArmSpec
-from headstart.storage.schemas.metrics import EpochLine, Line
+from headstart.storage.schemas.metrics import EndLine, EpochLine, Line
 from headstart.storage.schemas.result import RunResult, RunState
 from headstart.storage.schemas.study import RunRole, Stage
 from headstart.storage.schemas.verdict import RunLength
@@ -41,7 +41,8 @@ class RunRecord:
     """One run, read from its folder.
 
     `role` is None outside a study, `result` until the run has ended. `reused_from` is the folder of the run that it was
-    copied from, if any. `of_others` is True for a pooled copy of a run that somebody else trained.
+    copied from, if any. `of_others` is True for a pooled copy of a run that somebody else trained. With
+    `withholds_test`, results on test are in none of its values, since its study has no verdict about it yet.
     """
 
     folder: Path
@@ -51,6 +52,7 @@ class RunRecord:
     result: RunResult | None = None
     reused_from: str | None = None
     of_others: bool = False
+    withholds_test: bool = False
 
     @property
     def done(self) -> bool:
@@ -69,7 +71,7 @@ class RunRecord:
 
     @property
     def evaluation_split(self) -> str:
-        """Split of the final evaluation: test, or val if the run was not evaluated on test."""
+        """Split of the final evaluation: test, or val if the run has no result on test that may be shown."""
         return "test" if self.result and self.result.test else "val"
 
     @property
@@ -127,7 +129,8 @@ class RunRecord:
     def lines(self) -> Iterator[Line]:
         """Yield the lines of the record. Raises DataError if one is damaged, or changed since the run ended."""
         self.require_intact(RECORD_FILE)
-        yield from read_lines(self.folder / RECORD_FILE)
+        for line in read_lines(self.folder / RECORD_FILE):
+            yield line.without_test if self.withholds_test and isinstance(line, EndLine) else line
 
     def require_intact(self, file: str) -> None:
         """Raise BrokenSealError if a file of the run is missing or has changed since the run ended."""
@@ -146,8 +149,14 @@ class RunRecord:
         """Return the predictions of the best model on `split`.
 
         Raises:
-            DataError: The predictions are missing or damaged, or have changed since the run ended.
+            DataError: The predictions are missing or damaged, or have changed since the run ended, or those on test
+                must not be shown yet.
         """
+        if self.withholds_test and split == "test":
+            raise DataError(
+                _("Results of {folder} on test are not shown before the verdict of its study.", folder=self.folder),
+                _("Run `headstart resume {study:shell}`.", study=study_of_role(self.folder, self.role)),
+            )
         self.require_intact(PREDICTIONS_FILE)
         return read_predictions(self.folder, split)
 
@@ -188,17 +197,18 @@ def epoch_score(line: EpochLine, metric: str) -> float:
     return counts_value(metric, line.confusion)
 
 
-def runs_in(folder: Path, part: str = "") -> Iterator[RunRecord]:
+def runs_in(folder: Path, part: str = "", *, with_test: bool = False) -> Iterator[RunRecord]:
     """Yield the runs directly in a folder, sorted by name; folders without a plan are skipped.
 
     Args:
         folder: The folder. If it is missing, there are no runs.
         part: Name of a folder in it that has the runs, such as that of a stage of a study.
+        with_test: As in `read_run`.
 
     Raises:
         UnsafeFileError: The part, a run or its plan is a link.
     """
-    yield from map(read_run, run_folders(folder, part))
+    yield from (read_run(run, with_test=with_test) for run in run_folders(folder, part))
 
 
 def run_folders(folder: Path, part: str = "") -> list[Path]:
@@ -215,13 +225,17 @@ def run_folders(folder: Path, part: str = "") -> list[Path]:
     return [folder / name for name in names]
 
 
-def main_runs(folder: Path) -> list[RunRecord]:
+def main_runs(folder: Path, *, with_test: bool = False) -> list[RunRecord]:
     """Return the finished and diverged main runs of the study in `folder`, sorted by name.
+
+    Args:
+        folder: The folder of the study.
+        with_test: As in `read_run`.
 
     Raises:
         DataError: An arm has two runs with the same seed, budget and fraction; the second would count as another seed.
     """
-    runs = [run for run in runs_in(folder) if run.stage is Stage.MAIN and run.done]
+    runs = [run for run in runs_in(folder, with_test=with_test) if run.stage is Stage.MAIN and run.done]
     by_role: dict[tuple[str, ConditionKey, int], RunRecord] = {}
     for run in runs:
         other = by_role.setdefault((run.arm, run.condition, run.seed), run)
@@ -284,22 +298,29 @@ def _no_main_runs(study: Path) -> Message:
     return _("{folder} is a study without main runs yet.", folder=study)
 
 
-def read_run(folder: Path) -> RunRecord:
+def read_run(folder: Path, *, with_test: bool = False) -> RunRecord:
     """Read the run in `folder`.
+
+    Args:
+        folder: The folder.
+        with_test: Read results on test even if the study of the run has no verdict about it yet. Only for what computes
+            the verdict or copies the run: none of it is shown.
 
     Raises:
         DataError: One of the two files is damaged or has changed since the run ended, plan.json is missing, or the
             name of the folder is not UTF-8.
     """
     content = read_plan_file(folder)
+    result, withheld = read_result(folder, content), not with_test and withholds_test(folder, content.study)
     return RunRecord(
         folder=folder,
         plan=content.plan,
         hash=content.hash,
         role=content.study,
-        result=read_result(folder, content),
+        result=result.without_test if withheld and result is not None else result,
         reused_from=content.reused_from,
         of_others=content.of_others,
+        withholds_test=withheld,
     )
 
 

@@ -61,7 +61,7 @@ def compute_verdict(folder: Path, spec: StudySpec, search: Sequence[SearchGroup]
     Raises:
         DataError: No seed is finished in every arm, or an arm has two runs with the same seed.
     """
-    runs = main_runs(folder)
+    runs = main_runs(folder, with_test=True)
     variants = VariantsFile.read(folder / "variants.json").variants
     first = next(iter(variants.values()))
     conditions = []
@@ -107,7 +107,7 @@ def stops_early(folder: Path, spec: StudySpec, seeds: int) -> bool:
     """Return whether the study ends after this number of seeds, at an interim analysis before the last declared one."""
     if seeds not in spec.protocol.interim[:-1]:
         return False
-    runs = [run for run in main_runs(folder) if run.condition == _main_condition(spec)]
+    runs = [run for run in main_runs(folder, with_test=True) if run.condition == _main_condition(spec)]
     metric = spec.protocol.metric
     tables, images = value_tables(runs, EVALUATION_SPLIT, metric)
     primary = spec.protocol.contrast([variant.arm for variant in spec.variants])

@@ -103,12 +103,14 @@ def print_run(folder: Path, as_json: bool) -> None:
     from headstart.analysis.run_records import read_run
     from headstart.results.summary import result_sentences
 
-    result = read_run(folder).result
+    run = read_run(folder)
+    result = run.result
     assert result is not None  # noqa: S101 - the run has ended
     if as_json:
         print_json({"folder": str(folder), **result.to_json()})
     else:
-        print_lines([*result_sentences(result), _("Model: {path}", path=folder / "model")])
+        sentences = result_sentences(result, withholds_test=run.withholds_test)
+        print_lines([*sentences, _("Model: {path}", path=folder / "model")])
 
 
 def print_forecast(forecast: Forecast, as_json: bool) -> None:

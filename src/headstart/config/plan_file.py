@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import Field
@@ -13,13 +15,14 @@ from headstart.config.start_spec import start_problem
 from headstart.errors import DataError
 from headstart.i18n import _
 from headstart.path_names import name_fault
-from headstart.storage import repair
+from headstart.storage import contained, repair
 from headstart.storage.files import JsonData, write_json
 from headstart.storage.schemas.schema import VersionedSchema
 from headstart.storage.schemas.study import RunRole, Stage
+from headstart.storage.schemas.verdict import Verdict
 from headstart.text import end_sentence
 
-PLAN_FILE = "plan.json"
+PLAN_FILE, STUDY_FILE, VERDICT_FILE = "plan.json", "study.toml", "verdict.json"
 
 
 class PlanFile(VersionedSchema):
@@ -98,18 +101,53 @@ def study_folder(folder: Path) -> Path | None:
     Raises:
         DataError: plan.json is missing or damaged.
     """
-    role, folder = read_plan_file(folder).study, folder.absolute()
+    return study_of_role(folder, read_plan_file(folder).study)
+
+
+def study_of_role(run: Path, role: RunRole | None) -> Path | None:
+    """Return the folder of the study or ablation of a run with this role; None if it belongs to none."""
+    folder = run.absolute()
     if role is None:
         return None
     return folder.parent if role.stage in (Stage.MAIN, Stage.ABLATION) else folder.parent.parent
 
 
-def shows_test(run: Path) -> bool:
-    """Return True if results of a run on test may be shown: not before the verdict of its study."""
-    study = study_folder(run)
-    return study is None or not awaits_verdict(study)
+def withholds_test(run: Path, role: RunRole | None) -> bool:
+    """Return whether results of a run on test must not be shown: its study is open, and has no verdict about it.
+
+    A damaged verdict counts as none. A run that was copied out of its study has the results that the copy has.
+
+    Args:
+        run: The folder of the run.
+        role: Its role in a study.
+    """
+    study = study_of_role(run, role)
+    if role is None or study is None or not contained.is_file(study, STUDY_FILE):
+        return False
+    named = _named_runs(study)
+    return named is None or (role.stage is Stage.MAIN and run.name not in named)
 
 
 def awaits_verdict(study: Path) -> bool:
     """Return whether a folder is a study without a verdict, whose results on test must not be shown yet."""
-    return (study / "study.toml").exists() and not (study / "verdict.json").exists()
+    return contained.is_file(study, STUDY_FILE) and _named_runs(study) is None
+
+
+def _named_runs(study: Path) -> frozenset[str] | None:
+    """Return the folder names of the runs that the verdict of a study is about; None without a verdict."""
+    try:
+        with contained.open_file(study, VERDICT_FILE) as file:
+            status = os.fstat(file.fileno())
+    except FileNotFoundError:
+        return None
+    return _read_names(study / VERDICT_FILE, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
+
+
+@lru_cache(maxsize=16)
+def _read_names(path: Path, _content_key: tuple[int, ...]) -> frozenset[str] | None:
+    """Return the runs of a verdict, which is read once for all its runs; None for a damaged one."""
+    try:
+        verdict = Verdict.read(path)
+    except DataError:
+        return None
+    return frozenset(run.run for condition in verdict.all_conditions for arm in condition.arms for run in arm.seeds)

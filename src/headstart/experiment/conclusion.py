@@ -57,7 +57,7 @@ def conclude_if_trained(folder: Path, reporter: Reporter) -> Verdict | None:
     sealed_runs(folder)
     verdict, fault = _standing_verdict(folder, spec)
     if verdict is not None and has_all_runs(folder, verdict):
-        _restore_outputs(folder, verdict, reporter)
+        _restore_outputs(folder, spec, verdict, reporter)
         return verdict
     results = _search_results(folder, spec)
     if results is None or not _fits(folder, spec, results):
@@ -107,7 +107,7 @@ def _standing_verdict(folder: Path, spec: StudySpec) -> tuple[Verdict | None, Me
     return verdict, NOTHING
 
 
-def _restore_outputs(folder: Path, verdict: Verdict, reporter: Reporter) -> None:
+def _restore_outputs(folder: Path, spec: StudySpec, verdict: Verdict, reporter: Reporter) -> None:
     """Make the model and the report of a study again if they are missing or damaged."""
     fault = _model_fault(folder, verdict)
     if fault:
@@ -117,9 +117,12 @@ def _restore_outputs(folder: Path, verdict: Verdict, reporter: Reporter) -> None
         with locks.locked(folder):
             export(folder, verdict)
     if not contained.is_file(folder, PAGE_NAME):
+        from headstart.experiment.study import write_event_files
         from headstart.report.page import write_page
 
         reporter.say(_("{path} is missing: it is written again.", path=folder / PAGE_NAME))
+        with locks.locked(folder):
+            write_event_files(folder, spec)  # the page is written after them: they may be missing too
         write_page(folder)
 
 

@@ -91,10 +91,10 @@ def pool(paths: Sequence[Path], parent: Path, protocol: Mapping[str, Setting], *
     write_study(folder, spec)
     spec = read_study(folder)
     run_index.add(folder)
-    seed_means.rebuild_mean_runs(folder, spec)
     verdict = compute_verdict(folder, spec, [])
     best_model.export(folder, verdict)
     files.write_json(folder / "verdict.json", verdict.to_json())
+    seed_means.rebuild_mean_runs(folder, spec)
     page.write_page(folder)
     return PooledStudy(folder, verdict, tuple(left_out))
 

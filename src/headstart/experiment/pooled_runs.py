@@ -99,22 +99,17 @@ def finished_runs(runs: Iterable[RunRecord]) -> tuple[list[RunRecord], list[Left
             left_out.append(LeftOut(run.folder, _("trials of a search, and sources of weights"), is_trial=True))
         elif not run.done:
             left_out.append(LeftOut(run.folder, _("not ended")))
-        elif run.evaluation_split != "test":
-            left_out.append(LeftOut(run.folder, _("not evaluated on test")))
-        elif run.role is not None and _is_open_study(run.folder.parent):
+        elif run.withholds_test:
             study = run.folder.parent
             reason = _("its study has no verdict; run `headstart resume {folder:shell}`", folder=study)
             left_out.append(LeftOut(run.folder, reason))
+        elif run.evaluation_split != "test":
+            left_out.append(LeftOut(run.folder, _("not evaluated on test")))
         elif run.hash in kept:
             left_out.append(LeftOut(run.folder, _("it has the plan of {other}", other=kept[run.hash].folder)))
         else:
             kept[run.hash] = run
     return list(kept.values()), left_out
-
-
-def _is_open_study(folder: Path) -> bool:
-    """Return True for a study without a verdict, whose test results are not known yet."""
-    return (folder / "study.toml").is_file() and not (folder / "verdict.json").is_file()
 
 
 def foreign_runs(runs: Sequence[RunRecord], *, trust: bool) -> set[Path]:

@@ -48,7 +48,7 @@ from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.search import SearchGroup, SearchResults
 from headstart.storage.schemas.study import RunRole, Stage
 from headstart.storage.schemas.verdict import Verdict
-from headstart.telemetry import seed_means
+from headstart.telemetry import seed_means, tensorboard
 from headstart.training import setup
 
 
@@ -117,15 +117,23 @@ def conclude(folder: Path, spec: StudySpec, results: SearchResults, reporter: Re
         results: Results of its search.
         reporter: Receives why the report has no pictures.
     """
-    seed_means.rebuild_mean_runs(folder, spec)
     verdict = compute_verdict(folder, spec, results.groups)
     best_model.export(folder, verdict)
     files.write_json(folder / "verdict.json", verdict.to_json())
+    write_event_files(folder, spec)
     exported = contained.subfolder(folder, verdict.exported.run)
     if not contained.is_file(exported, GALLERY_FILE):
         gallery.write_if_possible(exported, reporter)
     page.write_page(folder)
     return verdict
+
+
+def write_event_files(folder: Path, spec: StudySpec) -> None:
+    """Write what event files have once a study has its verdict: results on test, and the mean runs."""
+    for run in runs_in(folder):
+        if run.stage is Stage.MAIN and not run.withholds_test and not spec.protocol.pooled_seeds:
+            tensorboard.add_test(run.folder, run.lines())
+    seed_means.rebuild_mean_runs(folder, spec)
 
 
 def _resolve_variants(study: StudyRuns) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from headstart.analysis import confusion
 from headstart.analysis.run_records import RunRecord
-from headstart.config.plan_file import shows_test
 from headstart.i18n import Message, _, join, ngettext
 from headstart.report.svg import charts
 from headstart.storage.schemas.metrics import Evaluation
@@ -68,8 +67,4 @@ def shown_evaluation(run: RunRecord) -> tuple[Evaluation, str] | None:
 
     This is the one on test, or on val if there is none or the verdict of the run's study is not known yet.
     """
-    if run.result is None:
-        return None
-    if run.result.test is None or not shows_test(run.folder):
-        return run.result.val, "val"
-    return run.result.test, "test"
+    return None if run.result is None else (run.result.final, run.evaluation_split)

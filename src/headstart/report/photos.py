@@ -214,11 +214,16 @@ def load_gallery(run: Path) -> Gallery | None:
     Raises:
         DataError: The plan, the result or the predictions of the run are damaged or have changed since it ended.
     """
+    withholds_test = False
     if contained.is_file(run, PLAN_FILE) and contained.is_file(run, PREDICTIONS_FILE):
-        read_run(run).require_intact(PREDICTIONS_FILE)
+        record = read_run(run)
+        record.require_intact(PREDICTIONS_FILE)
+        withholds_test = record.withholds_test
     try:
         members = read_archive(run, GALLERY_FILE)
         index = GalleryIndex.parse(members["index.json"], "index.json")
+        if withholds_test and index.split == "test":
+            return None
         photos = [_read_photo(members, number, entry) for number, entry in enumerate(index.photos)]
         filters = {
             name: data_url("png", draw_filters(_filters(members, name)))

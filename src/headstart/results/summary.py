@@ -8,10 +8,16 @@ from headstart.storage.schemas.metrics import Evaluation
 from headstart.storage.schemas.result import RunResult
 
 MAX_LOGGING_OVERHEAD_PERCENT = 2.0  # of the training time; a larger overhead is explained
+_WITHHELD = _("The result on test is not shown before the verdict of the study.")
 
 
-def result_sentences(result: RunResult) -> list[Message]:
-    """Describe a finished run: accuracy on val and test, the optimism of val, the logging overhead."""
+def result_sentences(result: RunResult, *, withholds_test: bool = False) -> list[Message]:
+    """Describe a finished run: accuracy on val and test, the optimism of val, the logging overhead.
+
+    Args:
+        result: Its result.
+        withholds_test: That on test is not in it, since the study of the run has no verdict about it yet.
+    """
     val, seconds = result.val, result.seconds
     best = ngettext(
         "Best epoch {epoch}: val accuracy {accuracy:.1f} % on {count} image, which also selected the epoch.",
@@ -31,7 +37,8 @@ def result_sentences(result: RunResult) -> list[Message]:
     else:
         overhead = _("Logging overhead: {share:.1f} % of the training time.", share=share)
     copies = score_note(result.final)
-    return [best, _test_sentence(val, result.test), *([copies] if copies is not None else []), overhead]
+    test = _WITHHELD if withholds_test else _test_sentence(val, result.test)
+    return [best, test, *([copies] if copies is not None else []), overhead]
 
 
 def _test_sentence(val: Evaluation, test: Evaluation | None) -> Message:

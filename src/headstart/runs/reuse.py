@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from headstart.analysis.run_records import RunRecord, read_run, runs_in
-from headstart.config.plan_file import PLAN_FILE, PlanFile, read_plan_file, write_plan_file
+from headstart.config.plan_file import PLAN_FILE, PlanFile, read_plan_file, withholds_test, write_plan_file
 from headstart.config.run_config import RunConfig
 from headstart.errors import HeadstartError
 from headstart.hardware import environment
@@ -20,9 +20,12 @@ from headstart.runs.run_folder import is_blind
 from headstart.storage import contained, files, folders, locks, run_index, seals
 from headstart.storage.cache import cache_root, read_cache_file, write_cache_file
 from headstart.storage.run_files import MODEL_FOLDER, RECORD_FILE, RUN_FILES, copy_file, known_files
+from headstart.storage.schemas.gallery import GALLERY_FILE
 from headstart.storage.schemas.result import RESULT_FILE
 from headstart.storage.schemas.schema import VersionedSchema
 from headstart.storage.schemas.study import RunRole
+from headstart.telemetry import tensorboard
+from headstart.telemetry.hyperparameters import hyperparameters
 from headstart.telemetry.run_logger import run_name
 
 MAX_RUNG_RECORD_BYTES = 1_000_000_000  # of a rung
@@ -109,6 +112,7 @@ def copy_finished(parent: Path, request: RunRequest, until: int | None = None) -
         unchanged = again is not None and again.folder == record.folder
         if unchanged:
             write_copied_plan(folder, record, role, plan=plan)  # the images may have been moved since the run
+            _remove_test(folder, record)
     except (HeadstartError, OSError):
         unchanged = False
     if not unchanged:
@@ -116,6 +120,20 @@ def copy_finished(parent: Path, request: RunRequest, until: int | None = None) -
         return None
     register_finished(folder, plan, until)
     return folder
+
+
+def _remove_test(folder: Path, source: RunRecord) -> None:
+    """Remove what shows results on test from a copy of a run, if the verdict of its study is not there yet."""
+    copy = read_run(folder)
+    if not copy.withholds_test or source.result is None or source.result.test is None:
+        return
+    contained.remove(folder, GALLERY_FILE)
+    is_mixed = not tensorboard.has_test_file(folder) and not withholds_test(source.folder, source.role)
+    for name in tensorboard.event_files(folder):
+        if is_mixed or name.endswith(tensorboard.TEST_SUFFIX):
+            contained.remove(folder, name)
+    if is_mixed:
+        tensorboard.rebuild_event_file(folder, hyperparameters(copy.plan), copy.lines()).close()
 
 
 def write_copied_plan(
@@ -213,7 +231,7 @@ def _is_intact(record: RunRecord) -> bool:
 def _registered_run(plan: RunConfig) -> RunRecord | None:
     """Return the finished run of a plan that the cache names, whoever trained it."""
     try:
-        record = read_run(_registered_folder(plan))
+        record = read_run(_registered_folder(plan), with_test=True)
     except Exception:  # the entry is only a hint: if it is invalid for any reason, the run is trained
         return None
     return record if record.hash == plan.hash and record.done else None
@@ -222,7 +240,7 @@ def _registered_run(plan: RunConfig) -> RunRecord | None:
 def _rung(plan: RunConfig, until: int) -> RunRecord | None:
     """Return the run of a plan that paused after `until` epochs and was not resumed, if the index knows its record."""
     try:
-        record = read_run(_registered_folder(plan, until))
+        record = read_run(_registered_folder(plan, until), with_test=True)
         is_paused = record.hash == plan.hash and not record.done and len(record.epochs) == until
         return record if is_paused and run_index.knows_seal(_record_digest(record.folder)) else None
     except Exception:  # as in _registered_run

@@ -34,6 +34,7 @@ from headstart.runs.session import RunSession
 from headstart.storage import folders, locks, seals
 from headstart.storage.run_files import MODEL_FOLDER
 from headstart.storage.schemas.arm import TuningKind
+from headstart.storage.schemas.metrics import EndLine
 from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.study import RunRole
 from headstart.telemetry import tensorboard
@@ -179,8 +180,12 @@ def rebuild(folder: Path) -> Path:
         DataError: The record is damaged.
     """
     run = read_run(folder)
+    has_test_file = run.role is not None and run.role.awaits_verdict
+    lines = (line.without_test if has_test_file and isinstance(line, EndLine) else line for line in run.lines())
     with locks.locked(folder):
-        tensorboard.rebuild_event_file(folder, hyperparameters(run.plan), run.lines()).close()
+        tensorboard.rebuild_event_file(folder, hyperparameters(run.plan), lines).close()
+        if has_test_file:
+            tensorboard.add_test(folder, run.lines())
     return folder
 
 

@@ -79,7 +79,8 @@ class RunSession:
             saved: The position in the checkpoint from which the run continues; None to begin a new record.
             samples: Returns the picture of training samples for a new record.
         """
-        with RunLogger(folder, self.setup.plan, saved.bytes if saved else 0) as self._run_logger:
+        kept, is_of_study = saved.bytes if saved else 0, self.role is not None and self.role.awaits_verdict
+        with RunLogger(folder, self.setup.plan, kept, withholds_test=is_of_study) as self._run_logger:
             if saved is None:
                 begin_record(self._run_logger, samples())
             else:

@@ -29,8 +29,7 @@ class EventFile:
 
     def write(self, data: bytes) -> None:
         """Append one serialized event."""
-        length = struct.pack("<Q", len(data))
-        self._file.write(length + _checksum(length) + data + _checksum(data))
+        self._file.write(framed(data))
         if time.monotonic() - self._flushed > FLUSH_INTERVAL_S:
             self.flush()
 
@@ -50,6 +49,12 @@ class EventFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def framed(data: bytes) -> bytes:
+    """Return a serialized event as a record of the file."""
+    length = struct.pack("<Q", len(data))
+    return length + _checksum(length) + data + _checksum(data)
 
 
 def _checksum(data: bytes) -> bytes:

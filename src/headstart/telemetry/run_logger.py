@@ -6,7 +6,7 @@ from pathlib import Path
 
 from headstart.config.run_config import RunConfig
 from headstart.storage import journal
-from headstart.storage.schemas.metrics import Line
+from headstart.storage.schemas.metrics import EndLine, Line
 from headstart.storage.schemas.study import RunRole, Stage
 from headstart.telemetry import tensorboard
 from headstart.telemetry.hyperparameters import hyperparameters
@@ -15,15 +15,17 @@ from headstart.telemetry.hyperparameters import hyperparameters
 class RunLogger:
     """Writes each line to the record and then to TensorBoard's event file."""
 
-    def __init__(self, folder: Path, plan: RunConfig, size: int) -> None:
+    def __init__(self, folder: Path, plan: RunConfig, size: int, *, withholds_test: bool = False) -> None:
         """Open the record for appending and rebuild TensorBoard's event file from it.
 
         Args:
             folder: The run's folder.
             plan: The run's configuration.
             size: Bytes of the record to keep; what follows them is cut.
+            withholds_test: Write results on test only to the record, as for a run of a study: `tensorboard.add_test`
+                adds them to the event files after the verdict.
         """
-        self.folder = folder
+        self.folder, self._withholds_test = folder, withholds_test
         self.journal = journal.Journal(folder / "metrics.jsonl", size)
         try:
             self.tensorboard = tensorboard.rebuild_event_file(folder, hyperparameters(plan))
@@ -34,7 +36,7 @@ class RunLogger:
     def write(self, line: Line) -> None:
         """Append one line to the record and to the event file."""
         self.journal.append(line)
-        self.tensorboard.write(line)
+        self.tensorboard.write(line.without_test if self._withholds_test and isinstance(line, EndLine) else line)
 
     def sync(self) -> int:
         """Write all lines durably to disk; return the size of the record in bytes."""

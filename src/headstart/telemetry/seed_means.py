@@ -77,13 +77,13 @@ def folder_names(spec: StudySpec) -> dict[MeanRunKey, str]:
 def rebuild_mean_runs(study: Path, spec: StudySpec, only: MeanRunKey | None = None) -> list[Path]:
     """Rewrite the mean runs of a study.
 
-    Conditions without a finished run have no mean run. A reader sees either the old or the new points.
+    Conditions without a finished run have no mean run. Results on test are those that runs may show, see `read_run`. A
+    reader sees either the old or the new points.
 
     Args:
         study: The study's folder.
         spec: Its content of study.toml.
-        only: Rewrite this condition alone, while the study is running; test results are left out then, because they
-            must not be seen before the end.
+        only: Rewrite this condition alone, while the study is running.
 
     Returns:
         The folders written.
@@ -98,28 +98,22 @@ def rebuild_mean_runs(study: Path, spec: StudySpec, only: MeanRunKey | None = No
     for condition, name in folder_names(spec).items():
         if condition in by_condition and only in (None, condition):
             records = (run.lines() for run in by_condition[condition])
-            write_mean_run(study / name, pool_records(records, with_test=only is None))
+            write_mean_run(study / name, pool_records(records))
             folders.append(study / name)
     return folders
 
 
-def pool_records(records: Iterable[Iterable[Line]], *, with_test: bool = True) -> list[PooledPoint]:
-    """Combine the scalars of several records.
+def pool_records(records: Iterable[Iterable[Line]]) -> list[PooledPoint]:
+    """Combine the scalars of several records, given as their lines.
 
-    Args:
-        records: Lines of each run's record.
-        with_test: Include the results on the test split.
-
-    Returns:
-        Points in the order of their steps. A value that is not finite is NaN.
+    Points are in the order of their steps. A value that is not finite is NaN.
     """
     pooled: dict[LineKey, PooledPoint] = defaultdict(PooledPoint)
     for lines in records:
         now = 0.0
         for line in lines:
             now = line.time if isinstance(line, TimedLine) else now
-            values = [(tag, value) for tag, value in scalars(line) if with_test or not tag.endswith("/test")]
-            if values:
+            if values := list(scalars(line)):
                 point = pooled[_line_key(line)]
                 point.step, point.time = max(point.step, line.step), max(point.time, now)
                 point.runs += 1

@@ -43,7 +43,7 @@ from headstart.storage.schemas.metrics import (
     WithdrawnLine,
 )
 from headstart.telemetry.confusion_image import confusion_picture
-from headstart.telemetry.event_file import EventFile
+from headstart.telemetry.event_file import EventFile, framed
 from headstart.telemetry.hyperparameters import Hyperparameter
 from headstart.telemetry.scalars import scalars
 
@@ -54,6 +54,7 @@ RUN_LAYOUT = {
     },
     "learning rate": {"lr": ["Multiline", ["lr/head", "lr/backbone"]]},
 }
+TEST_SUFFIX = ".test"  # of the event file with the results on test of a run of a study
 _file_numbers = itertools.count()
 MAX_PICTURE_BYTES = 32_000_000  # that of training samples has 100,000
 HPARAM_METRICS = ("accuracy/best", "accuracy/test", "accuracy/val", "loss/val")  # columns beside hyperparameters
@@ -87,10 +88,7 @@ class TensorBoard:
         """Write one line of the record as events; kinds of lines without a TensorBoard view are ignored."""
         if isinstance(line, TimedLine):
             self._time = line.time
-        values = [
-            Summary.Value(tag=tag, simple_value=float("nan") if value is None else value)  # None: not finite
-            for tag, value in scalars(line)
-        ]
+        values = [Summary.Value(tag=tag, simple_value=_number(value)) for tag, value in scalars(line)]
         values += self._pictures_and_histograms(line)
         if values:
             self._add_summary(Summary(value=values), line.step)
@@ -103,9 +101,9 @@ class TensorBoard:
 
     def _pictures_and_histograms(self, line: Line) -> Iterator[Summary.Value]:
         if isinstance(line, EpochLine):
-            yield self._confusion("confusion/val", line.confusion)
+            yield _confusion("confusion/val", line.confusion, self._classes)
         elif isinstance(line, EndLine) and line.test is not None:
-            yield self._confusion("confusion/test", line.test.confusion)
+            yield _confusion("confusion/test", line.test.confusion, self._classes)
         elif isinstance(line, ImageLine):
             if contained.is_file(self.folder, line.file):
                 yield _picture_of_file(self.folder, line)
@@ -114,12 +112,6 @@ class TensorBoard:
                 for layer, histogram in by_layer.items():
                     if histogram.counts:
                         yield Summary.Value(tag=f"{name}/{layer}", histo=_histogram(histogram))
-
-    def _confusion(self, tag: str, counts: ConfusionCounts) -> Summary.Value:
-        buffer = io.BytesIO()
-        picture = confusion_picture(counts, self._classes)
-        picture.save(buffer, "PNG", compress_level=1, compress_type=zlib.Z_RLE)  # flat colors: run lengths suffice
-        return _picture(tag, buffer.getvalue())
 
     def _add_summary(self, summary: Summary, step: int = 0) -> None:
         self._add(Event(step=step, summary=summary))
@@ -143,6 +135,17 @@ class TensorBoard:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value  # None: not finite
+
+
+def _confusion(tag: str, counts: ConfusionCounts, classes: list[str]) -> Summary.Value:
+    buffer = io.BytesIO()
+    picture = confusion_picture(counts, classes)
+    picture.save(buffer, "PNG", compress_level=1, compress_type=zlib.Z_RLE)  # flat colors: run lengths suffice
+    return _picture(tag, buffer.getvalue())
 
 
 def _text(tag: str, sentence: str) -> Summary:
@@ -219,6 +222,35 @@ def rebuild_event_file(
     return writer
 
 
+def add_test(folder: Path, lines: Iterable[Line]) -> None:
+    """Add the results of a run on test to its event files, which do not have them: its study has its verdict now.
+
+    The points are those of `rebuild_event_file`. Their file is read after the last one, and has its name with a suffix.
+
+    Args:
+        folder: The run's folder.
+        lines: The record of the run.
+    """
+    name = max(event_files(folder, empty=False), default="")
+    if not name or has_test_file(folder):
+        return
+    now, end = 0.0, None
+    for line in lines:
+        now = line.time if isinstance(line, TimedLine) else now
+        end = line if isinstance(line, EndLine) else end
+    if end is None or end.test is None:
+        return
+    shown = {tag for tag, _unused in scalars(end.without_test)}
+    values = [Summary.Value(tag=tag, simple_value=_number(value)) for tag, value in scalars(end) if tag not in shown]
+    values.append(_confusion("confusion/test", end.test.confusion, _class_names(folder)))
+    with contained.new_file(folder, name + TEST_SUFFIX, sync=False) as file:
+        for event in (
+            Event(wall_time=now, step=0, file_version="brain.Event:2"),
+            Event(wall_time=now, step=end.step, summary=Summary(value=values)),
+        ):
+            file.write(framed(event.SerializeToString()))
+
+
 def retire_event_files(folder: Path, names: Iterable[str] | None = None) -> None:
     """Empty event files that others replace; files that are already empty, and links, are removed.
 
@@ -244,6 +276,12 @@ def retire_event_files(folder: Path, names: Iterable[str] | None = None) -> None
             contained.remove(folder, name)
 
 
-def event_files(folder: Path) -> list[str]:
-    """Return the names of the event files in a folder."""
-    return [entry.name for entry in contained.entries(folder) if entry.name.startswith("events.out.tfevents.")]
+def event_files(folder: Path, *, empty: bool = True) -> list[str]:
+    """Return the names of the event files in a folder; without those that others replaced, unless `empty` is True."""
+    named = (entry for entry in contained.entries(folder) if entry.name.startswith("events.out.tfevents."))
+    return [entry.name for entry in named if empty or entry.size]
+
+
+def has_test_file(folder: Path) -> bool:
+    """Return whether a run has a file that `add_test` wrote."""
+    return any(name.endswith(TEST_SUFFIX) for name in event_files(folder, empty=False))

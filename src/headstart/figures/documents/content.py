@@ -8,7 +8,7 @@ from functools import cached_property
 
 from headstart.analysis.run_records import RunRecord
 from headstart.analysis.wording import arm_words, data_names, network_words, split_names
-from headstart.config.plan_file import awaits_verdict, shows_test, study_folder
+from headstart.config.plan_file import awaits_verdict, study_folder
 from headstart.config.run_config import RunConfig
 from headstart.config.study_file import StudySpec, read_study
 from headstart.errors import HeadstartError
@@ -128,7 +128,7 @@ class ReportContent:
     @cached_property
     def shows_test(self) -> bool:
         """True if results on test may be shown: not before the verdict of a study whose runs these are."""
-        return not awaits_verdict(self.inputs.folder) and all(shows_test(run.folder) for run in self.runs)
+        return not awaits_verdict(self.inputs.folder) and not any(run.withholds_test for run in self.runs)
 
 
 def _extent(run: RunRecord) -> tuple[float, float]:

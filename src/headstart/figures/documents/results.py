@@ -213,8 +213,8 @@ def _single_run_sentences(content: ReportContent, run: PlottedRun) -> Iterator[M
         yield _("The run has not ended.")
         return
     yield _("The run finished.") if result.state is RunState.FINISHED else _("The run diverged.")
-    on_test = result.test is not None and content.shows_test
-    split, score = content.splits[on_test], result.test if result.test is not None and on_test else result.val
+    on_test = result.test is not None
+    split, score = content.splits[on_test], result.final
     values: dict[str, Value] = {
         "epoch": result.best_epoch,
         "accuracy": 100 * score.accuracy,

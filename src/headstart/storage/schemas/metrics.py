@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, TypeAdapter
 
@@ -195,6 +195,11 @@ class EndLine(Schema):
     epoch: Count = Field(description="last epoch")
     val: Evaluation = Field(description="evaluation on val")
     test: Evaluation | None = Field(None, description="evaluation on test; null if the run was not evaluated on it")
+
+    @property
+    def without_test(self) -> Self:
+        """The same line without the evaluation on test."""
+        return self.model_copy(update={"test": None})
 
 
 class StoppedLine(Schema):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Self
 
 from pydantic import Field
 
@@ -50,3 +51,8 @@ class RunResult(VersionedSchema):
     def final(self) -> Evaluation:
         """Evaluation on test, or on val if the run was not evaluated on test."""
         return self.test or self.val
+
+    @property
+    def without_test(self) -> Self:
+        """The same result without the evaluation on test."""
+        return self.model_copy(update={"test": None})

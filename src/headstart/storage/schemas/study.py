@@ -38,6 +38,11 @@ class RunRole(Schema):
         """Name of the arm."""
         return self.arm.name
 
+    @property
+    def awaits_verdict(self) -> bool:
+        """True for a run of a study, which ends with a verdict; an ablation has none."""
+        return self.stage is not Stage.ABLATION
+
 
 class InputFingerprints(Schema):
     """Fingerprints of what a variant reads."""

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable
 from pathlib import Path
 
-from headstart.config.plan_file import awaits_verdict, study_folder
+from headstart.config.plan_file import read_plan_file, withholds_test
 from headstart.storage.files import write_json
 from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.trackers import TRACKERS_FILE, TrackerPosition, TrackersFile
@@ -33,7 +33,7 @@ class RunFeed:
         self._folder, self._name, self._tracker, self._on_progress = folder, name, tracker, on_progress
         self._opened: TrackerRun | None = None
         self._reader, self._sent = RowReader(folder), 0
-        self._study = study_folder(folder)
+        self._role = read_plan_file(folder).study
         self._withheld: RunState | None = None  # state of a run that has ended, and whose result is not sent yet
         self.is_complete = False  # the result was sent
         position = read_positions(folder).get(name)
@@ -52,7 +52,7 @@ class RunFeed:
             DataError: The record or the result is damaged.
             Exception: Any error of the tracker.
         """
-        without_test = self._study is not None and awaits_verdict(self._study)
+        without_test = withholds_test(self._folder, self._role)
         if self.is_complete or (self._withheld is not None and without_test):
             return
         result = read_result(self._folder)  # before the record, which is complete if there is a result

@@ -123,8 +123,12 @@ def _checkpoints(folder: Path) -> list[str]:
 
 
 def read_result(folder: Path) -> RunResult | None:
-    """Return the result of a run; None if it is unfinished. Raises DataError if it is damaged or was changed."""
-    return read_run(folder).result
+    """Return the result of a run, with that on test, which must not be sent if the run withholds it; None without one.
+
+    Raises:
+        DataError: It is damaged or was changed.
+    """
+    return read_run(folder, with_test=True).result
 
 
 class RowReader:
