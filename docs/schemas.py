@@ -28,6 +28,7 @@ from headstart.storage.schemas.checkpoint import Manifest
 from headstart.storage.schemas.forecast import ForecastResult
 from headstart.storage.schemas.gallery import GalleryIndex
 from headstart.storage.schemas.inspection import NetworkInspection
+from headstart.storage.schemas.ledger import LedgerLine
 from headstart.storage.schemas.metrics import LINE
 from headstart.storage.schemas.result import RunResult
 from headstart.storage.schemas.search import SearchResults
@@ -61,6 +62,7 @@ FILES: dict[str, TypeAdapter[Any]] = {
     "audit": TypeAdapter(AuditFile),  # not a file: the output of `check --json`
     "inspection": TypeAdapter(NetworkInspection),  # not a file: the output of `inspect --json`
     "runs.jsonl": TypeAdapter(IndexLine),
+    "test-sets.jsonl": TypeAdapter(LedgerLine),
 }
 
 JsonSchema = dict[str, Any]  # JSON Schema is defined elsewhere, and has no schema here

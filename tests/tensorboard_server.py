@@ -25,11 +25,12 @@ CONFIGURATION_PLUGINS = ("hparams", "custom_scalars")  # their values describe a
 def points(folder: Path) -> list[tuple[str, int, float, str, str]]:
     """Return the content of a run's event file, in order: (tag, step, time, plugin, content).
 
-    An empty event file may be in the folder too.
+    An empty event file may be in the folder too, and one with the results on test of a run of a study.
     """
-    (file,) = (file for file in folder.glob("events.out.tfevents.*") if file.stat().st_size)
+    files = sorted(file for file in folder.glob("events.out.tfevents.*") if file.stat().st_size)
+    assert len(files) == 1 or (files[1].name == f"{files[0].name}.test" and len(files) == 2), files
     values = []
-    for event in EventFileLoader(str(file)).Load():
+    for event in (event for file in files for event in EventFileLoader(str(file)).Load()):
         for value in event.summary.value:
             plugin = value.metadata.plugin_data.plugin_name
             content = str(tensor_util.make_ndarray(value.tensor).tolist())

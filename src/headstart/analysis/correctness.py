@@ -24,6 +24,7 @@ MAX_BYTES = 4_000_000_000  # a million images of a thousand classes, all of whos
 class Predictions:
     """Predictions of a run's best model on one split: image ids [m], true labels [m], logits, copies [m] and units [m].
 
+    `contents` are the hashes of the images' content [m]; empty in predictions that do not have them.
     The logits are [m, classes] or, of many classes, the largest ones. `copies` is True for an image of which the run
     has a copy in another split. `units` has the number of each image's unit, in order of appearance: images of one
     group and near-duplicates are one unit.
@@ -37,10 +38,12 @@ class Predictions:
     logits: Logits
     copies: npt.NDArray[np.bool_]
     units: npt.NDArray[np.int64]
+    contents: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         arrays = (self.labels, self.logits, self.copies, self.units)
         same_length = {len(self.images)} == {len(array) for array in arrays}
+        same_length &= not self.contents or len(self.contents) == len(self.images)
         full = isinstance(self.logits, TopLogits) or (self.logits.ndim == 2 and self.logits.shape[1])
         if not same_length or not full:
             raise ValueError(_("the shapes of its arrays do not match"))
@@ -91,6 +94,7 @@ def _of_split(arrays: Mapping[str, npt.NDArray[Any]], split: str) -> Predictions
         logits,
         copies.astype(np.bool_),
         _in_order_of_appearance(units),
+        tuple(map(str, arrays["content"][rows])) if "content" in arrays else (),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from headstart.analysis.copies import copies_note
 from headstart.analysis.headline import headline_contrast
+from headstart.analysis.set_uses import other_studies_note
 from headstart.analysis.wording import arm_words, evaluation_images, length_words, named_words, splits, start_words
 from headstart.config.study_config import MIN_DECISIVE_SEEDS
 from headstart.diagnostics.augmentation import MAX_TRAIN_GAP
@@ -81,6 +82,7 @@ def notes(verdict: VerdictNumbers) -> list[Message]:
                 smallest=2.0 ** (1 - contrast.n),
             )
         )
+    texts += other_studies_note(verdict)
     if (note := copies_note(verdict)) is not None:
         texts.append(note)
     return [*texts, *(overlap.sentence for overlap in verdict.overlaps), *exposure_notes(verdict)]

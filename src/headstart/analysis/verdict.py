@@ -50,13 +50,16 @@ from headstart.storage.schemas.verdict import (
 EVALUATION_SPLIT = "test"
 
 
-def compute_verdict(folder: Path, spec: StudySpec, search: Sequence[SearchGroup]) -> Verdict:
+def compute_verdict(
+    folder: Path, spec: StudySpec, search: Sequence[SearchGroup], *, studies_on_test_set: int | None = None
+) -> Verdict:
     """Return the verdict of a study.
 
     Args:
         folder: Folder of the study.
         spec: The declared study.
         search: Results of the learning-rate search; empty if nothing was searched.
+        studies_on_test_set: Place of the study among those that used the same test images; None if it is unknown.
 
     Raises:
         DataError: No seed is finished in every arm, or an arm has two runs with the same seed.
@@ -76,6 +79,7 @@ def compute_verdict(folder: Path, spec: StudySpec, search: Sequence[SearchGroup]
         pooled=bool(spec.protocol.pooled_seeds),
         of_others=sum(run.of_others for run in runs),
         left_out=spec.protocol.pooled_left_out,
+        studies_on_test_set=studies_on_test_set,
         metric=spec.protocol.metric,
         margin=spec.protocol.margin_width,
         further=list(spec.protocol.further),

@@ -69,6 +69,7 @@ def evaluate(
     keep_labels: bool = False,
     device: str | int = "cpu",
     trust: bool = False,
+    look_at_test: bool = False,
 ) -> ModelEvaluation:
     """Return accuracy with its confidence interval, loss and confusion matrix of a model on labeled images.
 
@@ -87,9 +88,11 @@ def evaluate(
         keep_labels: keep the labels of a table as they are written.
         device: as in `predict`.
         trust: as in `predict`.
+        look_at_test: evaluate a model of a study without a verdict on the test images of the study; the ledger of test
+            sets then says so.
 
     Raises:
-        UsageError: a class or split is unknown, or the device is not available.
+        UsageError: a class or split is unknown, the device is not available, or the study has no verdict yet.
         DataError: the images are missing or unsuitable.
         ModelFileError: the model is missing, unsafe or incomplete.
 
@@ -112,6 +115,7 @@ def evaluate(
             allow_outside=allow_outside or not is_path(data),
             table=table,
             device=device,
+            look_at_test=look_at_test,
         )
 
 

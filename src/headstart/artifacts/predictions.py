@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -69,7 +70,7 @@ def score_split(network: nn.Module, images: ImageSubset, context: TrainingContex
 
 
 def write_predictions(folder: Path, setup: TrainingSetup, scores: dict[str, Score]) -> None:
-    """Write `artifacts/predictions.npz`: image id, split, label, copy, unit and logits of scored images.
+    """Write `artifacts/predictions.npz`: image id, content hash, split, label, copy, unit and logits of scored images.
 
     The logits are float32 [n, classes] or, with more than `MAX_FULL_CLASSES` classes, the arrays of `TopLogits`.
 
@@ -78,18 +79,20 @@ def write_predictions(folder: Path, setup: TrainingSetup, scores: dict[str, Scor
         setup: The setup of the run.
         scores: Scores with logits, by split (val, test).
     """
-    ids, splits, labels, logits, copies, units = [], [], [], [], [], []
+    ids, contents, splits, labels, logits, copies, units = [], [], [], [], [], [], []
     for name, split_score in scores.items():
         images = split_images(setup, name)
         ids += [setup.dataset.images.keys[int(i)] for i in images.indices]
+        contents += [setup.dataset.content_hashes[int(i)] for i in images.indices]
         splits += [name] * len(images)
         labels.append(images.labels)
         copies.append(setup.has_copy[images.indices])
         units.append(setup.dataset.units[images.indices])
         assert split_score.logits is not None  # noqa: S101  (a score of an evaluation)
         logits.append(split_score.logits)
-    arrays = {
+    arrays: dict[str, npt.NDArray[Any]] = {
         "image": np.array(ids, dtype=np.str_),
+        "content": np.array(contents, dtype=np.str_),
         "split": np.array(splits, dtype=np.str_),
         "label": np.concatenate(labels),
         "copy": np.concatenate(copies),

@@ -83,6 +83,9 @@ def evaluate(
     group_column: Annotated[str, parameter(_("Column of a table that has the groups."), show_default=False)] = "",
     merge_labels: Annotated[bool, switch(_("Make one class of labels of a table that differ in spelling."))] = False,
     keep_labels: Annotated[bool, switch(_("Keep the labels of a table as they are written."))] = False,
+    look_at_test: Annotated[
+        bool, switch(_("Evaluate on test before the verdict of the model's study; the ledger of test sets says so."))
+    ] = False,
     device: Device = "cpu",
     trust: Trust = False,
     json: Json = False,
@@ -110,6 +113,7 @@ def evaluate(
             allow_outside=allow_outside,
             table=table,
             device=device,
+            look_at_test=look_at_test,
         )
     if json:
         print_json(result.to_json())

@@ -6,12 +6,14 @@ command finds the folder again and resumes.
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from headstart.analysis.run_records import RunRecord, runs_in
+from headstart.analysis.set_uses import uses_words
 from headstart.config.run_config import RunConfig
 from headstart.config.study_file import StudySpec
 from headstart.engines.engine import Engine
@@ -21,6 +23,7 @@ from headstart.experiment.ablation_grid import AblationSpec, write_ablation
 from headstart.experiment.ablation_summary import AblationSummary, summarize
 from headstart.experiment.preflight import common_precision, resolve_arms
 from headstart.experiment.progress import Progress, comparison_phase
+from headstart.experiment.set_ledger import StudyOnTestSet
 from headstart.experiment.study_kind import StudyKind
 from headstart.experiment.study_runs import StudyRuns, in_progress
 from headstart.hardware import calibration
@@ -28,6 +31,7 @@ from headstart.i18n import _, ngettext
 from headstart.reporter import Reporter
 from headstart.runs import runner
 from headstart.storage import folders, locks
+from headstart.storage.schemas.ledger import LedgerUse
 from headstart.storage.schemas.study import Stage
 from headstart.training import setup
 
@@ -144,10 +148,22 @@ def run_ablation(ablation: BegunAblation, engine: Engine, reporter: Reporter) ->
     )
     with in_progress(study):
         records = study.run(comparison_phase(spec, spec.seed_range), folder, requests)
+    _enter_in_ledger(folder, records, reporter)
     by_variant: dict[str, list[RunRecord]] = defaultdict(list)
     for request, record in zip(requests, records, strict=True):
         by_variant[request.role.variant].append(record)
     return summarize([read_cell(runs) for runs in by_variant.values()], requests[0].plan, folder)
+
+
+def _enter_in_ledger(folder: Path, runs: Sequence[RunRecord], reporter: Reporter) -> None:
+    """Enter an ablation in the ledger of test sets, and report which studies used its test images."""
+    study = hashlib.sha256("\n".join(sorted(run.hash for run in runs)).encode()).hexdigest()
+    on_test = StudyOnTestSet.of_runs(folder, study, runs)
+    fault = on_test.enter(LedgerUse.ABLATION)
+    if (on_test.place or 0) > 1:
+        reporter.say(uses_words(on_test.place or 0))
+    if fault:
+        reporter.say(fault)
 
 
 def rebuild(folder: Path) -> list[Path]:

@@ -23,8 +23,9 @@ from headstart.errors import DataError
 from headstart.experiment import best_model
 from headstart.experiment.pooled_runs import LeftOut, finished_runs, foreign_runs, left_out_sentences, read_runs
 from headstart.experiment.preflight import pooled_inputs
+from headstart.experiment.set_ledger import StudyOnTestSet
 from headstart.experiment.study_code import code_folder
-from headstart.i18n import Message, _, join, ngettext
+from headstart.i18n import NOTHING, Message, _, join, ngettext
 from headstart.metrics.registry import DEFAULT_METRIC, METRICS, is_study_metric
 from headstart.models.user_code import CODE_FOLDER
 from headstart.optim.registry import OPTIMIZERS
@@ -34,6 +35,7 @@ from headstart.storage import files, folders, run_index
 from headstart.storage.files import JsonData
 from headstart.storage.run_files import CODE_FILES, copy_folder
 from headstart.storage.schemas.arm import FULL, USUAL_HEAD
+from headstart.storage.schemas.ledger import LedgerUse
 from headstart.storage.schemas.search import SearchResults
 from headstart.storage.schemas.study import RunRole, Stage, VariantsFile
 from headstart.storage.schemas.verdict import Verdict
@@ -48,11 +50,12 @@ _ARM_FIELDS = {"arm": set(ArmConfig.model_fields), "recipe": {"optimizer", "lr",
 
 @dataclass(frozen=True)
 class PooledStudy:
-    """A pooled study with its verdict, and the runs that do not fit."""
+    """A pooled study with its verdict, the runs that do not fit, and what is wrong with the ledger of test sets."""
 
     folder: Path
     verdict: Verdict
     left_out: tuple[LeftOut, ...]
+    ledger_fault: Message = NOTHING
 
 
 def pool(paths: Sequence[Path], parent: Path, protocol: Mapping[str, Setting], *, trust: bool = False) -> PooledStudy:
@@ -91,12 +94,14 @@ def pool(paths: Sequence[Path], parent: Path, protocol: Mapping[str, Setting], *
     write_study(folder, spec)
     spec = read_study(folder)
     run_index.add(folder)
-    verdict = compute_verdict(folder, spec, [])
+    on_test = StudyOnTestSet.of_study(folder, spec.hash)
+    verdict = compute_verdict(folder, spec, [], studies_on_test_set=on_test.place)
     best_model.export(folder, verdict)
+    fault = on_test.enter(LedgerUse.VERDICT)
     files.write_json(folder / "verdict.json", verdict.to_json())
     seed_means.rebuild_mean_runs(folder, spec)
     page.write_page(folder)
-    return PooledStudy(folder, verdict, tuple(left_out))
+    return PooledStudy(folder, verdict, tuple(left_out), fault)
 
 
 def _no_runs(left_out: Sequence[LeftOut]) -> DataError:
@@ -290,11 +295,12 @@ def _copy_runs(
 
 
 def summary(study: PooledStudy) -> list[Message]:
-    """Return how many seeds and arms were pooled, and which runs were left out."""
+    """Return how many seeds and arms were pooled, which runs were left out, and what is wrong with the ledger."""
     pooled = ngettext(
         "{seeds} of {count} arm were pooled.",
         "{seeds} of {count} arms were pooled.",
         len(study.verdict.arms),
         seeds=ngettext("{count:,} seed", "{count:,} seeds", study.verdict.n),
     )
-    return [pooled, *left_out_sentences(study.left_out)]
+    faults = [study.ledger_fault] if study.ledger_fault else []
+    return [pooled, *left_out_sentences(study.left_out), *faults]

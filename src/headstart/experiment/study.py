@@ -31,6 +31,7 @@ from headstart.experiment.preflight import (
     write_arm_inputs,
 )
 from headstart.experiment.progress import Progress, comparison_phase, search_phase
+from headstart.experiment.set_ledger import StudyOnTestSet
 from headstart.experiment.speed_check import SpeedCheck
 from headstart.experiment.study_code import read_code, write_code
 from headstart.experiment.study_runs import StudyRuns, in_progress
@@ -44,6 +45,7 @@ from headstart.runs.job_protocol import RunRequest
 from headstart.runs.relocation import suggesting_new_place
 from headstart.storage import contained, files, folders, locks
 from headstart.storage.schemas.gallery import GALLERY_FILE
+from headstart.storage.schemas.ledger import LedgerUse
 from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.search import SearchGroup, SearchResults
 from headstart.storage.schemas.study import RunRole, Stage
@@ -117,8 +119,11 @@ def conclude(folder: Path, spec: StudySpec, results: SearchResults, reporter: Re
         results: Results of its search.
         reporter: Receives why the report has no pictures.
     """
-    verdict = compute_verdict(folder, spec, results.groups)
+    on_test = StudyOnTestSet.of_study(folder, spec.hash)
+    verdict = compute_verdict(folder, spec, results.groups, studies_on_test_set=on_test.place)
     best_model.export(folder, verdict)
+    if fault := on_test.enter(LedgerUse.VERDICT):
+        reporter.say(fault)
     files.write_json(folder / "verdict.json", verdict.to_json())
     write_event_files(folder, spec)
     exported = contained.subfolder(folder, verdict.exported.run)
@@ -235,7 +240,11 @@ def _compare(study: StudyRuns, seeds: Sequence[int], results: SearchResults) -> 
     """Run the comparison on some seeds; return whether an interim analysis after the last one ends the study."""
     requests = study.planned.comparison_requests(seeds, results)
     study.run(comparison_phase(study.spec, seeds), study.folder, requests)
-    return stops_early(study.folder, study.spec, study.spec.seed_range.index(seeds[-1]) + 1)
+    count = study.spec.seed_range.index(seeds[-1]) + 1
+    if count in study.spec.protocol.interim:
+        on_test = StudyOnTestSet.of_study(study.folder, study.spec.hash)
+        on_test.enter(LedgerUse.INTERIM_ANALYSIS)  # `conclude` reports what is wrong with the ledger
+    return stops_early(study.folder, study.spec, count)
 
 
 def _added_rates(spec: StudySpec, results: SearchResults) -> int:

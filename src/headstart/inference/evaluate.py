@@ -18,17 +18,18 @@ from headstart.config.run_config import DataConfig
 from headstart.data import pixel_store
 from headstart.data.dataset import left_out_note
 from headstart.data.image_index import ImageIndex, several_names_hint
-from headstart.data.splits import divide
 from headstart.data.tables.options import TableOptions
 from headstart.errors import DataError, UsageError
 from headstart.hardware.cpu import usable_cores
 from headstart.i18n import Message, _, ngettext, verbatim
+from headstart.inference import open_study
 from headstart.inference.evaluation_data import (
     EvaluationData,
     OpenStore,
     has_copy,
     match_training_data,
     read_named,
+    split_of_training,
     unit_numbers,
     with_near_duplicates,
 )
@@ -99,6 +100,7 @@ def evaluate(
     allow_outside: bool = False,
     table: TableOptions | None = None,
     device: str | int = "cpu",
+    look_at_test: bool = False,
 ) -> ModelEvaluation:
     """Evaluate a model on labeled images.
 
@@ -113,11 +115,12 @@ def evaluate(
         allow_outside: Allow files outside the folder of the data.
         table: How a table is read. Without options: as in the training, but for columns that the table does not have.
         device: Where the model runs: cpu, cuda, cuda:N or N, mps, or auto.
+        look_at_test: Evaluate a model of a study without a verdict on its test images, which the ledger then says.
 
     Raises:
         ModelFileError: There is no usable model.
         DataError: The data cannot be read, or does not match the model, or the data of the run has changed.
-        UsageError: A split, a class or the device does not exist.
+        UsageError: A split, a class or the device does not exist, or the model is of a study without a verdict.
     """
     _require_split(split)
     predictor = Predictor(model, device)
@@ -143,6 +146,9 @@ def evaluate(
     if source is None and plan is not None and not data.own:
         raise changed_error(data.index, plan.facts, predictor.path)
     evaluation_set = _evaluation_set(predictor, data, split, classes, settings, reporter)
+    read, name = evaluation_set.data, evaluation_set.name
+    hashes = [read.content_hashes[i] for i in evaluation_set.rows]
+    open_study.require_verdict(predictor.folder, read, name, hashes, reporter, look_at_test=look_at_test)
     for note in [predictor.selection_note, *index.notes, *_notes(evaluation_set)]:
         if note:
             reporter.say(note)
@@ -197,15 +203,7 @@ def _evaluation_set(
     training_data = predictor.model.config.headstart.data
     if own and split != "all":
         data = with_near_duplicates(data, training_data, reporter)
-        run_split = divide(
-            index,
-            seed=training_data.seed,
-            test_seed=training_data.test_seed,
-            content_hashes=data.content_hashes,
-            near_duplicates=data.near_duplicates,
-            fraction=training_data.fraction,
-            evaluate_on_val=training_data.evaluate_on_val,
-        )
+        run_split = split_of_training(data, training_data)
         name = run_split.evaluation if split == "auto" else split
         rows = getattr(run_split, name)
         copies = has_copy(data, run_split, settings, reporter) if name != "train" else None

@@ -129,6 +129,19 @@ def has_copy(
     return overlaps.has_copy(split, duplicates.copy_numbers(pairs, data.content_hashes))
 
 
+def split_of_training(data: EvaluationData, training: TrainingData) -> splits.Split:
+    """Return the split of the images that a model was trained on, which have their near-duplicates."""
+    return splits.divide(
+        data.index,
+        seed=training.seed,
+        test_seed=training.test_seed,
+        content_hashes=data.content_hashes,
+        near_duplicates=data.near_duplicates,
+        fraction=training.fraction,
+        evaluate_on_val=training.evaluate_on_val,
+    )
+
+
 def unit_numbers(data: EvaluationData, settings: DataConfig | None, reporter: Reporter) -> npt.NDArray[np.int64]:
     """Return the number of each image's unit, int64 [n]; see `splits.unit_numbers`.
 

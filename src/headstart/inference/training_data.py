@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from pathlib import Path
 
-from headstart.config.plan_file import PLAN_FILE, read_plan_file
+from headstart.config.plan_file import PLAN_FILE, PlanFile, read_plan_file
 from headstart.config.run_config import DataConfig, ResolvedFacts, RunConfig
 from headstart.data import sources
 from headstart.data.image_index import ImageIndex
@@ -23,13 +23,19 @@ def training_plan(model: Path) -> RunConfig | None:
 
     The best model of a study belongs to the run that its verdict names.
     """
+    content = training_run(model)[1]
+    return None if content is None else content.plan
+
+
+def training_run(model: Path) -> tuple[Path, PlanFile | None]:
+    """Return the folder and the plan.json of the run that a model folder belongs to, as `training_plan`."""
     run = model.absolute().parent
     try:
         if not contained.is_file(run, PLAN_FILE) and contained.is_file(run, "verdict.json"):
             run = contained.subfolder(run, Verdict.read(run / "verdict.json").exported.run)
-        return read_plan_file(run).plan if contained.is_file(run, PLAN_FILE) else None
+        return run, read_plan_file(run) if contained.is_file(run, PLAN_FILE) else None
     except DataError:
-        return None
+        return run, None
 
 
 def require_plan(plan: RunConfig | None, model: Path) -> RunConfig:

@@ -55,17 +55,21 @@ class Run:
 
     @property
     def _record(self) -> RunRecord:
-        """The record; it is read again until the run has ended."""
+        """The record; it is read again until the run has ended, and its result on test may be shown."""
         if self._ended is None:
             record = read_run(self.folder)
-            if not record.done:
+            if not record.done or record.withholds_test:
                 return record
             self._ended = record
         return self._ended
 
     @property
     def result(self) -> RunResult | None:
-        """Content of result.json; None if the run has none yet. Raises BrokenSealError if the run was changed."""
+        """Content of result.json, without test before the verdict of the run's study; None if the run has none yet.
+
+        Raises:
+            BrokenSealError: The run was changed after it ended.
+        """
         return self._record.result
 
     @property
@@ -93,7 +97,7 @@ class Run:
 
     @property
     def test(self) -> Evaluation | None:
-        """Result on test; None for a run without a test split."""
+        """Result on test; None for a run without a test split, and before the verdict of the run's study."""
         return self.result.test if self.result else None
 
     def model(self) -> nn.Module:
@@ -115,7 +119,13 @@ class Run:
         return list(predictor.predict(images, top=predictor.kept_classes))
 
     def evaluate(
-        self, data: DataSource | None = None, *, split: str = "auto", skip_bad: bool = False, device: str | int = "cpu"
+        self,
+        data: DataSource | None = None,
+        *,
+        split: str = "auto",
+        skip_bad: bool = False,
+        device: str | int = "cpu",
+        look_at_test: bool = False,
     ) -> ModelEvaluation:
         """Evaluate the best model on labeled images; see `headstart.evaluate`.
 
@@ -124,6 +134,7 @@ class Run:
             split: train, val, test, all, or auto (the images that the model was not trained on).
             skip_bad: Leave out images that cannot be decoded.
             device: Where the model runs, as in `headstart.predict`.
+            look_at_test: Evaluate on test before the verdict of the run's study; the ledger of test sets then says so.
 
         Examples:
             >>> run.evaluate().accuracy == run.test.accuracy
@@ -138,6 +149,7 @@ class Run:
                 skip_bad=skip_bad,
                 allow_outside=not is_path(data),
                 device=device,
+                look_at_test=look_at_test,
             )
 
     def diagnose(self) -> Diagnosis:
@@ -195,6 +207,7 @@ class Run:
 
     def _sentences(self) -> list[Message]:
         """Return the result of a finished run in sentences, else the state."""
-        if self.result is None or self.state is not RunState.FINISHED:
-            return [state_words(self.state)]
-        return result_sentences(self.result)
+        record = self._record
+        if record.result is None or record.state is not RunState.FINISHED:
+            return [state_words(record.state)]
+        return result_sentences(record.result, withholds_test=record.withholds_test)

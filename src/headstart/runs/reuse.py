@@ -197,7 +197,7 @@ def finished_trial(parent: Path, plan: RunConfig) -> RunRecord | None:
     record = _known_run(plan)
     if record is not None and record.lacks_test:
         return record
-    trials = runs_in(parent, "search") if contained.find(parent, "search") else ()
+    trials = runs_in(parent, "search", with_test=True) if contained.find(parent, "search") else ()
     return next((run for run in trials if run.hash == plan.hash and run.lacks_test and _is_intact(run)), None)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from headstart.analysis.run_records import read_run
+from headstart.analysis.set_uses import training_note
 from headstart.artifacts import predictions
 from headstart.artifacts.model_folder import write_model
 from headstart.audit.quick import say_quick_lines
@@ -19,6 +20,8 @@ from headstart.config.resolve import SaveInterval
 from headstart.config.run_config import ResolvedFacts, RunConfig, with_absolute_paths
 from headstart.config.sealed_run import read_result
 from headstart.config.stored_code import network_in, stored_code
+from headstart.data.dataset import Dataset
+from headstart.data.splits import Split
 from headstart.errors import DivergedError, UsageError
 from headstart.hardware import calibration, devices, environment, precision
 from headstart.i18n import _, ngettext
@@ -32,6 +35,7 @@ from headstart.runs.resume_checks import require_reproducible_best, require_unch
 from headstart.runs.run_folder import make_run_folder
 from headstart.runs.session import RunSession
 from headstart.storage import folders, locks, seals
+from headstart.storage.ledger import digest_of
 from headstart.storage.run_files import MODEL_FOLDER
 from headstart.storage.schemas.arm import TuningKind
 from headstart.storage.schemas.metrics import EndLine
@@ -84,6 +88,7 @@ def run_new(
         setup = prepare(draft, reporter)
         if role is None:  # a study has said it once
             say_quick_lines(setup.plan, setup.dataset, setup.split, reporter)
+            _say_uses(setup.dataset, setup.split, reporter)
         folder = make_run_folder(setup.plan, runs, role)
         with tracked(folder, trackers, reporter):
             _run(folder, setup, role, reporter, save_every, until)
@@ -105,6 +110,7 @@ def check(draft: RunConfig, reporter: Reporter) -> None:
     with precision.deterministic(torch.device(draft.machine.device), draft.machine.threads):
         run = check_plan(draft, reporter)
         say_quick_lines(run.plan, run.dataset, run.split, reporter)
+        _say_uses(run.dataset, run.split, reporter)
 
 
 def resume(
@@ -158,6 +164,13 @@ def resume(
         with tracked(folder, trackers, reporter):
             _run(folder, setup, content.study, reporter, save_every, until)
     return folder
+
+
+def _say_uses(dataset: Dataset, split: Split, reporter: Reporter) -> None:
+    """Report that studies used the test images of a run, by the ledger of test sets."""
+    contents = [dataset.content_hashes[int(i)] for i in split.test]
+    if contents and (note := training_note(digest_of(contents))):
+        reporter.say(note)
 
 
 def draft_from_run(folder: Path, place: NewPlace | None = None) -> RunConfig:

@@ -152,10 +152,17 @@ def read_lines_from(path: Path, position: RecordPosition, end: int | None) -> It
             yield _parse_line(line, position.lines, path), position
 
 
+def checked_object(line: bytes) -> bytes | None:
+    """Return the JSON object of a line without its checksum; None if the line does not have its checksum."""
+    content = line[:-_CHECKSUM_BYTES] + b"}"
+    is_intact = line[-_CHECKSUM_BYTES:] == _CHECKSUM.format(google_crc32c.value(content)).encode()
+    return content if is_intact else None
+
+
 def _parse_line(line: bytes, number: int, path: Path) -> Line:
     """Return a line of a record; the version in the first is checked before its other fields."""
-    content = line[:-_CHECKSUM_BYTES] + b"}"
-    if line[-_CHECKSUM_BYTES:] != _CHECKSUM.format(google_crc32c.value(content)).encode():
+    content = checked_object(line)
+    if content is None:
         raise _damaged(number, path)
     try:
         if number == 1 and _Kind.model_validate_json(content).kind == BEGIN:

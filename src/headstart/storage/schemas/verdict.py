@@ -272,6 +272,11 @@ class VerdictNumbers(VersionedSchema, Condition):
         0, description="number of runs that were named for pooling and do not fit, without trials of searches"
     )
     study: str = Field(description="sha256 of what was declared")
+    studies_on_test_set: Count | None = Field(
+        None,
+        description="place of this study among the studies that used the same test images, by the user's ledger: 3 for "
+        "the third; null if it is unknown",
+    )
     metric: str = Field(description="metric that is compared")
     margin: Positive = Field(description="equivalence margin as a difference of accuracies")
     max_seeds: Count = Field(0, description="declared most seeds with those that may be added; 0 if none may be added")
