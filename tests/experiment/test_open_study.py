@@ -15,6 +15,7 @@ from headstart.analysis.run_records import RunRecord, read_run, runs_in
 from headstart.analysis.set_uses import other_studies_note
 from headstart.analysis.status import read_verdict
 from headstart.cli.main import main
+from headstart.cli.render import print_run
 from headstart.config.plan_file import read_plan_file
 from headstart.config.study_file import read_study
 from headstart.config.study_request import build_study_spec
@@ -22,6 +23,7 @@ from headstart.engines.local import LocalEngine
 from headstart.errors import DataError, UsageError
 from headstart.experiment import study
 from headstart.experiment.conclusion import conclude_if_trained
+from headstart.report.photos import load_gallery
 from headstart.reporter import NullReporter
 from headstart.runs import runner
 from headstart.runs.job_protocol import RunRequest
@@ -129,6 +131,8 @@ def make_outputs(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
     commands += [["figures", folder, "--format", "svg"], ["figures", runs[0], "--format", "svg"]]
     for words in commands:
         assert main(list(map(str, words))) in (0, None), words
+    for as_json in (False, True):  # as `resume` of a run does
+        print_run(runs[0], as_json)
     printed = capsys.readouterr()
     return printed.out + printed.err
 
@@ -178,8 +182,11 @@ def test_a_run_that_the_verdict_does_not_name_is_withheld(opened: Path) -> None:
     assert first.result is not None and first.result.test is not None and not first.withholds_test
     added = Path(shutil.copytree(first.folder, opened / "added"))
     assert read_run(added).withholds_test and read_run(added).evaluation_split == "val"
+    exported = opened / read_verdict(opened).exported.run
+    gallery = load_gallery(exported)
+    assert gallery is not None and gallery.split == "test"
     (opened / "verdict.json").write_text("{}")
-    assert all(run.withholds_test for run in runs_in(opened))
+    assert all(run.withholds_test for run in runs_in(opened)) and load_gallery(exported) is None
     alone = Path(shutil.copytree(first.folder, opened.parent / "alone"))
     assert not read_run(alone).withholds_test
 
