@@ -56,7 +56,7 @@ def students(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def numbers(folder: Path) -> dict:
     """Return a verdict without what differs between a pooled study and a declared one: names, seals and costs."""
     verdict = read_json(folder / "verdict.json")
-    for key in ("study", "pooled", "cost", "sentences", "seal"):
+    for key in ("study", "pooled", "cost", "sentences", "seal", "studies_on_test_set"):
         del verdict[key]
     for condition in (verdict, *verdict["conditions"]):
         del condition["exported"]["run"]
