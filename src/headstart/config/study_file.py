@@ -55,6 +55,11 @@ class StudySpec:
         return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
     @property
+    def declared_hash(self) -> str:
+        """Hash of the study as it was declared: it stays the same when seeds are added."""
+        return StudySpec(self.protocol.model_copy(update={"further": ()}), self.plan).hash
+
+    @property
     def variants(self) -> tuple[ArmVariant, ...]:
         """Variants of the arms, in order."""
         return arm_variants(self.protocol)

@@ -94,7 +94,7 @@ def pool(paths: Sequence[Path], parent: Path, protocol: Mapping[str, Setting], *
     write_study(folder, spec)
     spec = read_study(folder)
     run_index.add(folder)
-    on_test = StudyOnTestSet.of_study(folder, spec.hash)
+    on_test = StudyOnTestSet.of_study(folder, spec.declared_hash)
     verdict = compute_verdict(folder, spec, [], studies_on_test_set=on_test.place)
     best_model.export(folder, verdict)
     fault = on_test.enter(LedgerUse.VERDICT)

@@ -119,7 +119,7 @@ def conclude(folder: Path, spec: StudySpec, results: SearchResults, reporter: Re
         results: Results of its search.
         reporter: Receives why the report has no pictures.
     """
-    on_test = StudyOnTestSet.of_study(folder, spec.hash)
+    on_test = StudyOnTestSet.of_study(folder, spec.declared_hash)
     verdict = compute_verdict(folder, spec, results.groups, studies_on_test_set=on_test.place)
     best_model.export(folder, verdict)
     if fault := on_test.enter(LedgerUse.VERDICT):
@@ -242,7 +242,7 @@ def _compare(study: StudyRuns, seeds: Sequence[int], results: SearchResults) -> 
     study.run(comparison_phase(study.spec, seeds), study.folder, requests)
     count = study.spec.seed_range.index(seeds[-1]) + 1
     if count in study.spec.protocol.interim:
-        on_test = StudyOnTestSet.of_study(study.folder, study.spec.hash)
+        on_test = StudyOnTestSet.of_study(study.folder, study.spec.declared_hash)
         on_test.enter(LedgerUse.INTERIM_ANALYSIS)  # `conclude` reports what is wrong with the ledger
     return stops_early(study.folder, study.spec, count)
 

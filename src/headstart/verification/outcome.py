@@ -19,6 +19,7 @@ NOT_RECOMPUTED = {
     "source": _("the name of the data, which may be moved"),
     "network": _("a name"),
     "seal": _("hashes, which are compared with the files"),
+    "studies_on_test_set": _("from the ledger of test sets, which is no part of the study"),
 }
 SCOPE = _(
     "This shows that the verdict follows from the records of the runs, not that the records are genuine: whoever makes "

@@ -139,6 +139,7 @@ def _note_values(verdict: Tree) -> list[NamedValue]:
     notes += [NamedValue("evaluation images", verdict["evaluation"]["images"])]
     notes += [NamedValue("overlap", overlap["count"]) for overlap in verdict["overlaps"]]
     notes += [NamedValue(key, verdict[key]) for key in ("of_others", "left_out", "max_seeds")]
+    notes += [NamedValue("studies", verdict.get("studies") or 0)]
     notes += [NamedValue("seeds that can be added", verdict["max_seeds"] - verdict["n"])]
     if result := verdict["without_copies"]:
         notes += [NamedValue(key, result[key]) for key in ("copies", "images")]

@@ -62,7 +62,7 @@ def _verified(study: Path, stated: Verdict, faults: list[Message]) -> Verificati
     pairs = [
         *leaves(content, recomputed),
         *leaves(stated_evaluations(compared), recomputed_evaluations(compared), "runs"),
-        *_shown(sentences, {**recomputed, "network": named["network"]}),
+        *_shown(sentences, {**recomputed, "network": named["network"], "studies": named["studies_on_test_set"]}),
     ]
     return Verification.of(study, pairs, faults)
 
