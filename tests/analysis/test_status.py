@@ -16,8 +16,10 @@ from headstart.cli.main import main
 from headstart.config.study_file import write_study as write_declaration
 from headstart.config.study_request import build_study_spec
 from headstart.errors import DataError
+from headstart.experiment import compare
 from headstart.report.content import page_head
 from headstart.report.page import read_inputs, write_page
+from headstart.reporter import NullReporter
 from headstart.results.diagnosis import diagnose
 from headstart.storage.files import write_json
 from headstart.storage.schemas.verdict import Verdict, VerdictSeal
@@ -136,6 +138,25 @@ def test_each_command_notices_what_the_others_notice(study: Path, damage: Callab
         errors.append((error.value.message, error.value.hint))
     assert len(set(errors)) == 1
     assert fields_of(errors[0][1])["folder"] == study  # which is to be resumed
+
+
+@pytest.mark.parametrize("kept", ["verdict.json", "search.json", "variants.json"])
+def test_a_study_that_lost_its_study_toml_is_not_read_as_runs(study: Path, kept: str) -> None:
+    for name in ("study.toml", "verdict.json"):
+        (study / name).rename(study / f"{name}-aside")
+    assert read_inputs(study) and not absent_in(study)  # runs in a folder
+    (study / kept).write_bytes((study / "verdict.json-aside").read_bytes())
+    for read in (read_inputs, diagnose, absent_in, lambda folder: main(["resume", str(folder)]), rebuild):
+        with pytest.raises((DataError, SystemExit)) as error:
+            read(study)
+        if isinstance(error.value, DataError):
+            assert fields_of(error.value.message) == {"path": study / "study.toml", "name": kept}
+        else:
+            assert error.value.code == DataError.exit_code
+
+
+def rebuild(folder: Path) -> object:
+    return compare.rebuild(folder, NullReporter())
 
 
 def test_runs_that_are_not_there_are_named(study: Path, capsys: pytest.CaptureFixture[str]) -> None:

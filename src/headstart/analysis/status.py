@@ -23,6 +23,7 @@ from headstart.storage.seals import BrokenSealError
 from headstart.text import join_first
 
 STUDY_FILE, VERDICT_FILE = "study.toml", "verdict.json"
+_BESIDE_STUDY_FILE = (VERDICT_FILE, "search.json", "variants.json")  # files that only a study has
 RUN_FOLDERS = ("", "search", "sources")  # that have runs, in the folder of a study
 _MAX_SHOWN = 3
 
@@ -41,6 +42,28 @@ class StudyRun:
         """The run in words: its folder if it has one, and its arm with the seed."""
         run = _("{arm} with seed {seed}", arm=arm_words(self.arm), seed=self.seed)
         return _("{folder} ({run})", folder=self.folder, run=run) if self.folder else run
+
+
+def is_study(folder: Path) -> bool:
+    """Return whether a folder is that of a study.
+
+    Raises:
+        DataError: Other files of a study are there, but study.toml is missing.
+    """
+    if contained.is_file(folder, STUDY_FILE):
+        return True
+    if contained.is_file(folder, "ablation.json"):
+        return False
+    for name in _BESIDE_STUDY_FILE:
+        if contained.is_file(folder, name):
+            raise DataError(
+                _("{path} is missing, although the folder has {name} of a study.", path=folder / STUDY_FILE, name=name),
+                _(
+                    "Restore study.toml from a copy of the study. To see the runs alone, copy their folders into "
+                    "another folder, and name that."
+                ),
+            )
+    return False
 
 
 def declared_runs(spec: StudySpec, seeds: Sequence[int] | None = None) -> list[StudyRun]:
@@ -78,12 +101,13 @@ def absent_runs(folder: Path, verdict: Verdict | None, runs: Sequence[RunRecord]
         verdict: Its verdict; without one, the runs are those that the study declares.
         runs: The runs that are there.
     """
+    has_declaration = is_study(folder)
     if verdict is not None:
         present = {run.folder.name for run in runs}
         every = named_runs(verdict)
         absent = [run for run in every if run.folder not in present]
         return NOTHING if not absent else _absent_words(absent, len(every))
-    if not contained.is_file(folder, STUDY_FILE):
+    if not has_declaration:
         return NOTHING
     every = declared_runs(read_study(folder))
     absent = missing_runs(every, runs)
@@ -92,7 +116,7 @@ def absent_runs(folder: Path, verdict: Verdict | None, runs: Sequence[RunRecord]
 
 def absent_in(folder: Path) -> Message:
     """Return which runs of the study in a folder are absent, as `absent_runs`, after it was checked."""
-    if not contained.is_file(folder, STUDY_FILE):
+    if not is_study(folder):
         return NOTHING
     runs = list(runs_in(folder))
     return absent_runs(folder, checked_verdict(folder, runs), runs)
@@ -109,7 +133,7 @@ def _absent_words(absent: Sequence[StudyRun], declared: int) -> Message:
 
 
 def checked_verdict(folder: Path, runs: Iterable[RunRecord] | None = None) -> Verdict | None:
-    """Return the verdict of a study; None outside a study, or while it has none.
+    """Return the verdict of a study, also of one that has lost its study.toml; None while it has none, or outside one.
 
     Args:
         folder: Folder of the study.
@@ -119,7 +143,7 @@ def checked_verdict(folder: Path, runs: Iterable[RunRecord] | None = None) -> Ve
         DataError: The verdict is damaged, or of another schema version.
         BrokenSealError: A run is not the one that the verdict is about.
     """
-    if not contained.is_file(folder, STUDY_FILE) or not contained.is_file(folder, VERDICT_FILE):
+    if not contained.is_file(folder, VERDICT_FILE):
         return None
     verdict = read_verdict(folder)
     require_runs(verdict, runs_in(folder) if runs is None else runs)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack, overload
 
+from headstart.analysis.status import is_study
 from headstart.api.options import (
     PathLike,
     engine_choice,
@@ -168,7 +169,7 @@ def resume(
         if (path / ABLATION_FILE).is_file():
             place = _new_place(path, data, read_ablation(path).study.plan.data) if data is not None else None
             return orchestrator.resume_ablation(path, chosen, reporter, trackers, place=place)
-        if (path / "study.toml").is_file():
+        if is_study(path):
             place = _new_place(path, data, read_study(path).plan.data) if data is not None else None
             finished = orchestrator.compare(
                 path, path.parent, chosen, reporter, trackers=trackers, place=place, more_seeds=more_seeds

@@ -140,10 +140,12 @@ def _resume(
     hint = _("Use the folder of a run, of a study or of an ablation.")
     if not folder.exists():
         raise DataError(_("{folder} does not exist.", folder=folder), hint)
-    is_study, is_ablation = (folder / "study.toml").is_file(), (folder / ABLATION_FILE).is_file()
-    if is_study or is_ablation:
+    from headstart.analysis.status import is_study
+
+    has_study, is_ablation = is_study(folder), (folder / ABLATION_FILE).is_file()
+    if has_study or is_ablation:
         _reject(folder, {"force-new": force_new, "save-every": save_every}, _("a run"))
-    if is_study:
+    if has_study:
         resume_study(folder, engine, require_trackers(log or ()), place, json, more_seeds)
         return
     _reject(folder, {"more-seeds": more_seeds is not None}, _("a study"))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
+from headstart.analysis.status import is_study
 from headstart.config.new_place import NewPlace
 from headstart.config.start_spec import require_start
 from headstart.config.study_file import StudySpec, read_study
@@ -211,7 +212,7 @@ def rebuild(folder: Path, reporter: Reporter, trackers: Sequence[str] = ()) -> l
         DataError: The folder is none of these, or a record is damaged.
         UsageError: Another process uses the folder.
     """
-    if (folder / "study.toml").is_file():
+    if is_study(folder):
         from headstart.experiment import study
 
         folders = study.rebuild(folder)

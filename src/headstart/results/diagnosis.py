@@ -8,7 +8,7 @@ from itertools import compress, groupby
 from pathlib import Path
 
 from headstart.analysis.run_records import RunRecord, runs_at
-from headstart.analysis.status import checked_verdict
+from headstart.analysis.status import checked_verdict, is_study
 from headstart.analysis.wording import arm_words, labels_share, length_words, network_words
 from headstart.config.duration import Duration
 from headstart.diagnostics.checks import findings, healthy_words
@@ -66,10 +66,11 @@ def diagnose(folder: Path) -> list[Diagnosis]:
     """Diagnose the run in a folder, or all runs of a study.
 
     Raises:
-        DataError: There are no runs, or the verdict of the study is damaged.
+        DataError: There are no runs, or study.toml or the verdict of the study is missing or damaged.
         BrokenSealError: A run was changed after it ended, or is not that of the study's verdict.
     """
     runs = runs_at(folder)
+    is_study(folder)  # raises: study.toml may be missing
     checked_verdict(folder, runs)
     return [_diagnose_run(run) for run in runs]
 
