@@ -1,5 +1,6 @@
 """Resume a study that has nothing left to train: its results are made again, and a changed run is an error."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from headstart.experiment.conclusion import complete_verdict, conclude_if_traine
 from headstart.inference.predictor import Predictor
 from headstart.report.page import write_page
 from headstart.reporter import NullReporter
+from headstart.storage import repair
 from headstart.storage.seals import BrokenModelError, BrokenSealError
 from tests.analysis.test_status import edit_verdict, exchange_runs
 from tests.experiment.test_study import SHORT
@@ -97,6 +99,73 @@ def test_what_is_made_from_the_runs_is_made_again_without_the_images(
     find_model(copy)
     main(["resume", str(copy)])  # says only that the study is finished
     assert capsys.readouterr().err.count("\n") == 1
+
+
+CHANGED_VARIANTS: dict[str, Callable[[dict], object]] = {
+    "images": lambda first: first.update(images="0" * 64),
+    "weights": lambda first: first.update(weights="0" * 64),
+    "known classes": lambda first: first.update(known_classes=["cat"]),
+    "declared splits": lambda first: first.update(declared="train+val+test"),
+    "arm": lambda first: first["arm"].update(start="imagenet"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGED_VARIANTS.values(), ids=CHANGED_VARIANTS)
+def test_a_changed_list_of_what_the_arms_read_is_an_error(copy: Path, change: Callable[[dict], object]) -> None:
+    content = read_json(copy / "variants.json")
+    change(next(iter(content["variants"].values())))
+    (copy / "variants.json").write_text(json.dumps(content))
+    with pytest.raises(DataError) as error:
+        conclude_if_trained(copy, NullReporter())
+    assert fields_of(error.value.message) == {"path": copy / "variants.json"}
+
+
+@pytest.mark.parametrize("damage", [lambda file: file.unlink(), lambda file: file.write_text("{")])
+@pytest.mark.parametrize("name", ["variants.json", "search.json"])
+def test_a_lost_list_is_an_error_and_the_rates_come_from_the_verdict(
+    copy: Path, name: str, damage: Callable[[Path], object]
+) -> None:
+    before = (copy / name).read_bytes()
+    damage(copy / name)
+    reporter = SentenceReporter()
+    if name == "variants.json":
+        with pytest.raises(DataError):
+            conclude_if_trained(copy, reporter)
+    else:
+        assert conclude_if_trained(copy, reporter) is not None
+        assert len(reporter.sentences) == 1 and (copy / name).read_bytes() == before
+
+
+def test_changed_runs_of_a_search_are_said_and_need_not_be_kept(copy: Path) -> None:
+    trial = copy / "search" / "Dec01_00-00-00_host-trial"
+    shutil.copytree(first_run(copy), trial)
+    reporter = SentenceReporter()
+    assert conclude_if_trained(copy, reporter) is not None
+    assert [fields_of(sentence) for sentence in reporter.sentences] == [{"folder": copy / "search"}]
+    flip(trial / "metrics.jsonl")
+    with pytest.raises(BrokenSealError) as error:
+        conclude_if_trained(copy, NullReporter())
+    assert fields_of(error.value.hint) == {"run": trial}
+    shutil.rmtree(trial)  # as the hint says
+    reporter = SentenceReporter()
+    assert conclude_if_trained(copy, reporter) is not None and not reporter.sentences
+    (copy / "verdict.json").unlink()
+    shutil.copytree(first_run(copy), trial)
+    assert fields_of(repair.run_hint(trial)) == {"run": trial, "folder": copy}
+
+
+def test_a_damaged_backbone_that_models_shared_is_named(copy: Path) -> None:
+    for run in list(runs_in(copy)):
+        (run.folder / "model" / "backbone.safetensors").write_bytes(b"frozen")
+        seal(run.folder)
+    (copy / "verdict.json").unlink()
+    conclude_if_trained(copy, NullReporter())
+    (copy / "backbones").mkdir()
+    for name, content in {"1.safetensors": b"frozen", "2.safetensors": b"fr0zen"}.items():
+        (copy / "backbones" / name).write_bytes(content)
+    reporter = SentenceReporter()
+    assert conclude_if_trained(copy, reporter) is not None
+    assert [fields_of(sentence) for sentence in reporter.sentences] == [{"path": copy / "backbones" / "2.safetensors"}]
 
 
 def test_a_verdict_on_exchanged_runs_is_replaced(copy: Path) -> None:

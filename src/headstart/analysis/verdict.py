@@ -98,9 +98,9 @@ def compute_verdict(
         },
         overlaps=first.overlaps,
         cost=StudyCost(
-            search=_stage_cost(folder, "search"),
-            main=_stage_cost(folder),
-            source=_stage_cost(folder, "sources"),
+            search=stage_cost(folder, "search"),
+            main=stage_cost(folder),
+            source=stage_cost(folder, "sources"),
         ),
     )
     seals = {run.folder.name: run.result.seal.digest for run in runs if run.result is not None}
@@ -337,7 +337,7 @@ def _score(predictions: Predictions, metric: str) -> float:
     return metric_value(metric, predictions.labels, predictions.logits)
 
 
-def _stage_cost(study: Path, part: str = "") -> StageCost:
+def stage_cost(study: Path, part: str = "") -> StageCost:
     """Return the cost of the runs in a part of a study: none if it does not exist."""
     lengths = [run.length() for run in runs_in(study, part)]
     return StageCost(

@@ -26,7 +26,8 @@ from headstart.config.plan_file import differences
 from headstart.config.start_spec import start_row
 from headstart.config.study_file import StudySpec, read_study
 from headstart.errors import DataError, HeadstartError
-from headstart.experiment import cleanup
+from headstart.experiment import cleanup, study_files
+from headstart.experiment.study_files import SEARCH_FILE, VARIANTS_FILE
 from headstart.i18n import NOTHING, Message, _, join
 from headstart.report.page import PAGE_NAME
 from headstart.reporter import Reporter
@@ -37,7 +38,6 @@ from headstart.storage.schemas.study import VariantsFile
 from headstart.storage.schemas.verdict import Verdict
 from headstart.text import join_first
 
-SEARCH_FILE = "search.json"
 _DECLARED = {"network", "arm", "recipe", "seeding"}  # sections of a plan that the images do not decide
 _MAX_SHOWN = 3
 
@@ -51,13 +51,15 @@ def conclude_if_trained(folder: Path, reporter: Reporter) -> Verdict | None:
 
     Raises:
         BrokenSealError: A file of a run that has ended has changed, or is missing.
-        DataError: study.toml or a plan is damaged, or an arm has two runs with the same seed.
+        DataError: study.toml, variants.json or a plan is damaged, or an arm has two runs with the same seed.
     """
     spec = read_study(folder)
     sealed_runs(folder)
     verdict, fault = _standing_verdict(folder, spec)
     if verdict is not None and has_all_runs(folder, verdict):
+        study_files.require_variants_file(folder, verdict)
         _restore_outputs(folder, spec, verdict, reporter)
+        study_files.say_changed_remains(folder, verdict, reporter)
         return verdict
     results = _search_results(folder, spec)
     if results is None or not _fits(folder, spec, results):
@@ -108,7 +110,8 @@ def _standing_verdict(folder: Path, spec: StudySpec) -> tuple[Verdict | None, Me
 
 
 def _restore_outputs(folder: Path, spec: StudySpec, verdict: Verdict, reporter: Reporter) -> None:
-    """Make the model and the report of a study again if they are missing or damaged."""
+    """Make the model, the report and search.json of a study again if they are missing or damaged."""
+    study_files.restore_search_file(folder, verdict, reporter)
     fault = _model_fault(folder, verdict)
     if fault:
         reporter.say(join([fault, _("The model is copied again from the run {run}.", run=verdict.exported.run)]))
@@ -157,7 +160,7 @@ def _fits(folder: Path, spec: StudySpec, results: SearchResults) -> bool:
     """
     runs = main_runs(folder)
     try:
-        variants = VariantsFile.read(folder / "variants.json")
+        variants = VariantsFile.read(folder / VARIANTS_FILE)
     except DataError:
         return False
     if not all(_is_declared(run, spec, results, variants) for run in runs):

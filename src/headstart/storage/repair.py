@@ -19,13 +19,30 @@ _MAX_LEVELS = 2  # from the folder of a run to that of its study, which may have
 
 def run_hint(run: Path) -> Message:
     """Return how a run is repaired of which a file other than plan.json is missing or was changed."""
-    if _parent(run).name in _EARLIER_STAGES and study_of(run) is not None:
-        return _("Restore the file from a copy. A finished study trains no run of its search or sources again.")
+    study = study_of(run)
+    if study is not None and _parent(run).name in _EARLIER_STAGES:
+        return _earlier_stage_hint(run, study)
     return _(
         "Restore the file from a copy. To train the run again, remove {result}, then run `headstart resume "
         "{folder:shell}`.",
         result=run / RESULT_FILE,
-        folder=study_of(run) or run,
+        folder=study or run,
+    )
+
+
+def _earlier_stage_hint(run: Path, study: Path) -> Message:
+    """Return how a run of the search or of the sources of a study is repaired: a verdict does not need it any more."""
+    if (study / "verdict.json").is_file():
+        return _(
+            "Restore the file from a copy. The finished study does not need the run any more: without a copy, remove "
+            "the folder {run}.",
+            run=run,
+        )
+    return _(
+        "Restore the file from a copy. To train the run again, remove the folder {run}, then run `headstart resume "
+        "{folder:shell}`.",
+        run=run,
+        folder=study,
     )
 
 
@@ -34,6 +51,8 @@ def plan_hint(run: Path) -> Message:
     study = study_of(run)
     if study is None:
         return _("Undo the change, restore the file from a copy, or train a new run.")
+    if _parent(run).name in _EARLIER_STAGES:
+        return _earlier_stage_hint(run, study)
     return _(
         "Undo the change, or restore the file from a copy. To train the run again, remove the folder {run}, then run "
         "`headstart resume {folder:shell}`.",
