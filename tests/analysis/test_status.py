@@ -79,6 +79,16 @@ def test_a_verdict_is_not_shown_with_runs_of_another_study(study: Path, tmp_path
         read_inputs(study)
 
 
+def test_a_run_that_has_lost_its_result_is_not_called_another_run(study: Path) -> None:
+    run = next(runs_in(study)).folder
+    (run / "result.json").unlink()
+    for read in (read_inputs, diagnose, absent_in):
+        with pytest.raises(BrokenSealError) as error:
+            read(study)
+        assert fields_of(error.value.message) == {"folder": run, "file": "result.json"}
+        assert fields_of(error.value.hint) == {"result": run / "result.json", "folder": study}
+
+
 def test_exchanged_names_of_runs_are_noticed(study: Path) -> None:
     verdict, runs = read_verdict(study), list(runs_in(study))
     require_runs(verdict, runs)

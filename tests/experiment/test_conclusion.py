@@ -260,12 +260,19 @@ def main_resume(folder: Path) -> None:
         raise HeadstartError(stop.code, "") from None
 
 
-@pytest.mark.parametrize("change", [{"lr": 0.5}, {"image_size": 24}, {"fingerprint": "1" * 64}])
-def test_a_run_of_another_declaration_is_not_concluded(copy: Path, change: dict) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [{"lr": 0.5}, {"image_size": 24}, {"fingerprint": "1" * 64}, {"cache_resolution": 2.0}, {"seed": 7}],
+)
+def test_a_run_of_another_declaration_is_refused_before_the_others_are_trained(copy: Path, change: dict) -> None:
     """Its seal is intact, and its role is that of the study, but not its plan."""
     run = first_run(copy)
     plan = read_plan_file(run)
     write_plan_file(run, plan.model_copy(update={"plan": plan.plan.changed(**change)}))
     seal(run)
     (copy / "verdict.json").unlink()
-    assert conclude_if_trained(copy, NullReporter()) is None
+    for other in list(runs_in(copy))[1:]:
+        shutil.rmtree(other.folder)
+    with pytest.raises(DataError) as error:
+        conclude_if_trained(copy, NullReporter())
+    assert fields_of(error.value.message)["folder"] == run

@@ -17,6 +17,7 @@ from headstart.i18n import NOTHING, Message, _, ngettext
 from headstart.storage import contained, repair, seals
 from headstart.storage.run_files import MODEL_FOLDER
 from headstart.storage.schemas.arm import ArmSpec
+from headstart.storage.schemas.result import RESULT_FILE
 from headstart.storage.schemas.study import Stage
 from headstart.storage.schemas.verdict import Verdict
 from headstart.storage.seals import BrokenSealError
@@ -153,12 +154,8 @@ def checked_verdict(folder: Path, runs: Iterable[RunRecord] | None = None) -> Ve
 def require_runs(verdict: Verdict, runs: Iterable[RunRecord]) -> None:
     """Raise BrokenSealError if a run is not the one that the verdict is about, such as that of another study."""
     if (other := other_run(verdict, runs)) is not None:
-        hint = _(
-            "Restore the run from a copy, or run `headstart resume {folder:shell}`, which computes the verdict from "
-            "the runs that are there.",
-            folder=repair.study_of(other.folder) or other.folder.parent,
-        )
-        raise BrokenSealError(other_run_words(other), hint)
+        hint = repair.lost_result_hint if other.result is None else repair.other_run_hint
+        raise BrokenSealError(other_run_words(other), hint(other.folder))
 
 
 def other_run(verdict: Verdict, runs: Iterable[RunRecord]) -> RunRecord | None:
@@ -173,7 +170,13 @@ def other_run(verdict: Verdict, runs: Iterable[RunRecord]) -> RunRecord | None:
 
 
 def other_run_words(run: RunRecord) -> Message:
-    """Return that a run is not the one that the verdict of its study is about."""
+    """Return that a run is not the one that the verdict of its study is about, or has lost its result."""
+    if run.result is None:
+        return _(
+            "{folder} has no {file}: the run that the verdict names has not ended, or has lost this file.",
+            folder=run.folder,
+            file=RESULT_FILE,
+        )
     return _("{folder} is not the run that the verdict names.", folder=run.folder)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headstart.analysis.run_records import RunRecord, main_runs, runs_in
+from headstart.analysis.run_records import main_runs, runs_in
 from headstart.analysis.status import (
     VERDICT_FILE,
     declared_runs,
@@ -22,11 +22,10 @@ from headstart.analysis.status import (
 )
 from headstart.analysis.study_model import require_exported_model, require_whole_model
 from headstart.analysis.verdict import stops_early
-from headstart.config.plan_file import differences
-from headstart.config.start_spec import start_row
 from headstart.config.study_file import StudySpec, read_study
 from headstart.errors import DataError, HeadstartError
 from headstart.experiment import cleanup, study_files
+from headstart.experiment.run_declaration import is_declared, require_own_runs
 from headstart.experiment.study_files import SEARCH_FILE, VARIANTS_FILE
 from headstart.i18n import NOTHING, Message, _, join
 from headstart.report.page import PAGE_NAME
@@ -38,7 +37,6 @@ from headstart.storage.schemas.study import VariantsFile
 from headstart.storage.schemas.verdict import Verdict
 from headstart.text import join_first
 
-_DECLARED = {"network", "arm", "recipe", "seeding"}  # sections of a plan that the images do not decide
 _MAX_SHOWN = 3
 
 
@@ -51,7 +49,8 @@ def conclude_if_trained(folder: Path, reporter: Reporter) -> Verdict | None:
 
     Raises:
         BrokenSealError: A file of a run that has ended has changed, or is missing.
-        DataError: study.toml, variants.json or a plan is damaged, or an arm has two runs with the same seed.
+        DataError: study.toml, variants.json or a plan is damaged, an arm has two runs with the same seed, or a run is
+            not one that the study declares.
     """
     spec = read_study(folder)
     sealed_runs(folder)
@@ -63,6 +62,7 @@ def conclude_if_trained(folder: Path, reporter: Reporter) -> Verdict | None:
         return verdict
     results = _search_results(folder, spec)
     if results is None or not _fits(folder, spec, results):
+        require_own_runs(folder, spec)
         _say_replaced(folder, spec, fault, reporter)
         return None
     reporter.say(
@@ -155,15 +155,14 @@ def _search_results(folder: Path, spec: StudySpec) -> SearchResults | None:
 def _fits(folder: Path, spec: StudySpec, results: SearchResults) -> bool:
     """Return whether a study has all runs that it declares, up to an interim analysis that stops it, and no others.
 
-    The images are not there to compute the hashes of the plans. So each plan is compared with its declaration, and what
-    only the images decide, with the other files of the study.
+    It is compared without the images, see `run_declaration`.
     """
     runs = main_runs(folder)
     try:
         variants = VariantsFile.read(folder / VARIANTS_FILE)
     except DataError:
         return False
-    if not all(_is_declared(run, spec, results, variants) for run in runs):
+    if not all(is_declared(run, spec, results, variants) for run in runs):
         return False
     for count in (*spec.protocol.interim, len(spec.seed_range)):
         if missing_runs(declared_runs(spec, spec.seed_range[:count]), runs):
@@ -171,24 +170,6 @@ def _fits(folder: Path, spec: StudySpec, results: SearchResults) -> bool:
         if stops_early(folder, spec, count):
             return True
     return True
-
-
-def _is_declared(run: RunRecord, spec: StudySpec, results: SearchResults, variants: VariantsFile) -> bool:
-    """Return whether a run has the plan that its study declares for it, on the images with which the study began."""
-    variant = next((variant for variant in spec.variants if variant.arm == run.spec), None)
-    inputs = variants.variants.get(run.arm)
-    if variant is None or inputs is None or inputs.images != run.plan.facts.fingerprint:
-        return False
-    budget, fraction = run.condition
-    try:
-        rate = results.selected_rate(run.arm, budget, run.seed)
-    except KeyError:
-        return False
-    draft = variant.plan(spec.plan).changed(seed=run.seed, fraction=fraction, epochs=budget)
-    draft = draft if rate is None else draft.changed(lr=rate)
-    declared, actual = (plan.model_dump(mode="json", include=_DECLARED) for plan in (draft, run.plan))
-    resolved = {*draft.unresolved_fields, *(["arm.start"] if start_row(draft.arm.start).needs_training else [])}
-    return {line.partition(":")[0] for line in differences(declared, actual)} <= resolved
 
 
 def _say_replaced(folder: Path, spec: StudySpec, fault: Message, reporter: Reporter) -> None:

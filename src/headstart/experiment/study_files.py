@@ -13,8 +13,8 @@ from headstart.analysis.run_records import RunRecord, main_runs, runs_in
 from headstart.analysis.status import RUN_FOLDERS
 from headstart.analysis.verdict import stage_cost
 from headstart.config.model_file import BACKBONE_FILE, BACKBONES_FOLDER
-from headstart.config.start_spec import start_row
 from headstart.errors import DataError
+from headstart.experiment.run_declaration import has_inputs_of
 from headstart.i18n import Message, _
 from headstart.reporter import Reporter
 from headstart.storage import contained, files, locks, seals
@@ -54,23 +54,13 @@ def require_variants_file(folder: Path, verdict: Verdict) -> None:
         first is None
         or exposure != verdict.exposure
         or (first.overlaps, first.declared) != (verdict.overlaps, verdict.evaluation.declared)
-        or not all(_has_inputs_of(variants.get(run.arm), run) for run in main_runs(folder))
+        or not all(_is_of(run, variants.get(run.arm)) for run in main_runs(folder))
     ):
         raise DataError(_("{path} has changed since the study ended.", path=path), hint)
 
 
-def _has_inputs_of(inputs: VariantInputs | None, run: RunRecord) -> bool:
-    """Return whether a run has read what its variant reads; an input that is not stored is not compared."""
-    if inputs is None or inputs.arm != run.spec:
-        return False
-    facts = run.plan.facts
-    pairs = [
-        (inputs.images, facts.fingerprint),
-        (inputs.near_duplicates, facts.near_duplicates_sha256),
-        (inputs.network, facts.network_sha256),
-        (None if start_row(run.spec.start).needs_training else inputs.weights, facts.weights_sha256),
-    ]
-    return all(stored in (None, read) for stored, read in pairs)
+def _is_of(run: RunRecord, inputs: VariantInputs | None) -> bool:
+    return inputs is not None and inputs.arm == run.spec and has_inputs_of(run, inputs)
 
 
 def say_changed_remains(folder: Path, verdict: Verdict, reporter: Reporter) -> None:

@@ -30,6 +30,25 @@ def run_hint(run: Path) -> Message:
     )
 
 
+def lost_result_hint(run: Path) -> Message:
+    """Return how a run of a study is repaired that has no result.json, although the study has a verdict."""
+    return _(
+        "Restore {result} from a copy, or run `headstart resume {folder:shell}`, which trains the run to its end and "
+        "computes the verdict again.",
+        result=run / RESULT_FILE,
+        folder=study_of(run) or _parent(run),
+    )
+
+
+def other_run_hint(run: Path) -> Message:
+    """Return how a study is repaired in which a run is not the one that its verdict names."""
+    return _(
+        "Restore the run from a copy, or run `headstart resume {folder:shell}`, which computes the verdict from the "
+        "runs that are there.",
+        folder=study_of(run) or _parent(run),
+    )
+
+
 def _earlier_stage_hint(run: Path, study: Path) -> Message:
     """Return how a run of the search or of the sources of a study is repaired: a verdict does not need it any more."""
     if (study / "verdict.json").is_file():
