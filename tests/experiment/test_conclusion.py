@@ -14,13 +14,13 @@ from headstart.config.plan_file import read_plan_file, write_plan_file
 from headstart.config.study_file import read_study
 from headstart.config.study_request import build_study_spec
 from headstart.engines.local import LocalEngine
-from headstart.errors import DataError, HeadstartError, ModelFileError
+from headstart.errors import DataError, HeadstartError, ModelFileError, UsageError
 from headstart.experiment import study
 from headstart.experiment.conclusion import complete_verdict, conclude_if_trained
 from headstart.inference.predictor import Predictor
 from headstart.report.page import write_page
 from headstart.reporter import NullReporter
-from headstart.storage import repair
+from headstart.storage import locks, repair
 from headstart.storage.seals import BrokenModelError, BrokenSealError
 from tests.analysis.test_status import edit_verdict, exchange_runs
 from tests.experiment.test_study import SHORT
@@ -276,3 +276,13 @@ def test_a_run_of_another_declaration_is_refused_before_the_others_are_trained(c
     with pytest.raises(DataError) as error:
         conclude_if_trained(copy, NullReporter())
     assert fields_of(error.value.message)["folder"] == run
+
+
+def test_nothing_is_decided_on_a_study_that_another_process_uses(copy: Path) -> None:
+    """The runs could change between the check and the verdict."""
+    shutil.rmtree(first_run(copy))
+    reporter = SentenceReporter()
+    with locks.locked(copy), pytest.raises(UsageError):
+        conclude_if_trained(copy, reporter)
+    assert not reporter.sentences
+    assert conclude_if_trained(copy, reporter) is None

@@ -6,6 +6,8 @@ runs do not have, and is made again if it was damaged; what it replaces is said.
 
 from __future__ import annotations
 
+import os
+from contextlib import nullcontext
 from pathlib import Path
 
 from headstart.analysis.run_records import main_runs, runs_in
@@ -51,7 +53,14 @@ def conclude_if_trained(folder: Path, reporter: Reporter) -> Verdict | None:
         BrokenSealError: A file of a run that has ended has changed, or is missing.
         DataError: study.toml, variants.json or a plan is damaged, an arm has two runs with the same seed, or a run is
             not one that the study declares.
+        UsageError: Another process uses the study.
     """
+    # a folder that cannot be written, such as a backup, is read as it is
+    with locks.locked(folder) if os.access(folder, os.W_OK) else nullcontext():
+        return _conclude(folder, reporter)
+
+
+def _conclude(folder: Path, reporter: Reporter) -> Verdict | None:
     spec = read_study(folder)
     sealed_runs(folder)
     verdict, fault = _standing_verdict(folder, spec)
@@ -72,9 +81,8 @@ def conclude_if_trained(folder: Path, reporter: Reporter) -> Verdict | None:
     )
     from headstart.experiment.study import conclude
 
-    with locks.locked(folder):
-        cleanup.remove_partial_writes(folder)
-        return conclude(folder, spec, results, reporter)
+    cleanup.remove_partial_writes(folder)
+    return conclude(folder, spec, results, reporter)
 
 
 def complete_verdict(folder: Path, spec: StudySpec) -> Verdict | None:
@@ -117,8 +125,7 @@ def _restore_outputs(folder: Path, spec: StudySpec, verdict: Verdict, reporter: 
         reporter.say(join([fault, _("The model is copied again from the run {run}.", run=verdict.exported.run)]))
         from headstart.experiment.best_model import export
 
-        with locks.locked(folder):
-            export(folder, verdict)
+        export(folder, verdict)
     if not contained.is_file(folder, PAGE_NAME):
         from headstart.experiment.study import write_event_files
         from headstart.report.page import write_page

@@ -17,7 +17,7 @@ from headstart.errors import DataError
 from headstart.experiment.run_declaration import has_inputs_of
 from headstart.i18n import Message, _
 from headstart.reporter import Reporter
-from headstart.storage import contained, files, locks, seals
+from headstart.storage import contained, files, seals
 from headstart.storage.run_files import MODEL_FOLDER
 from headstart.storage.schemas.schema import StoredFile
 from headstart.storage.schemas.search import SearchResults
@@ -37,8 +37,7 @@ def restore_search_file(folder: Path, verdict: Verdict, reporter: Reporter) -> N
     except DataError:
         pass
     reporter.say(_("{path} is missing, or has changed: it is written again from the verdict.", path=path))
-    with locks.locked(folder):
-        files.write_json(path, results.to_json())
+    files.write_json(path, results.to_json())
 
 
 def require_variants_file(folder: Path, verdict: Verdict) -> None:
