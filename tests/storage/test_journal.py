@@ -59,6 +59,7 @@ def test_journal_shorter_than_its_checkpoint_is_an_error(tmp_path: Path) -> None
     with pytest.raises(DataError) as error:
         Journal(tmp_path / "m", 100)
     assert fields_of(error.value.message) == {"path": tmp_path / "m", "present": 3, "size": 100}
+    assert fields_of(error.value.hint) == {"checkpoints": tmp_path / "checkpoints", "folder": tmp_path}
 
 
 def test_checkpoint_that_ends_inside_a_line_is_an_error(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def test_damaged_checkpoint_is_reported_and_the_previous_one_loaded(tmp_path: Pa
         (newest / "MANIFEST.json").unlink()
     step, warnings = load(folder, context)
     assert step == 2
-    assert [fields_of(warning)["checkpoint"] for warning in warnings] == [newest.name]
+    assert [fields_of(warning)["checkpoint"] for warning in warnings] == [newest]
     checkpoint.save_state(folder.parent, at(state, 4), POSITION)  # the damaged checkpoint does not count
     assert sorted(p.name for p in folder.iterdir()) == ["step-00000002-0000", "step-00000004-0000"]
 
@@ -188,7 +188,10 @@ def test_only_damaged_checkpoints_raise_with_exit_code_6_and_are_not_deleted(tmp
     with pytest.raises(ModelFileError) as caught:
         load(folder, context)
     assert caught.value.exit_code == 6
-    assert {"step-00000002-0000", "step-00000003-0000"} <= set(values_of(caught.value.message))
+    assert {str(folder / f"step-0000000{step}-0000") for step in (2, 3)} <= set(
+        map(str, values_of(caught.value.message))
+    )
+    assert fields_of(caught.value.hint) == {"checkpoints": folder, "folder": tmp_path}
     assert sorted(folder.rglob("*")) == before
 
 

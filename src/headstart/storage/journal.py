@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from headstart.errors import DataError
 from headstart.i18n import _
-from headstart.storage import contained
+from headstart.storage import contained, repair
 from headstart.storage.schemas.metrics import BEGIN, LINE, BeginLine, Line
 
 MAX_LINE_BYTES = 10_000_000  # of a line with its end; the longest ones, snapshots, have some kB for each layer
@@ -57,10 +57,13 @@ class Journal:
                         present=present,
                         size=size,
                     ),
-                    _("Restore the file from a copy, or start the run again."),
+                    repair.checkpoints_hint(path.parent),
                 )
             if size and _byte_before(path, size) != b"\n":
-                raise DataError(_("{path} has no line that ends at {size}.", path=path, size=size), _RESTORE_HINT)
+                raise DataError(
+                    _("{path} has no line that ends at {size}.", path=path, size=size),
+                    repair.checkpoints_hint(path.parent),
+                )
         self._file = contained.append(path.parent, path.name)
         if size is not None:
             self._file.truncate(size)

@@ -12,7 +12,7 @@ from headstart.i18n import Message, _
 from headstart.storage.schemas.result import RESULT_FILE
 
 _STUDY_FILES = ("study.toml", "ablation.json")  # in the folder of a study and of an ablation
-PLAN_FILE = "plan.json"
+PLAN_FILE, CHECKPOINTS_FOLDER = "plan.json", "checkpoints"  # in the folder of a run
 _EARLIER_STAGES = ("search", "sources")  # folders of a study with runs that are not compared
 _MAX_LEVELS = 2  # from the folder of a run to that of its study, which may have a folder for each stage
 
@@ -62,6 +62,16 @@ def _earlier_stage_hint(run: Path, study: Path) -> Message:
         "{folder:shell}`.",
         run=run,
         folder=study,
+    )
+
+
+def checkpoints_hint(run: Path) -> Message:
+    """Return how a run is continued whose checkpoints cannot be used, or do not fit its record."""
+    return _(
+        "Restore the files of the run from a copy. To train the run again from its start, remove the folder "
+        "{checkpoints}, then run `headstart resume {folder:shell}`.",
+        checkpoints=run / CHECKPOINTS_FOLDER,
+        folder=study_of(run) or run,
     )
 
 

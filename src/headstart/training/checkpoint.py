@@ -20,7 +20,7 @@ from torch import Tensor
 from headstart.config.run_config import RunConfig
 from headstart.errors import DataError, ModelFileError, ResourceError
 from headstart.i18n import Message, _, join
-from headstart.storage import contained
+from headstart.storage import contained, repair
 from headstart.storage.folders import require_space
 from headstart.storage.schemas.checkpoint import (
     EMA_FILE,
@@ -42,10 +42,10 @@ from headstart.training.state import State, TrainingContext
 from headstart.weights.files import tensor_bytes
 
 MAX_CHECKPOINTS = 2
-FOLDER = "checkpoints"  # in the folder of a run
+FOLDER = repair.CHECKPOINTS_FOLDER
 _NAME = re.compile(r"step-\d{8,}-\d{4,}")
 _UNFINISHED = re.compile(rf"{_NAME.pattern}\.[0-9a-f]{{16}}\.tmp-\d+-.+")
-_START_AGAIN = _("Start the run again; nothing was deleted.")
+_START_AGAIN = _("Train the run again from its start.")  # `load_state` names its folder
 
 
 class RunPosition(Schema):
@@ -144,10 +144,17 @@ def load_state(run: Path, context: TrainingContext, state: State) -> tuple[RunPo
             errors.append(error)
             damage = error.message
             warnings.append(
-                end_sentence(_("The checkpoint {checkpoint} cannot be used: {damage}", checkpoint=name, damage=damage))
+                end_sentence(
+                    _(
+                        "The checkpoint {checkpoint} cannot be used: {damage}",
+                        checkpoint=run / FOLDER / name,
+                        damage=damage,
+                    )
+                )
             )
     if errors:
-        raise ModelFileError(join(warnings), errors[0].hint)
+        hint = errors[0].hint  # another one if the checkpoint is of another version
+        raise ModelFileError(join(warnings), repair.checkpoints_hint(run) if hint == _START_AGAIN else hint)
     return None, warnings
 
 
