@@ -10,17 +10,19 @@ from typing import Any
 import pytest
 
 from headstart.analysis.run_records import runs_in
-from headstart.analysis.status import absent_in, has_all_runs, read_verdict, require_runs
+from headstart.analysis.status import has_all_runs, read_verdict, require_runs
 from headstart.artifacts.find_model import find_model
 from headstart.cli.main import main
 from headstart.config.study_file import write_study as write_declaration
 from headstart.config.study_request import build_study_spec
 from headstart.errors import DataError
 from headstart.experiment import compare
+from headstart.i18n import NOTHING, Message
 from headstart.report.content import page_head
 from headstart.report.page import read_inputs, write_page
 from headstart.reporter import NullReporter
 from headstart.results.diagnosis import diagnose
+from headstart.results.remarks import remarks
 from headstart.storage.files import write_json
 from headstart.storage.schemas.verdict import Verdict, VerdictSeal
 from headstart.storage.seals import BrokenSealError
@@ -82,7 +84,7 @@ def test_a_verdict_is_not_shown_with_runs_of_another_study(study: Path, tmp_path
 def test_a_run_that_has_lost_its_result_is_not_called_another_run(study: Path) -> None:
     run = next(runs_in(study)).folder
     (run / "result.json").unlink()
-    for read in (read_inputs, diagnose, absent_in):
+    for read in (read_inputs, diagnose, remarks):
         with pytest.raises(BrokenSealError) as error:
             read(study)
         assert fields_of(error.value.message) == {"folder": run, "file": "result.json"}
@@ -117,6 +119,11 @@ def exchange(one: Path, other: Path) -> None:
     aside.rename(other)
 
 
+def absent(study: Path) -> Message:
+    """Return the remark on runs that are not there, empty without one."""
+    return next((remark for remark in remarks(study) if "declared" in fields_of(remark)), NOTHING)
+
+
 def exchange_runs(study: Path) -> None:
     one, other = (run.folder for run in list(runs_in(study))[:2])
     exchange(one, other)
@@ -132,7 +139,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "report": read_inputs,
     "diagnose": diagnose,
     "predict": find_model,
-    "absent": absent_in,
+    "remarks": remarks,
 }
 
 
@@ -154,9 +161,9 @@ def test_each_command_notices_what_the_others_notice(study: Path, damage: Callab
 def test_a_study_that_lost_its_study_toml_is_not_read_as_runs(study: Path, kept: str) -> None:
     for name in ("study.toml", "verdict.json"):
         (study / name).rename(study / f"{name}-aside")
-    assert read_inputs(study) and not absent_in(study)  # runs in a folder
+    assert read_inputs(study) and not absent(study)  # runs in a folder
     (study / kept).write_bytes((study / "verdict.json-aside").read_bytes())
-    for read in (read_inputs, diagnose, absent_in, lambda folder: main(["resume", str(folder)]), rebuild):
+    for read in (read_inputs, diagnose, remarks, lambda folder: main(["resume", str(folder)]), rebuild):
         with pytest.raises((DataError, SystemExit)) as error:
             read(study)
         if isinstance(error.value, DataError):
@@ -170,13 +177,13 @@ def rebuild(folder: Path) -> object:
 
 
 def test_runs_that_are_not_there_are_named(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert not absent_in(study) and not read_inputs(study).absent
+    assert not absent(study) and not read_inputs(study).absent
     run = next(runs_in(study))
     shutil.rmtree(run.folder)
-    absent = fields_of(absent_in(study))
-    assert (absent["count"], absent["declared"], absent["folder"]) == (1, 4, run.folder.name)
+    fields = fields_of(absent(study))
+    assert (fields["count"], fields["declared"], fields["folder"]) == (1, 4, run.folder.name)
     inputs = read_inputs(study)
-    assert inputs.absent == absent_in(study) and inputs.absent in page_head(inputs).lead.values.values()
+    assert inputs.absent == absent(study) and inputs.absent in page_head(inputs).lead.values.values()
     for command in ("report", "diagnose"):
         main([command, str(study)])
         assert str(inputs.absent) in capsys.readouterr().err
@@ -186,10 +193,10 @@ def test_a_study_without_a_verdict_names_the_declared_runs_that_are_not_there(st
     settings = {"epochs": "3ep", "seeds": 2, "search": "off"}
     write_declaration(study, build_study_spec("digits", Made().arms, None, None, None, None, settings))
     (study / "verdict.json").unlink()
-    assert not absent_in(study)
+    assert not absent(study)
     run = next(runs_in(study))
     shutil.rmtree(run.folder)
-    absent = fields_of(absent_in(study))
-    assert (absent["count"], absent["declared"]) == (1, 4)
+    fields = fields_of(absent(study))
+    assert (fields["count"], fields["declared"]) == (1, 4)
     inputs = read_inputs(study)
-    assert inputs.absent == absent_in(study) and inputs.absent in page_head(inputs).lead.values.values()
+    assert inputs.absent == absent(study) and inputs.absent in page_head(inputs).lead.values.values()

@@ -115,14 +115,6 @@ def absent_runs(folder: Path, verdict: Verdict | None, runs: Sequence[RunRecord]
     return NOTHING if not absent else _absent_words(absent, len(every))
 
 
-def absent_in(folder: Path) -> Message:
-    """Return which runs of the study in a folder are absent, as `absent_runs`, after it was checked."""
-    if not is_study(folder):
-        return NOTHING
-    runs = list(runs_in(folder))
-    return absent_runs(folder, checked_verdict(folder, runs), runs)
-
-
 def _absent_words(absent: Sequence[StudyRun], declared: int) -> Message:
     return ngettext(
         "{count:,} of {declared:,} runs is not there: {names}.",

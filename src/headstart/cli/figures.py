@@ -8,6 +8,7 @@ from typing import Annotated
 from headstart.cli.app import command, reporter
 from headstart.cli.options import parameter
 from headstart.cli.output import print_words
+from headstart.cli.reports import say_remarks
 from headstart.config.lists import split_commas
 from headstart.errors import DataError
 from headstart.figures.options import DEFAULT_DPI, FIGURE_FORMATS, parse_figure_options
@@ -38,6 +39,7 @@ def figures(
 
     with reporter() as console:
         written = write_figures(folder, output, formats, dpi, console)
+    say_remarks(folder)
     if not written:
         raise DataError(
             _("The records in {folder} have no data for a figure yet.", folder=folder),

@@ -67,7 +67,7 @@ def report(
 
     if HTML in formats:
         path = write_report(folder, tag or ())
-        _say_absent(folder)
+        say_remarks(folder)
         print_words([path])
     if documents := [name for name in formats if name != HTML]:
         from headstart.experiment.ablation_summary import read_ablation_result
@@ -83,7 +83,7 @@ def report(
                 foreign_folders=len(find_event_files(folder)),
             )
         if HTML not in formats:
-            _say_absent(folder)
+            say_remarks(folder)
         print_words(paths)
 
 
@@ -98,20 +98,22 @@ def diagnose(
     from headstart.results import diagnosis
 
     diagnoses = diagnosis.diagnose(folder)
-    _say_absent(folder)
+    say_remarks(folder)
     if json:
         print_json([diagnosis_of_run.to_json() for diagnosis_of_run in diagnoses])
     else:
         print_lines(diagnosis.describe_diagnoses(diagnoses))
 
 
-def _say_absent(folder: Path) -> None:
-    """Say which runs of a study are not there."""
-    from headstart.analysis.status import absent_in
+def say_remarks(folder: Path) -> None:
+    """Say what is missing or damaged in a folder of runs."""
+    from headstart.results.remarks import remarks
 
-    if sentence := absent_in(folder):
+    sentences = remarks(folder)
+    if sentences:
         with reporter() as output:
-            output.say(sentence)
+            for sentence in sentences:
+                output.say(sentence)
 
 
 @command(

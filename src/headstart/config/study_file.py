@@ -124,7 +124,8 @@ def read_study(path: Path) -> StudySpec:
     """
     has_begun = path.is_dir()
     path = path / "study.toml" if has_begun else path
-    file = _parse(path, read_toml(path, _("study"), DataError, root=path.parent if has_begun else None))
+    root, hint = (path.parent, _("Restore it from a copy of the study.")) if has_begun else (None, None)
+    file = _parse(path, read_toml(path, _("study"), DataError, root=root, hint=hint))
     if file.schema_version != SCHEMA_VERSION and (has_begun or file.schema_version is not None):
         raise DataError(unsupported_version(path, str(file.schema_version)), UPDATE_HINT)
     protocol, plan = file.protocol, file.plan

@@ -17,7 +17,14 @@ MAX_BYTES = 500_000  # of a file; that of a study has 10,000
 MAX_DOTS = 1_000  # in a line; a key of many parts takes tomllib minutes
 
 
-def read_toml(path: Path, kind: Message, unreadable: type[HeadstartError], *, root: Path | None = None) -> TomlTable:
+def read_toml(
+    path: Path,
+    kind: Message,
+    unreadable: type[HeadstartError],
+    *,
+    root: Path | None = None,
+    hint: Message | None = None,
+) -> TomlTable:
     """Return the content of a TOML file.
 
     Args:
@@ -26,6 +33,7 @@ def read_toml(path: Path, kind: Message, unreadable: type[HeadstartError], *, ro
         unreadable: Class of the error for a file that cannot be read.
         root: Folder that contains it, below which no link is followed (`contained`); None for a file that the user has
             named, which may be a link or a pipe.
+        hint: Hint of the error on a file that is not TOML. Default: to write it correctly.
 
     Raises:
         HeadstartError: The file cannot be read; the class is `unreadable`.
@@ -42,11 +50,12 @@ def read_toml(path: Path, kind: Message, unreadable: type[HeadstartError], *, ro
     except UnicodeDecodeError as error:
         raise UsageError(
             _("The {kind} {path} is not UTF-8 ({error}).", kind=kind, path=path, error=error),
-            _("Save the file as UTF-8."),
+            hint or _("Save the file as UTF-8."),
         ) from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(
-            _("The {kind} {path} is not TOML ({error}).", kind=kind, path=path, error=error), _("Fix the TOML syntax.")
+            _("The {kind} {path} is not TOML ({error}).", kind=kind, path=path, error=error),
+            hint or _("Fix the TOML syntax."),
         ) from None
 
 
