@@ -8,6 +8,7 @@ from unittest.mock import ANY
 import pytest
 
 from headstart.cli.main import main
+from headstart.config.start_spec import start_forms
 from headstart.config.study_file import FIRST_SEARCH_SEED, read_study
 from headstart.config.study_request import build_study_spec
 from headstart.engines import factory
@@ -52,7 +53,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # name -> (source, further arguments of `compare`, exit code, values of the message, flags and names in message or
 # hint); `@` is the folder of the files, and ANY a text of pydantic
 INVALID_STUDIES: dict[str, tuple[str, list[str], int, list[str], list[str]]] = {
-    "unknown start": ("@/good", ["--arm", "scratch", "--arm", "imagnet"], 2, ["imagnet", "imagenet"], []),
+    "unknown start": (
+        "@/good", ["--arm", "scratch", "--arm", "imagnet"], 2, ["imagnet", "imagenet"], [", ".join(start_forms())],
+    ),
     "unknown tuning": (
         "@/good", ["--arm", "scratch", "--arm", "imagenet+frosen"], 2, ["imagenet+frosen", "frosen", "frozen"], [],
     ),

@@ -25,10 +25,12 @@ from headstart.i18n import _
 from headstart.models.factory import build
 from headstart.report.provenance import declared_protocol
 from headstart.storage import run_index
+from headstart.storage.files import write_json
+from headstart.storage.schemas.search import ArmSearch, SearchGroup, SearchResults, TrialScores
 from tests.engines.test_contract import own_cache
 from tests.files import read_json
-from tests.handmade import run_role, write_run_files
-from tests.messages import fields_of
+from tests.handmade import evaluation, run_result, run_role, write_run_files
+from tests.messages import fields_of, values_of
 from tests.models.test_user_network import NETWORK, write
 from tests.verdicts import arm_result, seed_result, verdict
 
@@ -238,6 +240,28 @@ def test_rates_that_a_study_would_not_have_are_refused(tmp_path: Path) -> None:
         train(tmp_path / "runs", optimizer=optimizer, lr=rate, epochs="1st")
     with pytest.raises(DataError, match=r"0\.2"):
         headstart.pool(tmp_path / "runs", runs=tmp_path / "pooled", quiet=True)
+
+
+def test_the_error_on_searched_rates_says_which_search_found_which(tmp_path: Path) -> None:
+    folders = {"scratch": tmp_path / "one", "imagenet": tmp_path / "other"}
+    for (arm, folder), rate in zip(folders.items(), (0.5, 0.2), strict=True):
+        plan = RunConfig().changed(start=arm, lr=rate, epochs="10ep")
+        write_run_files(folder / "run", plan, role=run_role(arm), result=run_result(test=evaluation()))
+        for name in ("study.toml", "verdict.json"):
+            (folder / name).touch()
+        write_json(folder / "search.json", search_results(arm, rate).to_json())
+    with pytest.raises(DataError) as error:
+        pool.pool([tmp_path], tmp_path / "pooled", {})
+    values = [str(value) for value in values_of(error.value.message)]
+    assert {"0.5", "0.2", *map(str, folders.values())} <= set(values)
+    assert "0.001" in map(str, values_of(error.value.hint))  # the default of the optimizer, which can be pooled
+    assert not (tmp_path / "pooled").exists()
+
+
+def search_results(arm: str, rate: float) -> SearchResults:
+    tried = [TrialScores(lr=rate, rung=0.5, full_runs=[0.5])]
+    one = ArmSearch(arm=arm, selected=rate, at_edge=False, tried=tried)
+    return SearchResults(groups=[SearchGroup(budget="10ep", seed=None, grid=[rate], arms=[one])])
 
 
 @pytest.mark.parametrize("names", [[], ["student0/*sgd*", "student1/*sgd*"], ["student0/*sgd*", "student1/*adam*"]])

@@ -27,6 +27,10 @@ _PART_NAMES = (*(kind.value for kind in TuningKind if kind is not TuningKind.STA
 _LIKE_AN_OPTIMIZER = re.compile("[a-z]+")  # the end of a path that is no file: file:weights.pth@adm
 
 
+class UnknownStartError(ValueError):
+    """The start of an arm is not one of those in `registry.starts`."""
+
+
 def parse_arm(text: str) -> ArmSpec:
     """Parse `START[+TUNING][+HEAD][@OPTIMIZER]`, as users write arms.
 
@@ -58,8 +62,19 @@ def parse_arm(text: str) -> ArmSpec:
     if not rest:
         raise ValueError(_("the arm {arm!r} has no start", arm=text))
     if fault := start_problem(rest):
-        raise ValueError(fault)
+        raise UnknownStartError(fault)
     return ArmSpec(start=rest, label=short_start(rest), **settings)
+
+
+def is_unknown_start(text: str) -> bool:
+    """Return whether an arm cannot be parsed because of its start."""
+    try:
+        parse_arm(text)
+    except UnknownStartError:
+        return True
+    except ValueError:
+        return False
+    return False
 
 
 def _split_optimizer(text: str) -> tuple[str, str]:

@@ -12,9 +12,11 @@ from typing import cast
 import tomli_w
 from pydantic import ValidationError
 
+from headstart.config.arm_spec import is_unknown_start
 from headstart.config.duration import Duration
 from headstart.config.presets import Setting
 from headstart.config.run_config import PLACE_FIELDS, SECTIONS, RunConfig, with_absolute_paths
+from headstart.config.start_spec import start_forms
 from headstart.config.study_config import OPTIMIZER_FIELDS, ArmVariant, StudyConfig, arm_variants
 from headstart.config.toml import TomlTable, TomlValue, read_toml
 from headstart.config.validation_errors import describe_error
@@ -190,6 +192,15 @@ def _digest(protocol: Mapping[str, TomlValue], plan: Mapping[str, TomlValue]) ->
     return hashlib.sha256(json.dumps([protocol, plan], sort_keys=True, default=str).encode()).hexdigest()
 
 
+def _fault_hint(protocol: Mapping[str, Setting]) -> Message:
+    """Return where valid values are listed: of starts all, since the help of a flag has no list of its own."""
+    arms = protocol.get("arms")
+    names = [str(arm) for arm in arms] if isinstance(arms, (list, tuple)) else []
+    if any(is_unknown_start(name) for name in names):
+        return _("A start is one of {forms}.", forms=", ".join(start_forms()))
+    return _("See `headstart compare --help-all`.")
+
+
 def validate_study(protocol: Mapping[str, Setting], plan: Mapping[str, Setting] | RunConfig) -> StudySpec:
     """Build and check the specification of a study.
 
@@ -204,7 +215,7 @@ def validate_study(protocol: Mapping[str, Setting], plan: Mapping[str, Setting] 
         except ValidationError as error:
             faults += [describe_error(e, model) for e in error.errors()]
     if faults:
-        raise UsageError(end_sentence(join(dict.fromkeys(faults), "; ")), _("See `headstart compare --help-all`."))
+        raise UsageError(end_sentence(join(dict.fromkeys(faults), "; ")), _fault_hint(protocol))
     rules, shared = models
     assert isinstance(rules, StudyConfig) and isinstance(shared, RunConfig)  # noqa: S101
     if shared.seeding.seed + max(rules.seeds, rules.max_seeds, rules.search_seeds) > FIRST_SEARCH_SEED:

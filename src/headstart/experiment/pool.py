@@ -21,6 +21,7 @@ from headstart.config.study_config import OPTIMIZER_FIELDS
 from headstart.config.study_file import StudySpec, read_study, validate_study, write_study
 from headstart.errors import DataError
 from headstart.experiment import best_model
+from headstart.experiment.pooled_rates import rate_origin, require_declarable_rates
 from headstart.experiment.pooled_runs import LeftOut, finished_runs, foreign_runs, left_out_sentences, read_runs
 from headstart.experiment.preflight import pooled_inputs
 from headstart.experiment.set_ledger import StudyOnTestSet
@@ -208,7 +209,9 @@ def _paired(runs: Sequence[RunRecord], arms: Mapping[tuple[str, ...], str]) -> t
         for run in of_arm:
             changes = differences(dict(usual), _rates(run))
             if changes:
-                left_out.append(LeftOut(run.folder, _difference_words(changes)))
+                words = _difference_words(changes)
+                reason = _("{differences} ({origin})", differences=words, origin=rate_origin(run))
+                left_out.append(LeftOut(run.folder, reason))
             elif run.seed in by_seed:
                 reason = _("{other} has seed {seed} of its arm", other=by_seed[run.seed].folder, seed=run.seed)
                 left_out.append(LeftOut(run.folder, reason))
@@ -258,14 +261,8 @@ def _specification(
         **{name: value for name, value in protocol.items() if value is not None},
     }
     spec = validate_study(rules, {name: getattr(base, name).model_dump() for name in SECTIONS})
-    for variant, actual in zip(spec.variants, rates.values(), strict=True):
-        recipe = variant.plan(spec.plan).recipe
-        declared = {"recipe.lr": recipe.lr, "recipe.weight_decay": recipe.weight_decay}
-        if changes := differences(declared, {name: actual[name] for name in declared}):
-            raise DataError(
-                _("The arms have different rates; {arm}: {changes}.", arm=variant.name, changes=join_first(changes, 2)),
-                _("Pool runs whose rates are equal, or the defaults of their optimizers."),
-            )
+    examples = {_arm_key(run.plan): run for run in runs}
+    require_declarable_rates(spec, [examples[key] for key in arms])
     return spec
 
 
