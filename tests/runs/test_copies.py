@@ -80,6 +80,8 @@ def test_near_duplicates_in_declared_splits_are_found_again(setting: str, tmp_pa
     assert result.test is not None
     score = result.test.without_copies
     assert (score is not None and (score.copies, score.n)) == (setting == "together" and (2, 2))
+    # runs with other units have other plans: none is reused for the other
+    assert bool(read_plan_file(folder).plan.facts.near_duplicates_sha256) == (setting == "together")
     assert evaluate(folder, None, NullReporter()).without_copies == score
     assert evaluate(folder, str(tmp_path / "photos"), NullReporter(), split="test").without_copies == score
 

@@ -244,7 +244,7 @@ def _config(setup: TrainingSetup, epoch: int, weights: dict[str, StoredFile]) ->
                 test_seed=plan.seeding.test_seed,
                 fraction=plan.data.fraction,
                 evaluate_on_val=plan.data.evaluate_on_val,
-                near_duplicates_sha256=plan.facts.near_duplicates_sha256,
+                near_duplicates_sha256=plan.facts.near_duplicates_sha256 if setup.split.is_drawn else "",
             ),
         ),
     )

@@ -135,7 +135,9 @@ class TrainingData(_ModelSchema):
     test_seed: int
     fraction: float = Field(description="share of the training images that was used")
     evaluate_on_val: bool
-    near_duplicates_sha256: str = Field("", description="that of the plan: near-duplicates that are in one split")
+    near_duplicates_sha256: str = Field(
+        "", description="that of the plan, if a split was drawn: near-duplicates in one split"
+    )
 
 
 class ModelOrigin(_ModelSchema):

@@ -170,7 +170,8 @@ class ResolvedFacts(ConfigSection):
     )
     near_duplicates_sha256: str = Field(
         "",
-        description="sha256 over the contents of near-duplicates that the split keeps together; empty without any",
+        description="sha256 over the contents of near-duplicates, which are one unit in intervals and which a drawn "
+        "split keeps together; empty without any",
     )
     class_names: tuple[str, ...] = Field((), description="class names, in the order of the logits")
     split_counts: SplitCounts = Field(default_factory=SplitCounts, description="number of images of each split")

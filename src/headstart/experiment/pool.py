@@ -152,7 +152,7 @@ def _in_words(line: str) -> Message:
     if field == "facts.fingerprint":
         return _("its images differ")
     if field == "facts.near_duplicates_sha256":
-        return _("its split keeps other near-duplicates together")
+        return _("other near-duplicates of its images are kept together")
     return _("{field} is {actual}, in most runs {usual}", field=field.partition(".")[2], actual=actual, usual=usual)
 
 

@@ -274,7 +274,7 @@ def make_network(config: NetworkConfig, head: str, num_classes: int, seed: int) 
 def _with_facts(plan: RunConfig, dataset: Dataset, split: splits.Split, start: starts.Start) -> RunConfig:
     facts = ResolvedFacts(
         fingerprint=hashing.fingerprint(dataset.images, dataset.content_hashes),
-        near_duplicates_sha256=dataset.clusters.digest if split.is_drawn else "",
+        near_duplicates_sha256=dataset.clusters.digest,
         class_names=dataset.images.classes,
         split_counts=split_counts(split),
         class_counts=dataset.class_counts(),
