@@ -452,3 +452,34 @@ def test_folders_of_others_are_not_removed(tmp_path: Path, small) -> None:
         (tmp_path / "checkpoints" / name).mkdir(parents=True)
     checkpoint.save_state(tmp_path, at(state, 2), POSITION)
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {*names, "step-00000002-0000"}
+
+
+def test_a_trained_weight_without_slots_is_refused(tmp_path: Path, adam) -> None:
+    _context, state = adam
+    again = prepared(network="resnet20", epochs="9st", optimizer="adam").context
+    folder = checkpoint.save_state(tmp_path, state, POSITION)
+    checkpoint.load_state(tmp_path, again, loop.initial_state(again))
+    forge(folder, tensors={"0.exp_avg": None, "0.exp_avg_sq": None, "0.step": None})
+    again = prepared(network="resnet20", epochs="9st", optimizer="adam").context
+    with pytest.raises(ModelFileError):
+        checkpoint.load_state(tmp_path, again, loop.initial_state(again))
+
+
+def test_a_weight_that_never_had_a_gradient_has_no_slots(tmp_path: Path) -> None:
+    """Such as one that the network of a user does not use; the optimizer makes its slots with the first gradient."""
+    setup = prepared(network="resnet20", epochs="9st", optimizer="adam")
+    state = loop.initial_state(setup.context)
+    for event in loop.train(setup.context, state):
+        if isinstance(event, Step):
+            break
+    view = state.optimizer.param_groups[0]["params"][0]
+    del state.optimizer.state[view]
+    weight = state.optimizer.param_groups[0].get("weights", state.optimizer.param_groups[0]["params"])[0]
+    again = prepared(network="resnet20", epochs="9st", optimizer="adam").context
+    names = {id(parameter): name for name, parameter in state.network.named_parameters()}
+    with torch.no_grad():
+        weight.copy_(dict(again.network.named_parameters())[names[id(weight)]])
+    checkpoint.save_state(tmp_path, state, POSITION)
+    resumed = loop.initial_state(again)
+    assert checkpoint.load_state(tmp_path, again, resumed)[1] == []
+    assert len(resumed.optimizer.state) == len(state.optimizer.state)

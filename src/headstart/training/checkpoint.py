@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors.torch
@@ -137,9 +138,10 @@ def load_state(run: Path, context: TrainingContext, state: State) -> tuple[RunPo
     checkpoints = _newest_first(run)
     warnings: list[Message] = []
     errors: list[DataError] = []
+    initial = optimizer_slots.weight_digests(state.network) if checkpoints else {}
     for name in checkpoints:
         try:
-            return _fill(_verified(run, name), context, state), warnings
+            return _fill(_verified(run, name), context, state, initial), warnings
         except DataError as error:
             errors.append(error)
             damage = error.message
@@ -227,8 +229,8 @@ def _content(files: dict[str, bytes]) -> CheckpointState:
     return CheckpointState.parse(files[STATE_FILE], STATE_FILE, _START_AGAIN)
 
 
-def _fill(files: dict[str, bytes], context: TrainingContext, state: State) -> RunPosition:
-    """Load the verified files of a checkpoint into `state` and return its position.
+def _fill(files: dict[str, bytes], context: TrainingContext, state: State, initial: Mapping[int, bytes]) -> RunPosition:
+    """Load the verified files of a checkpoint into `state` and return its position; `initial` is of its first weights.
 
     Raises:
         DataError: They do not fit the state.
@@ -246,6 +248,8 @@ def _fill(files: dict[str, bytes], context: TrainingContext, state: State) -> Ru
         if state.ema is not None:
             state.ema.load_state_dict(_tensors(files, EMA_FILE))
         optimizer_slots.restore(state.optimizer, _tensors(files, OPTIMIZER_FILE), content.optimizer, expected)
+        if state.progress.step > context.phases[state.progress.phase].begin:
+            optimizer_slots.require_slots_of_trained(state.optimizer, expected, initial)
     except (ModelFileError, SafetensorError, RuntimeError, LookupError, ValueError) as error:
         # files that were made with a manifest
         raise DataError(_("it is not of this network ({reason})", reason=error), _START_AGAIN) from None

@@ -6,6 +6,7 @@ such a kernel reads or writes beyond it.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from typing import TypeAlias
@@ -44,6 +45,29 @@ def slots_after_a_step(phase: Phase, network: nn.Module) -> list[dict[str, Slot]
             weight.grad = torch.zeros_like(weight)
     optimizers.step(optimizer)
     return [dict(optimizer.state.get(parameter, {})) for parameter, _unused in _parameters(optimizer)]
+
+
+def weight_digests(network: nn.Module) -> dict[int, bytes]:
+    """Return a hash of each parameter of a network, by the `id` of the parameter."""
+    return {id(weight): _digest(weight) for weight in network.parameters()}
+
+
+def require_slots_of_trained(
+    optimizer: torch.optim.Optimizer, expected: list[dict[str, Slot]], initial: Mapping[int, bytes]
+) -> None:
+    """Raise ValueError if a weight that has been trained has no slots; the optimizer is restored, after a step.
+
+    A weight that never had a gradient, such as one that the network does not use, has no slots and its first value.
+
+    Args:
+        optimizer: The optimizer.
+        expected: What it keeps of each parameter, see `slots_after_a_step`.
+        initial: Hashes of the weights before the training, see `weight_digests`.
+    """
+    weights = [weight for group in optimizer.param_groups for weight in group.get("weights", group["params"])]
+    for index, ((parameter, _unused), weight) in enumerate(zip(_parameters(optimizer), weights, strict=True)):
+        if expected[index] and not optimizer.state.get(parameter) and _digest(weight) != initial[id(weight)]:
+            raise ValueError(f"parameter {index} has no slots")
 
 
 def restore(
@@ -107,6 +131,11 @@ def _is_late(value: Slot, parameter: Tensor) -> bool:
 def _is_finite(value: Tensor) -> bool:
     """Return whether a tensor of one number is a finite real one."""
     return not value.is_complex() and math.isfinite(value.item())
+
+
+def _digest(weight: Tensor) -> bytes:
+    content = weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    return hashlib.sha256(content.numpy().tobytes()).digest()
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[tuple[Tensor, dict[str, object]]]:
