@@ -17,6 +17,7 @@ import torch
 from headstart.config.run_config import RunConfig
 from headstart.errors import ModelFileError, ResourceError
 from headstart.optim.registry import OPTIMIZERS
+from headstart.storage import contained
 from headstart.storage.contained import UnsafeFileError
 from headstart.storage.files import SCHEMA_VERSION
 from headstart.storage.schemas.checkpoint import FILES, MANIFEST_FILE, Manifest
@@ -483,3 +484,33 @@ def test_a_weight_that_never_had_a_gradient_has_no_slots(tmp_path: Path) -> None
     resumed = loop.initial_state(again)
     assert checkpoint.load_state(tmp_path, again, resumed)[1] == []
     assert len(resumed.optimizer.state) == len(state.optimizer.state)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.safetensors"])
+def test_a_file_that_is_larger_than_its_network_needs_is_not_read(
+    tmp_path: Path, small, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, state = small
+    folder = checkpoint.save_state(tmp_path, state, POSITION)
+    size = 4_000_000_000
+    with (folder / file).open("r+b") as content:
+        content.truncate(size)  # a hole
+    manifest = json.loads((folder / MANIFEST_FILE).read_text())
+    manifest["files"][file]["size"] = size
+    (folder / MANIFEST_FILE).write_text(json.dumps(manifest))
+    read: list[str] = []
+    original = contained.read_bytes
+
+    def recorded(root: Path, name: str, *limit: int) -> bytes:
+        read.append(name)
+        assert not name.endswith(f"{folder.name}/{file}")  # it would take all of the memory
+        return original(root, name, *limit)
+
+    monkeypatch.setattr(contained, "read_bytes", recorded)
+    with pytest.raises(ModelFileError) as error:
+        load(tmp_path / "checkpoints", context)
+    assert fields_of(error.value.message)["file"] == file
+    assert checkpoint.newest_position(tmp_path) == POSITION  # for which no tensors are read
+    assert checkpoint.newest_position(tmp_path, context) is None
+    checkpoint.save_state(tmp_path, at(state, 3), POSITION)
+    assert read and not folder.exists()

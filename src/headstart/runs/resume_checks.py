@@ -11,6 +11,7 @@ from headstart.errors import DataError, UsageError
 from headstart.i18n import _
 from headstart.storage.run_files import MODEL_FOLDER
 from headstart.training import checkpoint
+from headstart.training.state import TrainingContext
 
 
 def unchanged_plan(folder: Path) -> PlanFile:
@@ -46,9 +47,9 @@ def require_unchanged_inputs(original: RunConfig, resolved: RunConfig) -> None:
         )
 
 
-def require_reproducible_best(folder: Path) -> None:
+def require_reproducible_best(folder: Path, context: TrainingContext) -> None:
     """Raise UsageError if the best model is newer than the checkpoint: another environment may not reproduce it."""
-    epoch, position = saved_epoch(folder, MODEL_FOLDER), checkpoint.newest_position(folder)
+    epoch, position = saved_epoch(folder, MODEL_FOLDER), checkpoint.newest_position(folder, context)
     if position is not None and epoch > position.best_epoch:
         raise UsageError(
             _(

@@ -160,7 +160,7 @@ def resume(
             reporter.say(
                 _("Not comparable bit for bit with the start of the run: {changes}.", changes="; ".join(changes))
             )
-            require_reproducible_best(folder)
+            require_reproducible_best(folder, setup.context)
         with tracked(folder, trackers, reporter):
             _run(folder, setup, content.study, reporter, save_every, until)
     return folder

@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import safetensors.torch
 from pydantic import Field
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from headstart.config.run_config import RunConfig
 from headstart.errors import DataError, ModelFileError, ResourceError
@@ -34,8 +35,8 @@ from headstart.storage.schemas.checkpoint import (
     TrainingProgress,
 )
 from headstart.storage.schemas.result import RunSeconds
-from headstart.storage.schemas.schema import Count, Schema, StoredFile, VersionedSchema
-from headstart.storage.tensor_file import parse_tensor_file
+from headstart.storage.schemas.schema import MAX_JSON_BYTES, Count, Schema, StoredFile, VersionedSchema
+from headstart.storage.tensor_file import MAX_HEADER_BYTES, MAX_TENSOR_BYTES, parse_tensor_file
 from headstart.text import end_sentence
 from headstart.training import optimizer_slots
 from headstart.training.loop import enter_phase
@@ -43,6 +44,7 @@ from headstart.training.state import State, TrainingContext
 from headstart.weights.files import tensor_bytes
 
 MAX_CHECKPOINTS = 2
+_MAX_GROWTH = 4  # of a file of an earlier checkpoint of the same run, against the present one
 FOLDER = repair.CHECKPOINTS_FOLDER
 _NAME = re.compile(r"step-\d{8,}-\d{4,}")
 _UNFINISHED = re.compile(rf"{_NAME.pattern}\.[0-9a-f]{{16}}\.tmp-\d+-.+")
@@ -83,10 +85,11 @@ def save_state(run: Path, state: State, position: RunPosition) -> Path:
     """
     folder = contained.make_folder(run, FOLDER)
     name = f"step-{state.progress.step:08d}-{state.progress.epoch:04d}"
-    if not find_damage(run, name):
+    files = _files(state, position)
+    limits = {file: _MAX_GROWTH * len(content) + MAX_HEADER_BYTES for file, content in files.items()}
+    if not find_damage(run, name, limits):
         return folder / name
     _remove_unfinished(run)
-    files = _files(state, position)
     require_space(folder, int(sum(map(len, files.values())) * 1.05))
     temporary = f"{FOLDER}/{name}.{secrets.token_hex(8)}{contained.temp_suffix()}"
     try:
@@ -109,7 +112,7 @@ def save_state(run: Path, state: State, position: RunPosition) -> Path:
             ),
             _("Free disk space, then resume."),
         ) from error
-    _prune(run, name)
+    _prune(run, name, limits)
     return folder / name
 
 
@@ -141,7 +144,7 @@ def load_state(run: Path, context: TrainingContext, state: State) -> tuple[RunPo
     initial = optimizer_slots.weight_digests(state.network) if checkpoints else {}
     for name in checkpoints:
         try:
-            return _fill(_verified(run, name), context, state, initial), warnings
+            return _fill(_verified(run, name, _limits(context, state.network)), context, state, initial), warnings
         except DataError as error:
             errors.append(error)
             damage = error.message
@@ -160,40 +163,71 @@ def load_state(run: Path, context: TrainingContext, state: State) -> tuple[RunPo
     return None, warnings
 
 
-def newest_position(run: Path) -> RunPosition | None:
-    """Return the position in the newest intact checkpoint, or None if there is none."""
+def newest_position(run: Path, context: TrainingContext | None = None) -> RunPosition | None:
+    """Return the position in the newest intact checkpoint, or None if there is none.
+
+    Args:
+        run: The folder of the run.
+        context: The context of the training, which bounds the tensors. Without it only state.json is verified.
+    """
+    limits = {} if context is None else _limits(context, context.network)
+    names = (STATE_FILE,) if context is None else None
     for name in _newest_first(run):
         try:
-            return _content(_verified(run, name)).position
+            return _content(_verified(run, name, limits, names)).position
         except DataError:
             continue
     return None
 
 
-def find_damage(run: Path, name: str) -> Message | None:
-    """Return what is wrong with a checkpoint; None if it has exactly the files of its manifest, unchanged."""
+def find_damage(run: Path, name: str, limits: Mapping[str, int] = MappingProxyType({})) -> Message | None:
+    """Return what is wrong with a checkpoint; None if it has exactly the files of its manifest, unchanged.
+
+    `limits` has the largest size of some files.
+    """
     try:
-        _verified(run, name)
+        _verified(run, name, limits)
     except DataError as error:
         return error.message
     return None
 
 
-def _verified(run: Path, name: str) -> dict[str, bytes]:
+def _limits(context: TrainingContext, network: nn.Module) -> dict[str, int]:
+    """Return the most bytes that each file with tensors has: a few times what the network and its optimizer need."""
+    weights: int = sum(tensor.nbytes for tensor in network.state_dict().values())
+    slots = max(phase.slots for phase in context.phases)
+    # an optimizer of a plug-in may have more slots than it says, and wider ones than its weights
+    factors = {MODEL_FILE: 1, EMA_FILE: 1, OPTIMIZER_FILE: 2 * (slots + 1)}
+    return {name: factor * weights + MAX_HEADER_BYTES for name, factor in factors.items()}
+
+
+def _verified(
+    run: Path, name: str, limits: Mapping[str, int], names: Collection[str] | None = None
+) -> dict[str, bytes]:
     """Return the files of a checkpoint, whose content is that of its manifest.
 
+    Args:
+        run: The folder of the run.
+        name: Name of the checkpoint.
+        limits: Largest size of some files; a larger one is not read.
+        names: Names of the files that are read. Default: all.
+
     Raises:
-        DataError: A file is missing, changed or a link, or the manifest is damaged or of another version.
+        DataError: A file is missing, changed, too large or a link, or the manifest is damaged or of another version.
     """
     place = f"{FOLDER}/{name}"
     if not contained.is_file(run, f"{place}/{MANIFEST_FILE}"):
         raise DataError(_("it has no manifest"), _START_AGAIN)
     manifest = Manifest.read(run / place / MANIFEST_FILE, _START_AGAIN, root=run)
     files = {}
-    for file, stored in manifest.files.items():
+    for file in manifest.files if names is None else names:
+        stored = manifest.files[file]
         entry = contained.find(run, f"{place}/{file}")
         if entry is None:
             raise DataError(_("{file} is missing", file=file), _START_AGAIN)
+        limit = limits.get(file, MAX_TENSOR_BYTES if file != STATE_FILE else MAX_JSON_BYTES)
+        if stored.size > limit:
+            raise DataError(_("{file} is larger than {limit:,} bytes", file=file, limit=limit), _START_AGAIN)
         content = contained.read_bytes(run, f"{place}/{file}", stored.size) if entry.size == stored.size else b""
         if StoredFile.of(content) != stored:
             raise DataError(_("{file} differs from its checksum", file=file), _START_AGAIN)
@@ -291,11 +325,11 @@ def _newest_first(run: Path) -> list[str]:
     return sorted((entry.name for entry in contained.entries(run, FOLDER) if _NAME.fullmatch(entry.name)), reverse=True)
 
 
-def _prune(run: Path, newest: str) -> None:
+def _prune(run: Path, newest: str, limits: Mapping[str, int]) -> None:
     """Keep the newest intact checkpoints and remove the others."""
     intact = 1
     for name in (name for name in _newest_first(run) if name != newest):
-        if intact < MAX_CHECKPOINTS and not find_damage(run, name):
+        if intact < MAX_CHECKPOINTS and not find_damage(run, name, limits):
             intact += 1
         else:
             contained.remove_folder(run, f"{FOLDER}/{name}")
