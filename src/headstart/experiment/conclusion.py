@@ -63,7 +63,7 @@ def conclude_if_trained(folder: Path, reporter: Reporter) -> Verdict | None:
 def _conclude(folder: Path, reporter: Reporter) -> Verdict | None:
     spec = read_study(folder)
     sealed_runs(folder)
-    verdict, fault = _standing_verdict(folder, spec)
+    verdict, fault = _valid_verdict(folder, spec)
     if verdict is not None and has_all_runs(folder, verdict):
         study_files.require_variants_file(folder, verdict)
         _restore_outputs(folder, spec, verdict, reporter)
@@ -95,15 +95,15 @@ def complete_verdict(folder: Path, spec: StudySpec) -> Verdict | None:
     Raises:
         DataError: An arm has two runs with the same seed.
     """
-    verdict, _fault = _standing_verdict(folder, spec)
+    verdict, _fault = _valid_verdict(folder, spec)
     if verdict is None or not has_all_runs(folder, verdict):
         return None
     has_outputs = contained.is_file(folder, PAGE_NAME) and not _model_fault(folder, verdict)
     return verdict if has_outputs else None
 
 
-def _standing_verdict(folder: Path, spec: StudySpec) -> tuple[Verdict | None, Message]:
-    """Return the verdict of a study if it stands; else why it does not, empty if there is none yet."""
+def _valid_verdict(folder: Path, spec: StudySpec) -> tuple[Verdict | None, Message]:
+    """Return the verdict of a study if it is that of its runs; else why it is not, empty if there is none yet."""
     if not contained.is_file(folder, VERDICT_FILE):
         return None, NOTHING
     try:

@@ -204,7 +204,7 @@ def forecast(
     evaluated = first.split.test if split == "test" else first.split.val
     evaluation_units = len(np.unique(first.dataset.units[evaluated]))
     requests = list(certain_requests(fitted.spec, fitted.arms, fitted.sources))
-    if sentence := reuse.unbelieved(requests):
+    if sentence := reuse.index_fault(requests):
         reporter.say(sentence)
     reusable = [request for request in requests if reuse.is_done(request)]
     costs = {variant.name: _arm_cost(arm) for variant, arm in zip(fitted.spec.variants, fitted.arms, strict=True)}

@@ -28,7 +28,7 @@ SEARCH_FILE, VARIANTS_FILE = "search.json", "variants.json"
 
 
 def restore_search_file(folder: Path, verdict: Verdict, reporter: Reporter) -> None:
-    """Write search.json again, of which a verdict that stands has the content, if it is missing or was changed."""
+    """Write search.json again, of which a valid verdict has the content, if it is missing or was changed."""
     results = SearchResults(groups=verdict.search)
     path = folder / SEARCH_FILE
     try:

@@ -119,7 +119,7 @@ class StudyRuns:
     ) -> None:
         """Add finished runs of other folders to `records`, and report where they come from."""
         new = {request.plan.hash: request for request in requests if request.plan.hash not in {*records, *started}}
-        if not self._is_index_reported and (sentence := reuse.unbelieved(list(new.values()))):
+        if not self._is_index_reported and (sentence := reuse.index_fault(list(new.values()))):
             self._is_index_reported = True
             self.reporter.say(sentence)
         reused = [read_run(folder) for folder in reuse.reuse_finished(parent, list(new.values()))]

@@ -53,7 +53,7 @@ def reuse_finished(parent: Path, requests: Sequence[RunRequest]) -> list[Path]:
     return copies
 
 
-def unbelieved(requests: Sequence[RunRequest]) -> Message:
+def index_fault(requests: Sequence[RunRequest]) -> Message:
     """Return why runs that could be reused are trained, if the index is not used and there are such runs."""
     fault = run_index.fault()
     if not fault or not any(_registered_run(request.plan) for request in requests):
