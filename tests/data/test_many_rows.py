@@ -23,9 +23,12 @@ from benchmarks import manifest
 from headstart.data import hash_cache, hashing, overlaps
 from headstart.data.hash_cache import NO_STAMP, HashCache
 from headstart.data.image_index import ImageIndex, build_index, natural_key, natural_order
+from headstart.data.read_errors import MissingFilesError
 from headstart.data.sources import read_index
-from headstart.data.tables import json_reader, paths
+from headstart.data.tables import json_reader, moved_files, paths
+from headstart.data.tables.file_lookup import FileLookup
 from headstart.data.tables.options import TableOptions
+from tests.messages import fields_of
 
 NAMES = st.text(st.sampled_from("ab019_/ é²٣"), max_size=8)
 
@@ -54,7 +57,7 @@ def test_shared_names_are_those_of_a_table_of_all_names(names: list[str]) -> Non
 
 @hypothesis.given(st.text(st.sampled_from("aZ1é \t\n./\\:²")))
 def test_usual_paths_match_neither_pattern(path: str) -> None:
-    if not paths._is_unusual(path):
+    if not moved_files.is_unusual(path):
         assert not paths.OUTSIDE.search(path) and not paths._WINDOWS.match(path.strip())
 
 
@@ -254,3 +257,30 @@ def test_million_rows_need_little_memory_and_are_hashed_once(tmp_path: Path) -> 
     assert max(first.peak, second.peak) < 2e9
     step = manifest.STEPS.index("hashes")
     assert second.cpu[step] < first.cpu[step] / 2, "five times less were measured"
+
+
+def test_missing_files_of_a_large_table_are_not_compared_with_similar_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their number is that of a small table, whose paths are all compared."""
+    monkeypatch.setattr(moved_files, "_MAX_CORRECTED", 3000, raising=False)
+    (tmp_path / "0.jpg").touch()
+    lookups: list[str] = []
+    original = FileLookup.find
+    monkeypatch.setattr(FileLookup, "find", lambda self, key: (lookups.append(key), original(self, key))[1])
+    for rows in (3000, 9000):
+        lookups.clear()
+        (tmp_path / "t.csv").write_text("path,label\n" + "".join(f"{row}.jpg,{row % 2}\n" for row in range(rows)))
+        with pytest.raises(MissingFilesError) as error:
+            read_index(str(tmp_path / "t.csv"))
+        assert fields_of(error.value.message)["count"] == rows - 1
+        assert len(lookups) < 3100
+
+
+@hypothesis.given(st.lists(st.lists(st.sampled_from(["a", "b", "a-", "", " "]), min_size=1, max_size=4), min_size=1))
+def test_the_common_beginning_of_paths_is_that_of_their_folders(parts: list[list[str]]) -> None:
+    keys = ["/".join(each) for each in parts]
+    split = [key.strip().split("/") for key in keys]
+    common = moved_files.common_parts(split)
+    expected = [["/".join(each[count:]) for each in split] for count in range(1, len(common) + 1)]
+    assert [list(place.keys) for place in moved_files._shortened(keys)] == expected

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ OUTSIDE = re.compile(r"^\s*(?:[/\\]|[A-Za-z]:[/\\])|(?:^|[/\\])\.\.(?:[/\\]|$)")
 PARENT = re.compile(r"(?:^|[/\\])\.\.(?:[/\\]|$)")
 ROWS_PER_REPORT = 10_000  # less are found at once
 _MAX_FOLDERS = 50  # among which the files may be spread
+_MAX_CORRECTED = 100_000  # rows of a table that is an error whose paths are all compared with similar names
 _SAMPLE_ROWS = 1000  # by which places are compared
 
 
@@ -92,6 +93,11 @@ def is_plain(key: str) -> bool:
     return "//" not in key and "/." not in key and key[:1] not in ("", ".", "/")
 
 
+def is_unusual(path: str) -> bool:
+    """Return True for every path that leads out of its folder, and quickly False for most others."""
+    return not path[:1].isalnum() or ":" in path or ".." in path
+
+
 def find_moved(
     lookup: FileLookup, keys: Sequence[str], progress: ProgressCallback | None = None
 ) -> tuple[Place, list[Match]] | None:
@@ -113,10 +119,10 @@ def find_moved(
 
 def find_near(lookup: FileLookup, keys: Sequence[str]) -> NearPlace | None:
     """Return the place that has most files, if it is more than half of them and not all."""
-    sample = _sample(len(keys))
+    chosen = _sample(len(keys))
     places = [*_shortened(keys), *_in_subfolders(lookup, keys)]
-    hits = [sum(len(place.matches(lookup, row)) == 1 for row in sample) for place in places]
-    if not places or max(hits) * 2 <= len(sample):
+    hits = [sum(len(place.matches(lookup, row)) == 1 for row in chosen) for place in places]
+    if not places or max(hits) * 2 <= len(chosen):
         return None
     place = places[hits.index(max(hits))]
     matches = [place.matches(lookup, row) for row in range(len(keys))]
@@ -125,23 +131,39 @@ def find_near(lookup: FileLookup, keys: Sequence[str]) -> NearPlace | None:
     return NearPlace(place, missing, repeated) if missing or repeated else None
 
 
+def mostly_missing(keys: Sequence[str], match: Callable[[str], Match | None]) -> bool:
+    """Return whether most files of a large table are missing; those of a smaller one are all looked up."""
+    if len(keys) <= _MAX_CORRECTED:
+        return False
+    rows = _sample(len(keys))
+    return 2 * sum(match(keys[row]) is None for row in rows) > len(rows)
+
+
+def match_exactly(lookup: FileLookup, key: str, _allow_outside: bool) -> Match | None:
+    """Return the file with exactly this path, which is found much faster than one with a similar path."""
+    allowed = lookup.allowed(key) if is_plain(key) else None
+    return None if allowed is None else Match(key, Fix.NONE, allowed)
+
+
 def _sample(rows: int) -> range:
+    """Return rows that stand for all rows of a table."""
     return range(0, rows, max(1, rows // _SAMPLE_ROWS))
 
 
 def _shortened(keys: Sequence[str]) -> Iterator[Place]:
     """Yield the places of paths without the first folders, which all of them have in common."""
-    if any(map(PARENT.search, keys)):
+    if any(".." in key and PARENT.search(key) for key in keys):
         return
-    split = [key.strip().replace("\\", "/").split("/") for key in keys]
-    common = common_parts(split)
-    for dropped in range(1, len(common) + 1):
-        yield Place(["/".join(parts[dropped:]) for parts in split], prefix="/".join(common[:dropped]))
+    slashed = [key.strip().replace("\\", "/") for key in keys]
+    common = common_parts([min(slashed).split("/"), max(slashed).split("/")])  # of all: they lie between these two
+    for count in range(1, len(common) + 1):
+        prefix = "/".join(common[:count])
+        yield Place([key[len(prefix) + 1 :] for key in slashed], prefix=prefix)
 
 
 def _in_subfolders(lookup: FileLookup, keys: Sequence[str]) -> list[Place]:
     """Return a place for each subfolder, and one for all of them if there are several, but not too many."""
-    if any(map(OUTSIDE.search, keys)):
+    if any(is_unusual(key) and OUTSIDE.search(key) for key in keys):
         return []
     folders = tuple(lookup.subfolders())
     return [Place(keys, (name,)) for name in folders] + (

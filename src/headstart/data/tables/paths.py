@@ -21,6 +21,9 @@ from headstart.data.tables.moved_files import (
     find_moved,
     find_near,
     is_plain,
+    is_unusual,
+    match_exactly,
+    mostly_missing,
 )
 from headstart.data.tables.table import Table, empty_error
 from headstart.errors import DataError
@@ -80,7 +83,7 @@ def find_files(
     root = _common_root(paths) if allow_outside and all(path.startswith("/") for path in paths) else folder
     lookup = FileLookup(root, allow_outside)
     keys = [_relative(path.strip(), root) if path.lstrip().startswith("/") else path for path in paths]
-    unusual = [row for row, key in enumerate(keys) if _is_unusual(key)]
+    unusual = [row for row, key in enumerate(keys) if is_unusual(key)]
     outside = [row for row in unusual if OUTSIDE.search(keys[row])] if not allow_outside else []
     foreign = [row for row in unusual if _WINDOWS.match(keys[row].strip())]
     if outside:
@@ -89,9 +92,11 @@ def find_files(
                 return moved
             _require_near(table, lookup, keys)
         raise _outside_error(table, outside[0], paths[outside[0]])
+    is_error = mostly_missing(keys, lambda key: _match(lookup, key, allow_outside))  # if its files were not moved
+    match = match_exactly if is_error else _match
     matches: list[Match | None] = []
     for begin in range(0, len(keys), ROWS_PER_REPORT):
-        matches += [_match(lookup, key, allow_outside) for key in keys[begin : begin + ROWS_PER_REPORT]]
+        matches += [match(lookup, key, allow_outside) for key in keys[begin : begin + ROWS_PER_REPORT]]
         if progress and len(keys) > ROWS_PER_REPORT:
             progress(len(matches), len(keys))
     missing = [row for row, match in enumerate(matches) if match is None]
@@ -139,11 +144,6 @@ def _require_paths(table: Table, paths: Sequence[str], folder: Path) -> None:
                 _("{place} has an address of the internet, {path!r}.", place=table.place(row), path=path),
                 _("Download the images, and write the paths of their files."),
             )
-
-
-def _is_unusual(path: str) -> bool:
-    """Return True for every path that `_OUTSIDE` or `_WINDOWS` may match, and quickly False for most others."""
-    return not path[:1].isalnum() or ":" in path or ".." in path
 
 
 def _common_root(paths: Sequence[str]) -> Path:
