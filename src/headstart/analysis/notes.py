@@ -20,49 +20,17 @@ MAX_CLASS_NAMES = 5  # in a sentence
 
 def notes(verdict: VerdictNumbers) -> list[Message]:
     """Return what qualifies the result: optimism, diverged runs, edges of the grid, weights that have seen the data."""
-    texts = [_optimism(verdict), *_family_notes(verdict)]
+    texts = [_optimism(verdict), *_family_notes(verdict), *_pool_notes(verdict), *_looks_notes(verdict)]
     if verdict.pooled:
         texts.insert(
             0,
             _("The runs were pooled after their training: arms, number of seeds and margin were not declared before."),
         )
-    if verdict.of_others:
-        texts.append(
-            ngettext(
-                "{count:,} of the {total:,} pooled runs was not trained by the user who pooled it: its record is that "
-                "of somebody else.",
-                "{count:,} of the {total:,} pooled runs were not trained by the user who pooled them: their records "
-                "are those of somebody else.",
-                verdict.of_others,
-                total=sum(len(arm.seeds) for arm in verdict.arms),
-            )
-        )
-    if verdict.left_out:
-        texts.append(
-            ngettext(
-                "{count:,} other run in the folders that were named for pooling is left out: it does not fit, or has "
-                "not ended. Trials of searches are not counted.",
-                "{count:,} other runs in the folders that were named for pooling are left out: they do not fit, or "
-                "have not ended. Trials of searches are not counted.",
-                verdict.left_out,
-            )
-        )
-    texts += _looks_notes(verdict)
     if verdict.n > 1 and verdict.one_split:
         texts.append(
             _("All seeds use the same split: only initialization, order and augmentation differ between seeds.")
         )
-    if verdict.pooled:
-        texts.append(_("The learning rates are those of the pooled runs: another rate may be better for an arm."))
-    elif not verdict.search and not verdict.grid_rows:
-        texts.append(_("The learning rates were given, not searched: an arm may be better at another rate."))
-    elif any(group.seed is None for group in verdict.search):
-        texts.append(
-            _(
-                "One search selected the learning rate of each arm for all seeds: the interval leaves out that another "
-                "search can select other rates."
-            )
-        )
+    texts += _rate_notes(verdict)
     texts += [_diverged(arm) for arm in verdict.arms if arm.diverged]
     texts += [_too_augmented(verdict, arm) for arm in verdict.arms if arm.too_augmented]
     texts += _search_edges(verdict)
@@ -86,6 +54,40 @@ def notes(verdict: VerdictNumbers) -> list[Message]:
     if (note := copies_note(verdict)) is not None:
         texts.append(note)
     return [*texts, *(overlap.sentence for overlap in verdict.overlaps), *exposure_notes(verdict)]
+
+
+def _pool_notes(verdict: VerdictNumbers) -> Iterator[Message]:
+    """Yield which pooled runs are of somebody else, and which runs were left out."""
+    if verdict.of_others:
+        yield ngettext(
+            "{count:,} of the {total:,} pooled runs was not trained by the user who pooled it: its record is that "
+            "of somebody else.",
+            "{count:,} of the {total:,} pooled runs were not trained by the user who pooled them: their records "
+            "are those of somebody else.",
+            verdict.of_others,
+            total=sum(len(arm.seeds) for arm in verdict.arms),
+        )
+    if verdict.left_out:
+        yield ngettext(
+            "{count:,} other run in the folders that were named for pooling is left out: it does not fit, or has "
+            "not ended. Trials of searches are not counted.",
+            "{count:,} other runs in the folders that were named for pooling are left out: they do not fit, or "
+            "have not ended. Trials of searches are not counted.",
+            verdict.left_out,
+        )
+
+
+def _rate_notes(verdict: VerdictNumbers) -> Iterator[Message]:
+    """Yield what the verdict leaves out of the choice of learning rates."""
+    if verdict.pooled:
+        yield _("The learning rates are those of the pooled runs: another rate may be better for an arm.")
+    elif not verdict.search and not verdict.grid_rows:
+        yield _("The learning rates were given, not searched: an arm may be better at another rate.")
+    elif any(group.seed is None for group in verdict.search):
+        yield _(
+            "One search selected the learning rate of each arm for all seeds: the interval leaves out that another "
+            "search can select other rates."
+        )
 
 
 def _family_notes(verdict: VerdictNumbers) -> list[Message]:

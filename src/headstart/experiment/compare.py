@@ -102,12 +102,7 @@ def compare(
         InterruptedRunError: A signal stopped the study, which can be resumed.
     """
     if isinstance(study, Path):
-        if place is not None:
-            relocate_study(study, place, reporter)
-        if more_seeds is not None:
-            _require_images(study)
-            add_seeds(study, more_seeds)
-        if verdict := conclude_if_trained(study, reporter):
+        if verdict := _standing_verdict(study, reporter, place, more_seeds):
             reporter.say(_("The study {study} is finished; this is its verdict.", study=study))
             with tracked(study, trackers, reporter):
                 pass  # what an earlier command has not sent
@@ -134,6 +129,18 @@ def compare(
         tracked(folder, trackers, reporter),
     ):
         return FinishedStudy(folder, run_study(folder, run_engine, reporter, runs_here=runs_here))
+
+
+def _standing_verdict(
+    study: Path, reporter: Reporter, place: NewPlace | None, more_seeds: int | None
+) -> Verdict | None:
+    """Return the verdict of a study that has nothing left to train, after what was asked to be changed about it."""
+    if place is not None:
+        relocate_study(study, place, reporter)
+    if more_seeds is not None:
+        _require_images(study)
+        add_seeds(study, more_seeds)
+    return conclude_if_trained(study, reporter)
 
 
 def _require_images(study: Path) -> None:

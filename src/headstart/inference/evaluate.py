@@ -108,8 +108,8 @@ def evaluate(
         model: A run, a model folder or a folder of runs.
         source: Name or path of the data. None: the data of the run, read as in its training.
         reporter: Reports progress and notes.
-        split: train, val, test, all or auto. auto is the evaluation split of the run if `source` is the data that the
-            model was trained on; else the test split if the data declares one; else all images.
+        split: train, val, test, all or auto: the evaluation split of the run if `source` is its data; else the test
+            split if the data declares one; else all images.
         classes: Evaluate on images of these classes only.
         skip_bad: Leave out images that cannot be decoded.
         allow_outside: Allow files outside the folder of the data.
@@ -125,7 +125,7 @@ def evaluate(
     _require_split(split)
     predictor = Predictor(model, device)
     plan, options = training_plan(predictor.folder), table or TableOptions()
-    settings = None if plan is None else plan.data
+    settings = plan.data if plan is not None else None
     if source is None:
         plan = require_plan(plan, predictor.path)
         own = with_options(plan.data, options, skip_bad=skip_bad, allow_outside=allow_outside)
@@ -146,12 +146,10 @@ def evaluate(
     if source is None and plan is not None and not data.own:
         raise changed_error(data.index, plan.facts, predictor.path)
     evaluation_set = _evaluation_set(predictor, data, split, classes, settings, reporter)
-    read, name = evaluation_set.data, evaluation_set.name
-    hashes = [read.content_hashes[i] for i in evaluation_set.rows]
-    open_study.require_verdict(predictor.folder, read, name, hashes, reporter, look_at_test=look_at_test)
-    for note in [predictor.selection_note, *index.notes, *_notes(evaluation_set)]:
-        if note:
-            reporter.say(note)
+    chosen = (evaluation_set.data, evaluation_set.name, evaluation_set.rows)
+    open_study.require_verdict(predictor.folder, *chosen, reporter, look_at_test=look_at_test)
+    for note in filter(None, [predictor.selection_note, *index.notes, *_notes(evaluation_set)]):
+        reporter.say(note)
     return _evaluate(predictor, evaluation_set, open_store, reporter)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from headstart.analysis.run_records import runs_in
@@ -25,7 +25,7 @@ def require_verdict(
     model: Path,
     data: EvaluationData,
     split: str,
-    contents: Sequence[str],
+    rows: Iterable[int],
     reporter: Reporter,
     *,
     look_at_test: bool,
@@ -38,7 +38,7 @@ def require_verdict(
         model: The model folder.
         data: The images from which the evaluated ones were selected.
         split: Name of the evaluated split.
-        contents: Content hashes of the evaluated images.
+        rows: Indices of the evaluated images.
         reporter: Receives what is wrong with the ledger.
         look_at_test: Enter the evaluation in the ledger instead.
     """
@@ -55,7 +55,7 @@ def require_verdict(
         test_set = [data.content_hashes[int(i)] for i in split_of_training(known, training).test]
     else:
         return
-    if not set(contents) & set(test_set):
+    if not {data.content_hashes[int(i)] for i in rows} & set(test_set):
         return
     if not look_at_test:
         raise UsageError(
@@ -68,7 +68,7 @@ def require_verdict(
             ),
         )
     digest = ledger.digest_of(test_set)
-    if fault := ledger.enter(digest, read_study(study).hash, study, LedgerUse.EVALUATION):
+    if fault := ledger.enter(digest, read_study(study).declared_hash, study, LedgerUse.EVALUATION):
         reporter.say(fault)
 
 

@@ -2,7 +2,7 @@
 
 A trial of a search is evaluated on val only. The run of the comparison has the plan of the trial of its rate, so that
 it is the same training: its record and its model are copied, and the evaluation is made again with test. A run that is
-trained anew has the same content.
+trained from its first step has the same content.
 """
 
 from __future__ import annotations

@@ -99,8 +99,7 @@ def find_files(
         matches += [match(lookup, key, allow_outside) for key in keys[begin : begin + ROWS_PER_REPORT]]
         if progress and len(keys) > ROWS_PER_REPORT:
             progress(len(matches), len(keys))
-    missing = [row for row, match in enumerate(matches) if match is None]
-    if missing:
+    if missing := [row for row, match in enumerate(matches) if match is None]:
         if moved := _move(table, lookup, keys, progress):
             return moved
         if root != folder and not _are_here(paths):
