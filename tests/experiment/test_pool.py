@@ -247,8 +247,6 @@ def test_the_error_on_searched_rates_says_which_search_found_which(tmp_path: Pat
     for (arm, folder), rate in zip(folders.items(), (0.5, 0.2), strict=True):
         plan = RunConfig().changed(start=arm, lr=rate, epochs="10ep")
         write_run_files(folder / "run", plan, role=run_role(arm), result=run_result(test=evaluation()))
-        for name in ("study.toml", "verdict.json"):
-            (folder / name).touch()
         write_json(folder / "search.json", search_results(arm, rate).to_json())
     with pytest.raises(DataError) as error:
         pool.pool([tmp_path], tmp_path / "pooled", {})

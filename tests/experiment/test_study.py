@@ -134,6 +134,7 @@ def test_verdict_of_a_small_study_agrees_with_its_records(mode: str, tmp_path: P
         "inspection",
         "audit",
         "runs.jsonl",
+        "test-sets.jsonl",
     }  # not of this study
     kept = FILES.keys() - {"state.json", "MANIFEST.json"} - others  # a finished run has no checkpoints
     assert {name: _schema_faults(folder, name) for name in kept} == {name: [] for name in kept}

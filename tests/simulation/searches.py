@@ -43,19 +43,19 @@ SURVIVORS: int = StudyConfig.model_fields["survivors"].default
 class Rule(StrEnum):
     """Which rates are searched."""
 
-    PER_SEED = "per seed"  # the default of the project: later seeds near the rate of the seed before
+    PER_SEED = "per seed"  # the default of the project: later seeds near the rates of all arms on the seed before
     WHOLE = "per seed, whole grid"
     MEDIAN = "per seed, near the median"  # of the rates that the seeds before selected
-    COMMON = "per seed, near the rates of all arms"  # each arm searches near the rates of all arms before
+    OWN = "per seed, near the rate of the arm"  # on the seed before
     SHARED = "shared"
 
 
-class CommonSpace(SearchSpace):
-    """Learning rates of a search in which every arm tries the rates near that of any arm."""
+class OwnSpace(SearchSpace):
+    """Learning rates of a search in which every arm tries the rates near its own."""
 
     def rates(self, variant: str) -> tuple[float, ...]:
         """Return the rates that a variant tries before the grid is extended."""
-        return tuple(sorted({rate for arm in self.near for rate in super(CommonSpace, self).rates(arm)})) or self.grid
+        return self.window(self.near[variant]) if variant in self.near else self.grid
 
 
 @dataclass(frozen=True)
@@ -203,8 +203,8 @@ def _next_space(space: SearchSpace, groups: Sequence[SearchGroup], arms: Sequenc
     after = space.after(groups[-1], [] if rule is Rule.WHOLE else arms)
     if rule is Rule.MEDIAN:
         near = {arm: median_low(group.arm(arm).selected for group in groups) for arm in arms}
-        return SearchSpace(after.grid, after.declared, near)
-    return CommonSpace(after.grid, after.declared, after.near) if rule is Rule.COMMON else after
+        return OwnSpace(after.grid, after.declared, near)
+    return OwnSpace(after.grid, after.declared, after.near) if rule is Rule.OWN else after
 
 
 def _search(training: Training, arms: Sequence[str], space: SearchSpace, seeds: Sequence[int]) -> SearchGroup:

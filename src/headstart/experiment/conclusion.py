@@ -131,8 +131,7 @@ def _restore_outputs(folder: Path, spec: StudySpec, verdict: Verdict, reporter: 
         from headstart.report.page import write_page
 
         reporter.say(_("{path} is missing: it is written again.", path=folder / PAGE_NAME))
-        with locks.locked(folder):
-            write_event_files(folder, spec)  # the page is written after them: they may be missing too
+        write_event_files(folder, spec)  # the page is written after them: they may be missing too
         write_page(folder)
 
 

@@ -5,8 +5,9 @@ gives the number), and the best few rates of each arm, the survivors, are traine
 mean on val is selected. A run continues from its rung, so that no epoch is trained twice. If the best rate of an arm
 lies at an edge of the grid, one rate is added there for every arm, at most twice at each edge.
 
-With one search per seed, the first seed tries the whole grid, and a later seed the rates near the one that the seed
-before it selected. The grid with its additional rates is that of the later seeds, too.
+With one search per seed, the first seed tries the whole grid, and a later seed the rates near those that the seed
+before it selected: of all arms, so that equal arms have the same chances on each seed. The grid with its additional
+rates is that of the later seeds, too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from headstart.storage.schemas.result import RunState
 from headstart.storage.schemas.search import ArmSearch, SearchGroup, TrialScores
 
 MAX_EXTENSIONS = 2  # rates that may be added at each end of the grid
-NEAR_RATES = 3  # rates that a later seed tries: the one that worked and its neighbours
+NEAR_RATES = 3  # rates that a later seed tries at least: the one that worked and its neighbors
 
 TrialScore = tuple[float, float]  # on val: the metric, and minus the loss for equal metrics
 
@@ -75,7 +76,7 @@ class SearchSpace:
     Attributes:
         grid: The grid, ascending, with the rates that earlier seeds have added.
         declared: The declared grid, ascending.
-        near: The rate by variant near which it is searched; a variant that is not in it searches the whole grid.
+        near: The rates near which its variants are searched; a variant that is not in it searches the whole grid.
     """
 
     grid: tuple[float, ...]
@@ -102,8 +103,11 @@ class SearchSpace:
         """Return the rates that a variant tries before the grid is extended."""
         if variant not in self.near:
             return self.grid
-        place = self.grid.index(self.near[variant]) - NEAR_RATES // 2
-        first = max(0, min(place, len(self.grid) - NEAR_RATES))
+        return tuple(sorted({rate for selected in self.near.values() for rate in self.window(selected)}))
+
+    def window(self, rate: float) -> tuple[float, ...]:
+        """Return a rate of the grid and its neighbors; at an end of the grid the last three rates."""
+        first = max(0, min(self.grid.index(rate) - NEAR_RATES // 2, len(self.grid) - NEAR_RATES))
         return self.grid[first : first + NEAR_RATES]
 
     def extended(self, edges: Iterable[float]) -> SearchSpace:

@@ -3,7 +3,7 @@
 Each rate is trained for a rung; the best of each arm, the survivors, are trained to the end, and the best mean on val
 is selected (Li et al. 2020, *A System for Massively Parallel Hyperparameter Tuning*). A best rate at an edge of the
 grid adds a rate there, with the ratio of the last two, at most twice. With a search for each seed, a later seed tries
-the rate of the seed before and its neighbors, and an arm with a frozen backbone the whole grid.
+the rates of the seed before, of all arms, and their neighbors, and an arm with a frozen backbone the whole grid.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def _search(
         near: Rate of the seed before, of the variants that are searched near it.
     """
     protocol, rates = declared.protocol, grid
-    tried = {name: _near(grid, near[name]) if name in near else list(grid) for name in declared.names}
+    common = sorted({rate for selected in near.values() for rate in _near(grid, selected)})
+    tried = {name: list(common if name in near else grid) for name in declared.names}
     whole: dict[str, dict[float, list[float]]] = {name: {} for name in declared.names}
     while True:
         for name, scores in whole.items():
