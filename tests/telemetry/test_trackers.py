@@ -19,6 +19,7 @@ from headstart.storage.schemas.metrics import BeginLine, EndLine, Line
 from headstart.storage.schemas.result import RESULT_FILE, RunState
 from headstart.storage.schemas.study import Stage
 from headstart.storage.schemas.trackers import TRACKERS_FILE, TrackersFile
+from headstart.storage.schemas.verdict import ExportedRun
 from headstart.telemetry.hyperparameters import hyperparameters
 from headstart.telemetry.scalars import scalars
 from headstart.telemetry.trackers import registry
@@ -40,6 +41,7 @@ from tests.handmade import (
 )
 from tests.messages import fields_of
 from tests.recording_tracker import RecordedRun, RecordingTracker
+from tests.verdicts import arm_result, seed_result, verdict
 
 PLAN = RunConfig().changed(class_names=("a", "b"))
 NAME = "Jan01_00-00-00_host-scratch-s0"
@@ -378,7 +380,9 @@ def test_test_results_wait_for_the_verdict(tmp_path: Path, tracker: RecordingTra
     assert recorded.ends == [(RunState.FINISHED, None)] and recorded.opened == 1
     Sending(study).send(ended=True)  # the study was stopped, and is resumed
     assert recorded.opened == 1
-    write_json(study / "verdict.json", {})
+    named = [arm_result("imagenet", [seed_result(run=run.name)]), arm_result("scratch")]
+    stated = verdict(named, exported=ExportedRun(run=run.name, seed=0))
+    write_json(study / "verdict.json", stated.to_json())
     sending.send(ended=True)
     assert without_nan(recorded.rows) == record_rows(run)
     assert recorded.ends[1:] == [(RunState.FINISHED, read_run(run).result)] and position(run)[1]
