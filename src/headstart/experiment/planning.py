@@ -162,13 +162,19 @@ def _planned_runs(spec: StudySpec, budget: str) -> Message:
         return _("{runs}.", runs=runs)
     counts = [trial_counts(protocol, narrow=is_narrow(variant.arm.tuning)) for variant in spec.variants]
     rungs, whole = map(sum, zip(*counts, strict=True))
-    return _(
-        "{runs}, after a search of {rates} for each arm ({short_runs} and {whole_runs}).",
-        runs=runs,
-        rates=ngettext("{count:,} learning rate", "{count:,} learning rates", len(protocol.grid)),
-        short_runs=ngettext("{count} short run", "{count} short runs", rungs),
-        whole_runs=ngettext("{count} whole one", "{count} whole ones", whole),
-    )
+    values: dict[str, Message] = {
+        "runs": runs,
+        "rates": ngettext("{count:,} learning rate", "{count:,} learning rates", len(protocol.grid)),
+        "short_runs": ngettext("{count} short run", "{count} short runs", rungs),
+        "whole_runs": ngettext("{count} whole one", "{count} whole ones", whole),
+    }
+    if spec.searches_each_seed:
+        return _(
+            "{runs}. Each seed has its own search, of {rates} at first and near the selected ones later (at least "
+            "{short_runs} and {whole_runs}, the best of which are compared).",
+            **values,
+        )
+    return _("{runs}, after a search of {rates} for each arm ({short_runs} and {whole_runs}).", **values)
 
 
 def _planned_work(forecast: Forecast) -> Message:
