@@ -51,6 +51,15 @@ def test_series_by_name(pattern: str) -> None:
     assert groups_of(list(itertools.chain(*expected.values()))) == {frozenset(names) for names in expected.values()}
 
 
+def test_series_that_each_class_numbers_by_itself_are_of_one_class() -> None:
+    """cat/p1_1 and dog/p1_1 are two photos, and so p1 is two things."""
+    keys = [f"{label}/p{thing}_{image}.jpg" for label in LABELS for thing in range(8) for image in range(3)]
+    groups = groups_of(keys)
+    assert groups == {
+        frozenset(f"{label}/p{thing}_{image}.jpg" for image in range(3)) for label in LABELS for thing in range(8)
+    }
+
+
 def copies_of_roboflow() -> dict[int, list[str]]:
     return {
         k: [f"cat/photo-{k * 7}_jpg.rf.{uuid.UUID(int=k * 10 + i + 2**100).hex}.jpg" for i in range(3)]

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from headstart.audit.file_facts import FileFacts
 from headstart.data.image_index import ImageIndex, class_name
 
+Series = tuple[str, int]  # the stem of its names, and its class; -1 if its images can be of several classes
 MAX_GAP_S = 3.0  # between two photos of a burst
 _MIN_GROUPS = 5
 _MAX_GROUP_SHARE = 0.1  # of all images; a larger group says nothing
@@ -50,7 +51,7 @@ def probable_groups(images: ImageIndex, files: Sequence[FileFacts]) -> npt.NDArr
     next_number = 0
     for groups in (_by_time(images, files), _by_stem(images), _by_run(images)):
         for members in groups:
-            free = [i for i in members if group[i] < 0]
+            free = [i for i in members if group[i] < 0 and not images.groups[i]]  # else its group is declared
             if len(free) > 1:
                 group[free] = next_number
                 next_number += 1
@@ -95,15 +96,23 @@ def _name_time(name: str) -> float | None:
 
 
 def _by_stem(images: ImageIndex) -> list[Sequence[int]]:
-    """Return images whose names are equal up to the last number: patient12_1, patient12_2."""
-    copies: dict[str, list[int]] = defaultdict(list)
-    stems: dict[str, list[int]] = defaultdict(list)
-    for i, key in enumerate(images.keys):
-        name = posixpath.splitext(posixpath.basename(key))[0]
+    """Return images whose names are equal up to the last number: patient12_1, patient12_2.
+
+    Where one file name is in two classes, each class numbers its images by itself, and its series are its own.
+    """
+    copies: dict[Series, list[int]] = defaultdict(list)
+    stems: dict[Series, list[int]] = defaultdict(list)
+    names = [posixpath.splitext(posixpath.basename(key))[0] for key in images.keys]
+    classes_of: dict[str, set[int]] = defaultdict(set)
+    for name, label in zip(names, images.labels.tolist(), strict=True):
+        classes_of[name].add(label)
+    is_by_class = any(len(labels) > 1 for labels in classes_of.values())
+    for i, name in enumerate(names):
+        label = int(images.labels[i]) if is_by_class else -1
         if match := _ROBOFLOW.fullmatch(name):
-            copies[match[1]].append(i)
+            copies[match[1], label].append(i)
         elif stem := _stem(name):
-            stems[stem].append(i)
+            stems[stem, label].append(i)
     return [*_informative(list(copies.values()), len(images), 1), *_informative_stems(images, stems)]
 
 
@@ -116,19 +125,19 @@ def _stem(name: str) -> str:
     return match[1] if is_separated or match[1][-1].isalpha() else ""
 
 
-def _informative_stems(images: ImageIndex, stems: Mapping[str, list[int]]) -> list[Sequence[int]]:
+def _informative_stems(images: ImageIndex, stems: Mapping[Series, list[int]]) -> list[Sequence[int]]:
     """Return the groups of stems that divide the classes into many series of a few images."""
     labels = images.labels
     names = {_folded(class_name(name)) for name in images.classes}
-    groups = {stem: members for stem, members in stems.items() if _folded(stem) not in names}
-    kept = {stem: members for stem, members in groups.items() if len(members) > 1}
+    groups = {series: members for series, members in stems.items() if _folded(series[0]) not in names}
+    kept = {series: members for series, members in groups.items() if len(members) > 1}
     if not kept or 2 * len(kept) < len(groups):  # most stems are those of one image
         return []
     per_class = Counter(label for members in kept.values() for label in set(labels[members].tolist()))
     if sum(per_class.values()) < _MIN_GROUPS_PER_CLASS * len(per_class):
         return []
     sizes = [len(members) for members in kept.values()]
-    has_numbers = sum(any(c.isdigit() for c in stem) for stem in kept) * 2 > len(kept)
+    has_numbers = sum(any(c.isdigit() for c in stem) for stem, _label in kept) * 2 > len(kept)
     if not has_numbers and float(np.median(sizes)) > _MAX_UNNAMED_GROUP:
         return []
     return _informative(list(kept.values()), len(images))
