@@ -12,6 +12,7 @@ from headstart.analysis.wording import role_words
 from headstart.config.run_config import RunConfig
 from headstart.errors import (
     DataError,
+    DifferentVerdictError,
     DivergedError,
     HeadstartError,
     InterruptedRunError,
@@ -28,7 +29,16 @@ from headstart.storage.schemas.schema import Schema, VersionedSchema
 from headstart.storage.schemas.study import RunRole
 
 # Errors that are made from a message and a hint; the other classes of `errors` take a value of their own too.
-_PLAIN_ERRORS = (HeadstartError, UsageError, DataError, DivergedError, NoWinnerError, ResourceError, ModelFileError)
+_PLAIN_ERRORS = (
+    HeadstartError,
+    UsageError,
+    DataError,
+    DivergedError,
+    NoWinnerError,
+    DifferentVerdictError,
+    ResourceError,
+    ModelFileError,
+)
 _HINT = _("Use the same version of headstart and the same plugins in all processes and on all machines.")
 
 
