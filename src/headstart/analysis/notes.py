@@ -210,10 +210,10 @@ def _looks_notes(verdict: VerdictNumbers) -> Iterator[Message]:
     if verdict.max_seeds:
         if verdict.further:
             yield ngettext(
-                "Seeds were added to this study, within the {limit} that it declared. The errors of all its analyses "
-                "add up: the levels of this one, after {count} seed, contain that.",
-                "Seeds were added to this study, within the {limit} that it declared. The errors of all its analyses "
-                "add up: the levels of this one, after {count} seeds, contain that.",
+                "Seeds were added to this study, within the {limit} that it declared. The levels of this analysis, "
+                "after {count} seed, allow for the earlier ones.",
+                "Seeds were added to this study, within the {limit} that it declared. The levels of this analysis, "
+                "after {count} seeds, allow for the earlier ones.",
                 verdict.n,
                 limit=verdict.max_seeds,
             )

@@ -62,7 +62,7 @@ def require_verdict(
             _("The study {study} has no verdict yet: its models are not evaluated on its test images.", study=study),
             _(
                 "Run `headstart resume {study:shell}`, evaluate on val, or use {flag} (in Python look_at_test=True), "
-                "which the ledger of test sets then says.",
+                "which is entered in the ledger of test sets.",
                 study=study,
                 flag=FLAG,
             ),
