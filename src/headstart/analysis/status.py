@@ -15,7 +15,7 @@ from headstart.config.study_file import StudySpec, read_study
 from headstart.errors import DataError
 from headstart.i18n import NOTHING, Message, _, ngettext
 from headstart.storage import contained, repair, seals
-from headstart.storage.run_files import MODEL_FOLDER
+from headstart.storage.run_files import MODEL_FOLDER, SEARCH_FILE, STUDY_FILE, VARIANTS_FILE, VERDICT_FILE
 from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.result import RESULT_FILE
 from headstart.storage.schemas.study import Stage
@@ -23,8 +23,7 @@ from headstart.storage.schemas.verdict import Verdict
 from headstart.storage.seals import BrokenSealError
 from headstart.text import join_first
 
-STUDY_FILE, VERDICT_FILE = "study.toml", "verdict.json"
-_BESIDE_STUDY_FILE = (VERDICT_FILE, "search.json", "variants.json")  # files that only a study has
+_BESIDE_STUDY_FILE = (VERDICT_FILE, SEARCH_FILE, VARIANTS_FILE)  # files that only a study has
 RUN_FOLDERS = ("", "search", "sources")  # that have runs, in the folder of a study
 _MAX_SHOWN = 3
 

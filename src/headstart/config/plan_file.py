@@ -17,12 +17,13 @@ from headstart.i18n import _
 from headstart.path_names import name_fault
 from headstart.storage import contained, repair
 from headstart.storage.files import JsonData, write_json
+from headstart.storage.run_files import STUDY_FILE, VERDICT_FILE
 from headstart.storage.schemas.schema import VersionedSchema
 from headstart.storage.schemas.study import RunRole, Stage
 from headstart.storage.schemas.verdict import Verdict
 from headstart.text import end_sentence
 
-PLAN_FILE, STUDY_FILE, VERDICT_FILE = "plan.json", "study.toml", "verdict.json"
+PLAN_FILE = "plan.json"
 
 
 class PlanFile(VersionedSchema):

@@ -102,7 +102,7 @@ def compare(
         InterruptedRunError: A signal stopped the study, which can be resumed.
     """
     if isinstance(study, Path):
-        if verdict := _standing_verdict(study, reporter, place, more_seeds):
+        if verdict := _verdict_if_trained(study, reporter, place, more_seeds):
             reporter.say(_("The study {study} is finished; this is its verdict.", study=study))
             with tracked(study, trackers, reporter):
                 pass  # what an earlier command has not sent
@@ -131,7 +131,7 @@ def compare(
         return FinishedStudy(folder, run_study(folder, run_engine, reporter, runs_here=runs_here))
 
 
-def _standing_verdict(
+def _verdict_if_trained(
     study: Path, reporter: Reporter, place: NewPlace | None, more_seeds: int | None
 ) -> Verdict | None:
     """Return the verdict of a study that has nothing left to train, after what was asked to be changed about it."""

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from headstart.analysis.run_records import main_runs, runs_in
 from headstart.analysis.status import (
-    VERDICT_FILE,
     declared_runs,
     has_all_runs,
     has_model,
@@ -28,12 +27,11 @@ from headstart.config.study_file import StudySpec, read_study
 from headstart.errors import DataError, HeadstartError
 from headstart.experiment import cleanup, study_files
 from headstart.experiment.run_declaration import is_declared, require_own_runs
-from headstart.experiment.study_files import SEARCH_FILE, VARIANTS_FILE
 from headstart.i18n import NOTHING, Message, _, join
 from headstart.report.page import PAGE_NAME
 from headstart.reporter import Reporter
 from headstart.storage import contained, locks
-from headstart.storage.run_files import MODEL_FOLDER
+from headstart.storage.run_files import MODEL_FOLDER, SEARCH_FILE, VARIANTS_FILE, VERDICT_FILE
 from headstart.storage.schemas.search import SearchResults
 from headstart.storage.schemas.study import VariantsFile
 from headstart.storage.schemas.verdict import Verdict

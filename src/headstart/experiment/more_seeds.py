@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from headstart.analysis.status import VERDICT_FILE, read_verdict
+from headstart.analysis.status import read_verdict
 from headstart.config.study_config import StudyConfig
 from headstart.config.study_file import StudySpec, read_study, write_study
 from headstart.errors import UsageError
 from headstart.i18n import _, ngettext
 from headstart.storage import contained, locks
+from headstart.storage.run_files import VERDICT_FILE
 
 
 def add_seeds(folder: Path, count: int) -> None:
@@ -55,7 +56,7 @@ def _require_reserve(folder: Path, spec: StudySpec, count: int) -> None:
     fresh = spec.seed_range[-1] + 1
     hint = _(
         "Begin a new study on fresh seeds: `headstart compare --study {file:shell}` with a copy of study.toml whose "
-        "seed is {seed}. To be able to add seeds, declare --max-seeds there.",
+        "seed is {seed}. To be able to add seeds, set max_seeds there, too.",
         file="new-study.toml",
         seed=fresh,
     )

@@ -34,7 +34,7 @@ from headstart.report import page
 from headstart.runs.reuse import copy_files, write_copied_plan
 from headstart.storage import files, folders, run_index
 from headstart.storage.files import JsonData
-from headstart.storage.run_files import CODE_FILES, copy_folder
+from headstart.storage.run_files import CODE_FILES, SEARCH_FILE, VARIANTS_FILE, VERDICT_FILE, copy_folder
 from headstart.storage.schemas.arm import FULL, USUAL_HEAD
 from headstart.storage.schemas.ledger import LedgerUse
 from headstart.storage.schemas.search import SearchResults
@@ -90,8 +90,8 @@ def pool(paths: Sequence[Path], parent: Path, protocol: Mapping[str, Setting], *
     inputs = {variant.name: pooled_inputs(variant.arm, copies[variant.name].plan) for variant in spec.variants}
     if sha256 := runs[0].plan.facts.network_sha256:
         copy_folder(runs[0].folder, CODE_FOLDER, folder, code_folder(sha256), CODE_FILES)
-    files.write_json(folder / "variants.json", VariantsFile(variants=inputs).to_json())
-    files.write_json(folder / "search.json", SearchResults().to_json())
+    files.write_json(folder / VARIANTS_FILE, VariantsFile(variants=inputs).to_json())
+    files.write_json(folder / SEARCH_FILE, SearchResults().to_json())
     write_study(folder, spec)
     spec = read_study(folder)
     run_index.add(folder)
@@ -99,7 +99,7 @@ def pool(paths: Sequence[Path], parent: Path, protocol: Mapping[str, Setting], *
     verdict = compute_verdict(folder, spec, [], studies_on_test_set=on_test.place)
     best_model.export(folder, verdict)
     fault = on_test.enter(LedgerUse.VERDICT)
-    files.write_json(folder / "verdict.json", verdict.to_json())
+    files.write_json(folder / VERDICT_FILE, verdict.to_json())
     seed_means.rebuild_mean_runs(folder, spec)
     page.write_page(folder)
     return PooledStudy(folder, verdict, tuple(left_out), fault)

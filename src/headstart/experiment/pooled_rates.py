@@ -8,11 +8,11 @@ from headstart.analysis.run_records import RunRecord
 from headstart.config.plan_file import differences
 from headstart.config.study_file import StudySpec
 from headstart.errors import DataError
-from headstart.experiment.study_files import SEARCH_FILE
 from headstart.i18n import Message, _
 from headstart.optim.registry import OPTIMIZERS
 from headstart.storage import contained
 from headstart.storage.files import JsonData
+from headstart.storage.run_files import SEARCH_FILE
 from headstart.storage.schemas.search import SearchResults
 from headstart.storage.schemas.study import Stage
 from headstart.text import join_first, join_list

@@ -18,6 +18,7 @@ from headstart.config.study_file import StudySpec
 from headstart.errors import DataError
 from headstart.i18n import Message, _, verbatim
 from headstart.storage.files import JsonData
+from headstart.storage.run_files import VARIANTS_FILE
 from headstart.storage.schemas.search import SearchResults
 from headstart.storage.schemas.study import Stage, VariantInputs, VariantsFile
 from headstart.text import join_first
@@ -33,7 +34,7 @@ def require_own_runs(folder: Path, spec: StudySpec) -> None:
         folder: Folder of the study.
         spec: Its content of study.toml.
     """
-    variants = VariantsFile.read(folder / "variants.json")
+    variants = VariantsFile.read(folder / VARIANTS_FILE)
     for run in runs_in(folder):
         if run.stage is Stage.MAIN and (faults := list(plan_faults(run, spec, variants))):
             raise DataError(

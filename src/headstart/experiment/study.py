@@ -44,6 +44,7 @@ from headstart.runs import runner
 from headstart.runs.job_protocol import RunRequest
 from headstart.runs.relocation import suggesting_new_place
 from headstart.storage import contained, files, folders, locks
+from headstart.storage.run_files import SEARCH_FILE, VERDICT_FILE
 from headstart.storage.schemas.gallery import GALLERY_FILE
 from headstart.storage.schemas.ledger import LedgerUse
 from headstart.storage.schemas.result import RunState
@@ -124,7 +125,7 @@ def conclude(folder: Path, spec: StudySpec, results: SearchResults, reporter: Re
     best_model.export(folder, verdict)
     if fault := on_test.enter(LedgerUse.VERDICT):
         reporter.say(fault)
-    files.write_json(folder / "verdict.json", verdict.to_json())
+    files.write_json(folder / VERDICT_FILE, verdict.to_json())
     write_event_files(folder, spec)
     exported = contained.subfolder(folder, verdict.exported.run)
     if not contained.is_file(exported, GALLERY_FILE):
@@ -191,7 +192,7 @@ def _search_once(study: StudyRuns) -> SearchResults:
         groups = [_search(study, space, spec.search_seed_range, budget, None) for budget in map(str, spec.budgets)]
         cleanup.remove_rung_artifacts(study.folder)
     results = SearchResults(groups=groups)
-    files.write_json(study.folder / "search.json", results.to_json())
+    files.write_json(study.folder / SEARCH_FILE, results.to_json())
     for seeds in seed_parts(spec):
         if _compare(study, seeds, results):
             break
@@ -210,7 +211,7 @@ def _search_by_seed(study: StudyRuns) -> SearchResults:
             spaces[budget] = space.after(group, narrow)
             results = SearchResults(groups=[*results.groups, group])
         cleanup.remove_rung_artifacts(study.folder)
-        files.write_json(study.folder / "search.json", results.to_json())
+        files.write_json(study.folder / SEARCH_FILE, results.to_json())
         if _compare(study, seeds, results):
             break
     return results

@@ -18,13 +18,11 @@ from headstart.experiment.run_declaration import has_inputs_of
 from headstart.i18n import Message, _
 from headstart.reporter import Reporter
 from headstart.storage import contained, files, seals
-from headstart.storage.run_files import MODEL_FOLDER
+from headstart.storage.run_files import MODEL_FOLDER, SEARCH_FILE, VARIANTS_FILE
 from headstart.storage.schemas.schema import StoredFile
 from headstart.storage.schemas.search import SearchResults
 from headstart.storage.schemas.study import VariantInputs, VariantsFile
 from headstart.storage.schemas.verdict import Exposure, Verdict
-
-SEARCH_FILE, VARIANTS_FILE = "search.json", "variants.json"
 
 
 def restore_search_file(folder: Path, verdict: Verdict, reporter: Reporter) -> None:

@@ -10,14 +10,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from headstart.analysis.run_records import RunRecord, read_run, runs_in
-from headstart.analysis.status import STUDY_FILE, absent_runs, checked_verdict, is_study
+from headstart.analysis.status import absent_runs, checked_verdict, is_study
 from headstart.config.plan_file import PLAN_FILE
 from headstart.config.study_file import read_study
 from headstart.errors import HeadstartError
 from headstart.i18n import Message, _, join, ngettext
 from headstart.storage import contained
 from headstart.storage.archive import read_archive
-from headstart.storage.run_files import PREDICTIONS_FILE
+from headstart.storage.run_files import PREDICTIONS_FILE, STUDY_FILE
 from headstart.storage.schemas.gallery import GALLERY_FILE, GalleryIndex
 from headstart.storage.schemas.verdict import Verdict
 from headstart.text import join_first

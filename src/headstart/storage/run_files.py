@@ -14,6 +14,12 @@ from headstart.storage import contained
 
 RECORD_FILE, PREDICTIONS_FILE = "metrics.jsonl", "artifacts/predictions.npz"  # in the folder of a run
 MODEL_FOLDER = "model"  # in the folder of a run or a study
+STUDY_FILE, VARIANTS_FILE, SEARCH_FILE, VERDICT_FILE = (  # in the folder of a study
+    "study.toml",
+    "variants.json",
+    "search.json",
+    "verdict.json",
+)
 CODE_FILES = re.compile(r"(?:[^/]+/)*[^/]+\.py", re.DOTALL)
 MODEL_FILES = re.compile(
     rf"(?:model|head|backbone)\.safetensors|config\.json|preprocess\.json|README\.md|code/{CODE_FILES.pattern}",

@@ -16,12 +16,12 @@ from pydantic import ConfigDict, Field
 from headstart.errors import DataError
 from headstart.i18n import _
 from headstart.storage import contained
+from headstart.storage.run_files import STUDY_FILE, VARIANTS_FILE
 from headstart.storage.schemas.arm import ArmSpec
 from headstart.storage.schemas.schema import Count, Fraction, Positive, Schema, Share
 from headstart.storage.schemas.study import VariantInputs, VariantsFile
 from headstart.verification.stopping import Stages
 
-STUDY_FILE = "study.toml"
 _MAX_BYTES, _MAX_DOTS = 500_000, 1_000  # of study.toml, and of one of its lines: a key of many parts takes minutes
 _MAX_VARIANTS = 1_000
 _MAX_ANALYSES = 200  # of one study; their boundaries take seconds
@@ -136,7 +136,7 @@ def read_declaration(study: Path) -> Declaration:
     """
     path = study / STUDY_FILE
     file = _StudyFile.parse(_as_json(study), str(path))
-    variants = VariantsFile.read(study / "variants.json", root=study).variants
+    variants = VariantsFile.read(study / VARIANTS_FILE, root=study).variants
     protocol = file.protocol
     count = len(protocol.arms) * math.prod(map(len, protocol.vary.values()))
     fits = 2 <= count == len(variants) <= _MAX_VARIANTS
@@ -152,7 +152,7 @@ def read_declaration(study: Path) -> Declaration:
     fits = fits and (not protocol.primary or protocol.primary.count(" vs ") == 1)
     if not fits or not set(declared.primary) <= set(variants) or len(set(declared.primary)) != 2:
         raise DataError(
-            _("{path} and {variants} do not name the same arms.", path=path, variants="variants.json"),
+            _("{path} and {variants} do not name the same arms.", path=path, variants=VARIANTS_FILE),
             _("Restore both files from a copy."),
         )
     return declared

@@ -9,12 +9,13 @@ from typing import Any
 from headstart.errors import DataError, HeadstartError
 from headstart.i18n import Message, _
 from headstart.storage import contained, repair
+from headstart.storage.run_files import STUDY_FILE, VERDICT_FILE
 from headstart.storage.schemas.schema import MAX_JSON_BYTES
 from headstart.storage.schemas.verdict import Verdict
 from headstart.text import join_first, message_of
 from headstart.verification.conditions import recorded_conditions
 from headstart.verification.costs import study_cost
-from headstart.verification.declaration import STUDY_FILE, Declaration, read_declaration
+from headstart.verification.declaration import Declaration, read_declaration
 from headstart.verification.evaluations import recomputed_evaluations, stated_evaluations
 from headstart.verification.labels import data_efficiency
 from headstart.verification.outcome import NOT_RECOMPUTED, Verification
@@ -22,8 +23,6 @@ from headstart.verification.rates import rate_faults, search_groups
 from headstart.verification.records import RecordedRun, compared_runs, read_runs
 from headstart.verification.sentences import shown_numbers
 from headstart.verification.tree import Leaf, Tree, leaves
-
-VERDICT_FILE = "verdict.json"
 
 
 def verify(study: Path) -> Verification:
